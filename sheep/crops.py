@@ -1,0 +1,157 @@
+"""Frames + masks -> square crops around the animal: pure geometry.
+
+In: boxes of one animal over one video. Out: a square window per frame that moves smoothly and never cuts the mask's box
+more than smoothing must, and the pixels in it. Lost frames hold the window where the animal was last seen.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+_PAD_GREY = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a mask says of its animal in one frame."""
+
+    box: tuple[float, float, float, float] | None
+    """x0, y0, x1, y1 [px], x1 and y1 exclusive; None for an empty mask."""
+    area_px: int
+    edge: bool
+    """The mask touches the frame's border."""
+
+
+def outline(mask: NDArray[np.bool_]) -> Outline:
+    """Measure a mask of shape (H, W)."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return Outline(None, 0, False)
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    edge = y0 == 0 or x0 == 0 or y1 == mask.shape[0] or x1 == mask.shape[1]
+    return Outline((float(x0), float(y0), float(x1), float(y1)), int(mask.sum()), edge)
+
+
+def to_rle(mask: NDArray[np.bool_]) -> bytes:
+    """Encode a mask (H, W) as COCO compressed run lengths."""
+    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    return counts
+
+
+def from_rle(counts: bytes, height_px: int, width_px: int) -> NDArray[np.bool_]:
+    """Decode COCO run lengths to a mask (H, W)."""
+    mask: NDArray[np.bool_] = coco.decode({"counts": counts, "size": [height_px, width_px]}).astype(bool)
+    return mask
+
+
+def jumps(boxes: Floats) -> NDArray[np.bool_]:
+    """Flag frames where the animal is too far from where it was last seen to be the same one.
+
+    Args:
+        boxes: (F, 4) [px], rows of nan where lost.
+
+    Returns:
+        (F,) true where the centre moved by more than the longer side of the last seen box.
+    """
+    flags = np.zeros(len(boxes), dtype=bool)
+    last = None
+    for frame, box in enumerate(boxes):
+        if np.isnan(box[0]):
+            continue
+        if last is not None:
+            moved = np.hypot(*(_centre(box) - _centre(last)))
+            flags[frame] = moved > max(last[2] - last[0], last[3] - last[1])
+        last = box
+    return flags
+
+
+def windows(boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, margin_frac: float, smooth_s: float) -> Floats:
+    """Lay a smooth square window over the boxes of one animal.
+
+    The side is the largest box side within `smooth_s` to each side, widened by the margin, then smoothed; the centre is
+    smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops do not jitter or lag. Between
+    seen frames the window moves in a straight line, before the first and after the last it stays. A window that fits is moved
+    inside the frame; one larger than the frame is centred on it.
+
+    Args:
+        boxes: (F, 4) float64 [px], rows of nan where the animal is lost.
+        time_s: (F,) strictly rising.
+        frame_size_px: (height, width).
+        margin_frac: added around the box, as a share of its longer side.
+        smooth_s: see above; 0 follows the boxes exactly.
+
+    Returns:
+        (F, 3) float64: x0, y0, side [px]. With no box at all, the largest centred square.
+    """
+    height, width = frame_size_px
+    seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
+    if not len(seen):
+        side = float(min(height, width))
+        return np.tile([(width - side) / 2, (height - side) / 2, side], (len(boxes), 1))
+    held = boxes[seen]
+    filled = np.stack([np.interp(time_s, time_s[seen], held[:, column]) for column in range(4)], axis=1)
+    centre = (filled[:, :2] + filled[:, 2:]) / 2
+    side_px = np.maximum((filled[:, 2:] - filled[:, :2]).max(axis=1), 2.0) * (1 + margin_frac)
+    reach = _frames(smooth_s, time_s)
+    if reach > 0:
+        side_px = gaussian_filter1d(maximum_filter1d(side_px, 2 * round(reach) + 1, mode="nearest"), reach / 2, mode="nearest")
+        centre = gaussian_filter1d(centre, reach / 2, axis=0, mode="nearest")
+    corner = centre - side_px[:, None] / 2
+    room = np.array([width, height]) - side_px[:, None]  # negative where the window is larger than the frame
+    corner = np.where(room >= 0, np.clip(corner, 0, np.maximum(room, 0)), room / 2)
+    return np.concatenate([corner, side_px[:, None]], axis=1)
+
+
+def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
+    """Cut a square window out of a frame and scale it.
+
+    Args:
+        image: (H, W, 3) RGB.
+        window: x0, y0, side [px]; may reach outside the frame, which is grey there.
+        side_px: side of the result.
+
+    Returns:
+        (side_px, side_px, 3) uint8.
+    """
+    x0, y0, side = (float(value) for value in window)
+    height, width = image.shape[:2]
+    outside = int(np.ceil(max(0.0, -x0, -y0, x0 + side - width, y0 + side - height)))
+    if outside:
+        image = np.pad(image, ((outside, outside), (outside, outside), (0, 0)), constant_values=_PAD_GREY)
+    box = (x0 + outside, y0 + outside, x0 + outside + side, y0 + outside + side)
+    return np.asarray(Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box=box))
+
+
+def letterbox(image: Pixels, side_px: int) -> Pixels:
+    """Scale a whole frame (H, W, 3) into a square, grey above and below or beside it."""
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    return cut(image, np.array([(width - longer) / 2, (height - longer) / 2, longer]), side_px)
+
+
+def to_jpeg(image: Pixels, quality: int) -> bytes:
+    """Encode (H, W, 3) RGB; full chroma resolution, since crops are small."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def from_jpeg(data: bytes) -> Pixels:
+    """Decode a stored image to (H, W, 3) RGB."""
+    return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+
+
+def _centre(box: Floats) -> Floats:
+    return (box[:2] + box[2:]) / 2
+
+
+def _frames(seconds: float, time_s: Floats) -> float:
+    """A duration in frames of this video; 0 for a single frame."""
+    return seconds / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
