@@ -131,7 +131,9 @@ def load(name: str, *, device: str = "auto") -> Backbone:
     try:
         model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again.") from error
+        raise ConfigError(
+            f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
+        ) from error
     # transformers fills missing weights with random numbers and only warns; a half-random encoder must not pass for a trained one.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -175,7 +177,9 @@ def device_of(name: str) -> torch.device:
         raise ConfigError(f"device: got {name!r}, expected 'auto', 'cpu' or 'cuda'.")
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
-        raise ConfigError("device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU (cluster.gpus).")
+        raise ConfigError(
+            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU (cluster.gpus)."
+        )
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 
 
@@ -184,10 +188,14 @@ def _locate(name: str) -> str:
     folder = POCKET if name == "pocket" else Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point to that folder.")
+            raise ConfigError(
+                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point to that folder."
+            )
         return str(folder)
     if name == "pocket":
-        raise ConfigError(f"backbone 'pocket': no folder {folder}. The package is incomplete: install it again with its weights.")
+        raise ConfigError(
+            f"backbone 'pocket': no folder {folder}. The package is incomplete: install it again with its weights."
+        )
     # An id is "owner/name"; anything else that is no folder was meant as a path.
     if not name or name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name:
         raise ConfigError(
@@ -206,5 +214,7 @@ def _architecture(source: str, name: str) -> str:
             "Check the spelling and the network, or download it once and give the folder."
         ) from error
     if kind not in ARCHITECTURES:
-        raise ConfigError(f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose a DINOv2 network.")
+        raise ConfigError(
+            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose a DINOv2 network."
+        )
     return kind

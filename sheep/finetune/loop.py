@@ -1,0 +1,320 @@
+"""Stored images + backbone -> a fine-tuned backbone, as a `save_pretrained` folder with training.json beside it.
+
+One process of plain torch. Whoever runs several (Ray Train) hands in three callables: `all_reduce`, `report` and `save`. Every
+random choice of a step is drawn for the global batch from (seed, step) and each worker takes its slice, so that any number of
+workers trains the same network up to rounding, and a resumed run repeats what an unbroken one would have done.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sheep.backbone import normalise
+from sheep.config import FinetuneConfig, seed_for, to_json
+from sheep.errors import ConfigError, ContractError
+from sheep.finetune import checkpoint
+from sheep.finetune.images import Decoded, ImageSource, Sampler, working_px
+from sheep.finetune.losses import AllReduce, dino_loss, ibot_loss, koleo_loss, sinkhorn
+from sheep.finetune.masking import draw_masks
+from sheep.finetune.networks import follow, make_pair
+from sheep.finetune.schedules import momentum, parameter_groups, rates
+from sheep.finetune.views import GLOBAL_AREA, LOCAL_AREA, draw_noise, make_views
+
+_log = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 3
+"""So many losses in a row that are no numbers end the run; fewer are skipped."""
+
+# Fields that change speed or place, not the result.
+_FREE = ("workers", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What came out of a training."""
+
+    backbone_dir: str
+    """`save_pretrained` folder of the teacher; written by rank 0 only."""
+    steps: int
+    first: dict[str, float]
+    """Measures of the first step (of the run, not of the resumed part)."""
+    last: dict[str, float]
+    """Measures of the last step."""
+    seconds: float
+    """Wall time of this process's part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Which of how many workers this is, and how they agree."""
+
+    rank: int
+    world: int
+    all_reduce: AllReduce
+
+
+def identity(tensor: Tensor) -> Tensor:
+    """Mean over one worker."""
+    return tensor
+
+
+def nothing(measures: dict[str, float]) -> None:
+    """Report to nobody."""
+
+
+def fit(
+    images: ImageSource,
+    backbone: str,
+    config: FinetuneConfig,
+    seed: int,
+    out_dir: str,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    all_reduce: AllReduce = identity,
+    report: Callable[[dict[str, float]], None] = nothing,
+    save: Callable[[str], None] | None = None,
+    save_every: int = 50,
+    resume_dir: str | None = None,
+) -> FitResult:
+    """Fine-tune a backbone on images without labels.
+
+    Args:
+        images: with the animal and video of each; the same on every worker.
+        backbone: see sheep.backbone.load.
+        config: batch_size counts images over all workers.
+        seed: of the study; everything random descends from it.
+        out_dir: local folder; rank 0 writes the teacher there, and checkpoints below it.
+        rank: this worker, 0 to world - 1.
+        world: number of workers.
+        all_reduce: mean over the workers, of gradients, of target statistics and of what is reported.
+        report: called after every step on every rank with the same measures.
+        save: called on rank 0 with a checkpoint's folder every `save_every` steps and after the last, before that step's
+            report. It may move the folder away.
+        save_every: steps between checkpoints; >= 1.
+        resume_dir: folder of a checkpoint to go on from.
+
+    Raises:
+        ConfigError: no images, sizes that do not fit the patch size, an unknown backbone, or a checkpoint of another run.
+        ContractError: the loss was no number three times in a row, or a stored image is broken.
+    """
+    started = time.monotonic()
+    workers = Workers(rank=rank, world=world, all_reduce=all_reduce)
+    run = _Run(images, backbone, config, seed, workers)
+    if resume_dir is not None:
+        run.resume(Path(resume_dir))
+    for step in range(run.step, config.steps):
+        measures = run.advance(step)
+        if save is not None and rank == 0 and ((step + 1) % save_every == 0 or step + 1 == config.steps):
+            folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
+            run.write(folder)
+            save(str(folder))
+        report(measures)
+    seconds = time.monotonic() - started
+    if rank == 0:
+        run.export(Path(out_dir), seconds)
+    return FitResult(backbone_dir=out_dir, steps=config.steps, first=run.curve[0], last=run.curve[-1], seconds=seconds)
+
+
+class _Run:
+    """The state of a training and what one step does to it."""
+
+    def __init__(self, images: ImageSource, backbone: str, config: FinetuneConfig, seed: int, workers: Workers) -> None:
+        if config.batch_size % workers.world:
+            got = f"batch_size {config.batch_size} and {workers.world} workers"
+            raise ConfigError(
+                f"finetune: got {got}, expected a multiple. Change finetune.batch_size or finetune.workers."
+            )
+        self.config, self.seed, self.workers = config, seed, workers
+        self.sampler = Sampler(images.animals, images.videos, seed)
+        if self.sampler.num_animals == 1:
+            _log.warning(
+                "finetune.one_animal animal=%s images=%d: nothing tells what differs between animals",
+                images.animals[0],
+                len(images.animals),
+            )
+        self.student, self.teacher = make_pair(backbone, config.num_prototypes, seed, config.device)
+        encoder = self.student.encoder
+        encoder.check_size(config.global_px)
+        if config.num_local:
+            encoder.check_size(config.local_px)
+        if config.mask_frac > 0 and getattr(self.student.backbone.embeddings, "mask_token", None) is None:
+            raise ConfigError(
+                f"finetune: backbone {backbone!r} has no mask token. Set finetune.mask_frac to 0 or choose another."
+            )
+        heads = (self.student.dino_head, self.student.ibot_head)
+        groups = parameter_groups(self.student.backbone, heads, self.student.num_blocks, config)
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
+        self.pixels: Decoded = images.decoded(working_px(config.global_px))
+        self.identity = self._identity(images, backbone)
+        self.step = 0
+        self.bad_steps = 0
+        self.curve: list[dict[str, float]] = []
+
+    def advance(self, step: int) -> dict[str, float]:
+        """Do one step and return its measures, equal on every worker."""
+        backbone_rate, head_rate = rates(step, self.config)
+        self.student.backbone.requires_grad_(step >= self.config.head_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = (head_rate if group["is_head"] else backbone_rate) * group["scale"]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, parts = self._losses(step)
+        measures = self._agree(parts)
+        if self._is_bad(measures["loss"], step):
+            measures["grad_norm"] = math.nan
+        else:
+            loss.backward()
+            measures["grad_norm"] = self._update()
+            follow(self.teacher, self.student, momentum(step, self.config))
+        self.step = step + 1
+        measures["step"] = float(self.step)
+        self.curve.append(measures)
+        return measures
+
+    def resume(self, folder: Path) -> None:
+        """Go on from a checkpoint."""
+        facts = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
+        self.step, self.bad_steps, self.curve = facts["step"], facts["bad_steps"], facts["curve"]
+
+    def write(self, folder: Path) -> None:
+        """Write a checkpoint."""
+        facts = {"identity": self.identity, "step": self.step, "bad_steps": self.bad_steps, "curve": self.curve}
+        checkpoint.write(folder, self.student, self.teacher, self.optimiser, facts)
+
+    def export(self, folder: Path, seconds: float) -> None:
+        """Write the teacher's backbone and training.json."""
+        self.teacher.encoder.save(folder)
+        facts = {
+            "config": to_json(self.config),
+            "identity": self.identity,
+            "steps": self.step,
+            "workers": self.workers.world,
+            "seconds": round(seconds, 1),
+            "first": self.curve[0],
+            "last": self.curve[-1],
+            "curve": _thin(self.curve),
+        }
+        (folder / "training.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+
+    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward both networks on this worker's slice of the step's global batch."""
+        config, workers = self.config, self.workers
+        global_views, local_views, hidden = self._batch(step)
+        count = len(global_views) // 2
+        with torch.no_grad():
+            seen = self.teacher.tokens(global_views)
+            targets = sinkhorn(self.teacher.dino_head(seen.cls), config.teacher_temperature, workers.all_reduce)
+            patch_targets = sinkhorn(
+                self.teacher.ibot_head(seen.patches[hidden]), config.teacher_temperature, workers.all_reduce
+            )
+        # While the heads come first, nothing below them needs a graph.
+        with torch.set_grad_enabled(step >= config.head_steps):
+            tokens = self.student.tokens(global_views, hidden if config.mask_frac > 0 else None)
+            cls = [tokens.cls] if local_views is None else [tokens.cls, self.student.tokens(local_views).cls]
+        outputs = self.student.dino_head(torch.cat(cls))
+        dino = dino_loss(outputs.view(-1, count, outputs.shape[-1]), targets.view(2, count, -1))
+        ibot = (
+            ibot_loss(self.student.ibot_head(tokens.patches[hidden]), patch_targets)
+            if config.mask_frac > 0
+            else dino.new_zeros(())
+        )
+        views = tokens.cls.split(count)
+        koleo = torch.stack(
+            [koleo_loss(view, workers.rank, workers.world, workers.all_reduce) for view in views]
+        ).mean()
+        loss = dino + ibot + config.koleo_weight * koleo
+        return loss, {
+            "loss": loss,
+            "loss_dino": dino,
+            "loss_ibot": ibot,
+            "loss_koleo": koleo,
+            **_health(targets, seen.cls),
+        }
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return this worker's global views (2B, 3, S, S), local views, and hidden patches (2B, P), view by view."""
+        config = self.config
+        total = config.batch_size
+        each = total // self.workers.world
+        mine = slice(self.workers.rank * each, (self.workers.rank + 1) * each)
+        place = self.student.encoder.device
+        rows = self.sampler.draw(step, total)[mine]
+        images = self.pixels.take(rows).to(place).permute(0, 3, 1, 2).float() / 255
+        noise = draw_noise(seed_for(self.seed, "finetune.views", str(step)), total, 2 + config.num_local)[mine]
+
+        def views(numbers: range, side: int, area: tuple[float, float]) -> Tensor:
+            return normalise(torch.cat([make_views(images, noise[:, number], side, area) for number in numbers]))
+
+        grid = config.global_px // self.student.encoder.patch_px
+        masks = draw_masks(seed_for(self.seed, "finetune.masks", str(step)), total, grid, config.mask_frac)[:, mine]
+        local = views(range(2, 2 + config.num_local), config.local_px, LOCAL_AREA) if config.num_local else None
+        return views(range(2), config.global_px, GLOBAL_AREA), local, masks.flatten(0, 1).to(place)
+
+    def _update(self) -> float:
+        """Average gradients over workers, clip, step; return the norm before clipping."""
+        parameters = [parameter for parameter in self.student.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.workers.world > 1:
+            # One vector, so that workers talk once a step.
+            flat = self.workers.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]))
+            parts = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        self.optimiser.step()
+        return float(norm)
+
+    def _agree(self, measures: dict[str, Tensor]) -> dict[str, float]:
+        values = torch.stack([value.detach().float() for value in measures.values()])
+        return dict(zip(measures, self.workers.all_reduce(values).tolist(), strict=True))
+
+    def _is_bad(self, loss: float, step: int) -> bool:
+        """Whether to skip the step; all workers see the same mean loss and decide alike."""
+        if math.isfinite(loss):
+            self.bad_steps = 0
+            return False
+        self.bad_steps += 1
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise ContractError(
+                f"finetune: the loss was {loss} in {self.bad_steps} steps in a row, the last at step {step} (seen by rank "
+                f"{self.workers.rank} of {self.workers.world}), expected a number. Lower finetune.learning_rate or clip_norm."
+            )
+        _log.warning("finetune.skipped step=%d rank=%d loss=%s", step, self.workers.rank, loss)
+        return True
+
+    def _identity(self, images: ImageSource, backbone: str) -> dict[str, Any]:
+        settings = {key: value for key, value in to_json(self.config).items() if key not in _FREE}
+        return {
+            **settings,
+            "backbone": backbone,
+            "seed": self.seed,
+            "images": images.digest(),
+            "num_images": len(images.animals),
+        }
+
+
+def _health(targets: Tensor, features: Tensor) -> dict[str, Tensor]:
+    """Signs of collapse: entropy of the targets [nats], their spread, and the spread of the teacher's class tokens.
+
+    A target_std of 0 means every image gets the same target. feature_std is 1 when unit class tokens spread evenly over all
+    directions and 0 when all are equal.
+    """
+    entropy = -torch.special.xlogy(targets, targets).sum(dim=-1).mean()
+    unit = torch.nn.functional.normalize(features.float(), dim=-1)
+    spread = unit.std(dim=0, correction=0).square().sum().sqrt()
+    return {"teacher_entropy": entropy, "target_std": targets.std(dim=0, correction=0).mean(), "feature_std": spread}
+
+
+def _thin(curve: list[dict[str, float]], count: int = 200) -> list[dict[str, float]]:
+    """At most about `count` evenly spaced steps of the curve, first and last among them."""
+    every = max(1, math.ceil(len(curve) / count))
+    kept = curve[::every]
+    return kept if kept[-1] is curve[-1] else [*kept, curve[-1]]

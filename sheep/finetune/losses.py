@@ -1,0 +1,107 @@
+"""The three losses, and the teacher's targets.
+
+lightly offers the same losses. KoLeo is lightly's. DINO's and iBOT's are not: lightly updates their centre inside `forward` and
+reduces it through torch.distributed, so that transport could not stay outside, and it offers no Sinkhorn-Knopp. A test holds
+ours to lightly's numbers. Sinkhorn-Knopp (as in DINOv2's releases) was chosen over a moving centre because the centre let the
+targets drift to uniform on small data.
+"""
+
+from collections.abc import Callable
+
+import torch
+from lightly.loss import KoLeoLoss
+from torch import Tensor
+
+AllReduce = Callable[[Tensor], Tensor]
+"""Mean over the workers; the identity for one. Returns a tensor of the same shape and need not be differentiable."""
+
+STUDENT_TEMPERATURE = 0.1
+
+_SINKHORN_ROUNDS = 3
+
+
+@torch.no_grad()
+def sinkhorn(logits: Tensor, temperature: float, all_reduce: AllReduce) -> Tensor:
+    """Turn the teacher's outputs into targets that use every prototype alike over the global batch.
+
+    Args:
+        logits: (N, K) cosines in [-1, 1]; as many rows on every worker.
+        temperature: sharpening, > 0.
+        all_reduce: mean over the workers.
+
+    Returns:
+        (N, K) float32, rows summing to 1. Equal rows of the whole batch give uniform targets.
+
+    Source: SwAV (arXiv 2006.09882, A.1) as used in DINOv2 (arXiv 2304.07193, section 4).
+    """
+    # Cosines are at most 1, so this never overflows and, down to temperatures of 0.025, does not underflow to zero rows.
+    weights = torch.exp((logits.float() - 1) / temperature)
+    for _ in range(_SINKHORN_ROUNDS):
+        use = all_reduce(weights.mean(dim=0))  # (K,)
+        weights = weights / use.clamp_min(1e-30)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+    return weights
+
+
+def dino_loss(student: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy between the teacher's view and every other view of the same image.
+
+    Args:
+        student: (V, B, K) outputs for all views; the first T are the teacher's.
+        targets: (T, B, K) probabilities.
+
+    Returns:
+        Mean over images and over the T * V - T pairs of different views, >= 0.
+
+    Source: DINO, arXiv 2104.14294, equation 3.
+    """
+    log_student = torch.log_softmax(student.float() / STUDENT_TEMPERATURE, dim=-1)
+    pairs = -torch.einsum("tbk,vbk->tv", targets, log_student) / student.shape[1]
+    num_targets, num_views = pairs.shape
+    same = torch.eye(num_targets, num_views, dtype=torch.bool, device=pairs.device)
+    return pairs.masked_fill(same, 0).sum() / (num_targets * (num_views - 1))
+
+
+def ibot_loss(student: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy at hidden patches.
+
+    Args:
+        student: (M, K) outputs at the hidden patches.
+        targets: (M, K) probabilities of the teacher, which saw them.
+
+    Returns:
+        Mean over patches, >= 0. Every masked view hides as many, so this is the mean over views too.
+
+    Source: iBOT, arXiv 2111.07832, equation 2. DINOv2 divides by all views, masked or not, i.e. by twice as many.
+    """
+    log_student = torch.log_softmax(student.float() / STUDENT_TEMPERATURE, dim=-1)
+    return -(targets * log_student).sum(dim=-1).mean()
+
+
+def koleo_loss(features: Tensor, rank: int, world: int, all_reduce: AllReduce) -> Tensor:
+    """Minus the mean log distance to the nearest other image of the global batch.
+
+    Args:
+        features: (B, D) this worker's class tokens of one view.
+        rank: this worker.
+        world: number of workers.
+        all_reduce: mean over the workers.
+
+    Returns:
+        The same value on every worker. Its gradient here is that of the global loss in this worker's rows, times `world`, so
+        that the mean of all workers' gradients is the global gradient.
+
+    Source: DINOv2, arXiv 2304.07193, section 4; lightly's KoLeoLoss. There, neighbours are looked for per worker.
+    """
+    loss: Tensor
+    if world == 1:
+        loss = KoLeoLoss()(features)
+        return loss
+    count = len(features)
+    mine = slice(rank * count, (rank + 1) * count)
+    everyone = features.new_zeros(world * count, features.shape[1])
+    everyone[mine] = features.detach() * world
+    everyone = all_reduce(everyone).clone()
+    gathered = torch.cat([everyone[: mine.start], features, everyone[mine.stop :]])
+    loss = KoLeoLoss()(gathered)
+    return loss.detach() + world * (loss - loss.detach())
