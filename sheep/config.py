@@ -206,6 +206,8 @@ class SearchConfig:
 class PredictConfig:
     """Probe + embeddings -> probabilities per frame -> bouts."""
 
+    arm: str = "guided-crop-window"
+    """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is seen."""
     threshold: float = 0.5
     """A frame belongs to a bout when its probability reaches this; 0 to 1."""
     min_bout_s: float = 0.4

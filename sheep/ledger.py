@@ -58,6 +58,15 @@ class Entry:
     error: str = ""
     """Why the unit has no rows; empty when it has."""
 
+    def to_json(self) -> str:
+        """Serialise, for the ledger and for the way back from a worker."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Entry":
+        """Read what `to_json` wrote."""
+        return _entry(json.loads(text))
+
     def content(self) -> str:
         """Digest of what the unit holds, the same for every attempt that gave the same bytes."""
         return digest([self.key, self.error, [[part.table, part.rows, part.sha256] for part in self.parts]])
@@ -95,7 +104,7 @@ class Stage:
         names = [storage.join(path, name) for name in storage.find(storage.join(self.uri, "_ledger")) if name.endswith(".json")]
         with storage.explained(self.uri, "reading the ledger of"):
             found = fs.cat(names) if names else {}
-        entries = [_entry(json.loads(data)) for data in found.values()]
+        entries = [Entry.from_json(data) for data in found.values()]
         return sorted(entries, key=lambda entry: entry.key)
 
     def attempt(self, key: str, input_identity: str) -> "Attempt":
@@ -119,8 +128,7 @@ class Stage:
         return entry
 
     def _commit(self, entry: Entry) -> None:
-        data = json.dumps(dataclasses.asdict(entry), indent=1).encode()
-        storage.write_bytes(storage.join(self.uri, "_ledger", f"{self.slug(entry.key)}.json"), data)
+        storage.write_bytes(storage.join(self.uri, "_ledger", f"{self.slug(entry.key)}.json"), entry.to_json().encode())
         markers = storage.join(self.uri, "_attempts", self.run, self.slug(entry.key))
         for name in storage.find(markers):
             storage.remove(storage.join(markers, name))
@@ -227,18 +235,18 @@ class Manifest:
         """Count a table's rows."""
         return sum(part.rows for entry in self.entries for part in entry.parts if part.table == table)
 
-    def read(self, table: str, schema: pa.Schema, *, columns: list[str] | None = None, keys: Iterable[str] | None = None) -> pa.Table:
-        """Read one table, or some columns or units of it, in the order of units and parts."""
+    def read(self, table: str, *, columns: list[str] | None = None, keys: Iterable[str] | None = None) -> pa.Table:
+        """Read one table, or some columns or units of it, in the order of units and parts.
+
+        Raises:
+            ContractError: no unit holds such a table, or a part is not what the ledger says.
+        """
         wanted = None if keys is None else set(keys)
-        chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        pieces = [
-            read_part(self.uri, part, columns)
-            for entry in self.entries
-            if wanted is None or entry.key in wanted
-            for part in entry.parts
-            if part.table == table
-        ]
-        return tables.concat(pieces, chosen)
+        chosen = [entry for entry in self.entries if wanted is None or entry.key in wanted]
+        pieces = [read_part(self.uri, part, columns) for entry in chosen for part in entry.parts if part.table == table]
+        if not pieces:
+            raise ContractError(f"{self.uri}: {len(chosen)} units hold no table {table!r}, expected at least one part.")
+        return pa.concat_tables(pieces)
 
     def files(self, table: str) -> dict[str, str]:
         """Unit key -> URI of its first file of one kind."""
@@ -296,9 +304,14 @@ def read_manifest(uri: str) -> Manifest:
     )
 
 
+def is_finished(uri: str) -> bool:
+    """Tell whether a stage's folder has its manifest."""
+    return storage.exists(storage.join(uri, "_manifest.json"))
+
+
 def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     """Return the manifest if it already covers exactly these units, so that there is nothing to do."""
-    if not storage.exists(storage.join(stage.uri, "_manifest.json")):
+    if not is_finished(stage.uri):
         return None
     manifest = read_manifest(stage.uri)
     same = {entry.key: entry.input for entry in manifest.entries} == dict(units) and manifest.config_digest == stage.config_digest

@@ -10,7 +10,6 @@ Shapes in docstrings and comments: B batch, F frames, A animals, W windows, H he
 D embedding, K prototypes, L labels.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,11 +155,6 @@ def validate(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     if set(KEY) <= set(schema.names) and "time_s" in schema.names:
         _require_unique(table, where)
     return table
-
-
-def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Stack tables of one schema; an empty sequence gives the empty table."""
-    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _brief(schema: pa.Schema) -> str:

@@ -1,0 +1,203 @@
+"""Finished stages -> what the report shows. Reads tables and images; every score, test and interval comes from the stages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sheep import attention, crops, metrics, report, storage, tables
+from sheep.arms import ARMS, Arm
+from sheep.config import StudyConfig, digest, seed_for, to_json
+from sheep.ledger import Manifest
+from sheep.report import AttentionRow, Change, Ethogram, ReportData
+from sheep.stages import Answers, targets_of
+from sheep.training import read_curve
+from sheep.units import open_backbone
+
+NUM_ETHOGRAMS = 6
+NUM_SHEETS = 6
+NUM_ATTENTION = 4
+
+_BACKBONE_WORDS = {"frozen": "backbone as it came", "unguided": "fine-tuned on whole frames", "guided": "fine-tuned on SAM-2 crops"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    """Manifests of a study."""
+
+    crop: Manifest
+    finetune: Mapping[str, Manifest]
+    """By backbone: unguided, guided."""
+    embed: Mapping[str, Manifest]
+    """By `Arm.source`."""
+    search: Manifest
+    predict: Manifest
+    compare: Manifest
+
+
+def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: list[str]) -> ReportData:
+    """Collect what the report shows of a finished study.
+
+    Args:
+        config: the study.
+        stages: its manifests.
+        answers: annotations and cohort.
+        notes: warnings for the reader, e.g. that training was transductive.
+    """
+    truth = answers.truth(stages.crop)
+    names = {"name": config.name, "seed": config.seed, "digest": digest(config), "config": to_json(config)}
+    found = [arm for arm in ARMS if arm.name in stages.search.facts]
+    return ReportData(
+        title=f"Study {config.name}",
+        study=names,
+        facts=_facts(config, stages, answers),
+        arms=[
+            report.Arm(backbone=arm.backbone, view=arm.view, temporal=arm.temporal, scores=facts["scores"], chosen=facts["chosen"])
+            for arm in found
+            for facts in [stages.search.facts[arm.name]]
+        ],
+        changes=[_change(config, stages.search, truth, *pair) for pair in CHANGES if {pair[1], pair[2]} <= set(found)],
+        comparisons=stages.compare.facts["comparisons"],
+        proportions=stages.compare.facts["proportions"],
+        ethograms=_ethograms(stages, truth),
+        sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
+        attention=_attention(config, stages, answers),
+        finetunes=[{"name": name, "curve": read_curve(stage)} for name, stage in stages.finetune.items()],
+        errors=[row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()],
+        warnings=notes,
+    )
+
+
+CHANGES = (
+    (
+        "SAM-2 guidance",
+        Arm("unguided", "frame", False),
+        Arm("guided", "crop", False),
+        "As in the poster: what is learnt from and what is embedded change together. The next two tables take them apart.",
+    ),
+    (
+        "Temporal information",
+        Arm("guided", "crop", False),
+        Arm("guided", "crop", True),
+        "The same backbone and crops; the probe of the second sees a window around each frame.",
+    ),
+    (
+        "Guidance of the fine-tuning, input held fixed",
+        Arm("unguided", "crop", False),
+        Arm("guided", "crop", False),
+        "Both are shown crops: what fine-tuning on crops brings by itself.",
+    ),
+    (
+        "The crop at the input, backbone held fixed",
+        Arm("frozen", "frame", False),
+        Arm("frozen", "crop", False),
+        "Neither is fine-tuned: what looking at the crop brings by itself.",
+    ),
+    (
+        "Fine-tuning on crops against none, input held fixed",
+        Arm("frozen", "crop", False),
+        Arm("guided", "crop", False),
+        "Both are shown crops.",
+    ),
+)
+"""Title, arm without, arm with, note. The first two are the poster's tables."""
+
+
+def words(arm: Arm) -> str:
+    """An arm in plain words."""
+    shown = {"crop": "crops", "frame": "whole frames"}[arm.view]
+    return f"{_BACKBONE_WORDS[arm.backbone]}, shown {shown}, {'with' if arm.temporal else 'without'} temporal window"
+
+
+def _change(config: StudyConfig, search: Manifest, truth: pa.Table, title: str, without: Arm, with_: Arm, note: str) -> Change:
+    before, after = (search.read("oof", keys=[arm.name]) for arm in (without, with_))
+    result = metrics.change(
+        targets_of(_align(truth, before)),
+        _probabilities(before),
+        _probabilities(after),
+        before.column("animal").to_pylist(),
+        confidence=config.search.confidence,
+        num_resamples=config.search.num_resamples,
+        seed=seed_for(config.seed, "search", "bootstrap"),
+    )
+    return Change(title=title, without=words(without), with_=words(with_), rows={**result["labels"], "macro": result["macro"]}, note=note)
+
+
+def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[str, str]]:
+    tracks = stages.crop.read("tracks", columns=["lost", "jump"])
+    lost = float(np.mean(tracks.column("lost").to_numpy()))
+    usable = sum(not entry.error for entry in stages.crop.entries)
+    animals = set(answers.cohort.column("animal").to_pylist())
+    return [
+        ("Videos", f"{usable} used of {len(stages.crop.entries)}"),
+        ("Animals", f"{len(animals)}, of which {len(answers.labelled)} annotated"),
+        ("Frames tracked", f"{tracks.num_rows}; animal lost in {lost:.1%}, jumps in {int(np.sum(tracks.column('jump').to_numpy()))} frames"),
+        ("Predicting arm", f"{config.predict.arm}, named in the configuration before any score was seen"),
+        *[(f"Version of {name}", number) for name, number in stages.crop.versions.items()],
+    ]
+
+
+def _ethograms(stages: Stages, truth: pa.Table) -> list[Ethogram]:
+    annotated = {key for key in truth.filter(pa.array(~np.isnan(targets_of(truth)).all(axis=1))).column("video").to_pylist()}
+    chosen = _spread({key: key for key in sorted(annotated)}, NUM_ETHOGRAMS)
+    rows = stages.predict.read("predictions", keys=chosen)
+    found = []
+    for video, animal in sorted(set(zip(rows.column("video").to_pylist(), rows.column("animal").to_pylist(), strict=True))):
+        one = _of(rows, video, animal)
+        target = targets_of(_of(truth, video, animal))
+        found.append(
+            Ethogram(
+                video=video,
+                animal=animal,
+                time_s=one.column("time_s").to_numpy(),
+                truth=None if np.isnan(target).all() else target,
+                probability=_probabilities(one),
+            )
+        )
+    return found
+
+
+def _attention(config: StudyConfig, stages: Stages, answers: Answers) -> list[AttentionRow]:
+    """The same frames through every backbone: crops of animals that no backbone was fine-tuned on, where there are any."""
+    labelled = set(answers.labelled)
+    mine = {row["video"]: row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
+    chosen = _spread({key: key for key in sorted(mine) if key in stages.crop.files("crops")}, NUM_ATTENTION)
+    picked = []
+    for video in chosen:
+        rows = stages.crop.read("crops", columns=["frame", "crop"], keys=[video])
+        middle = rows.slice(rows.num_rows // 2, 1).to_pylist()[0]
+        picked.append((video, middle["frame"], crops.from_jpeg(middle["crop"])))
+    images = [image for _, _, image in picked]
+    names = {source.split("-")[0]: stage.config["backbone"] for source, stage in stages.embed.items()}
+    maps = {
+        name: attention.attention_maps(open_backbone(uri, config.embed.device), images, config.embed.image_px) for name, uri in sorted(names.items())
+    }
+    return [
+        AttentionRow(video=video, frame=frame, image=image, maps={name: found[index] for name, found in maps.items()})
+        for index, (video, frame, image) in enumerate(picked)
+    ]
+
+
+def _of(table: pa.Table, video: str, animal: str) -> pa.Table:
+    return table.filter((pa.compute.field("video") == video) & (pa.compute.field("animal") == animal))
+
+
+def _align(truth: pa.Table, keys: pa.Table) -> pa.Table:
+    """Rows of `truth` in the order of `keys`."""
+    row_of = {key: row for row, key in enumerate(zip(*(truth.column(name).to_pylist() for name in tables.KEY), strict=True))}
+    wanted = zip(*(keys.column(name).to_pylist() for name in tables.KEY), strict=True)
+    return truth.take(pa.array([row_of[key] for key in wanted]))
+
+
+def _probabilities(table: pa.Table) -> NDArray[np.float64]:
+    return np.stack([table.column(label).to_numpy().astype(np.float64) for label in tables.LABELS], axis=1)
+
+
+def _spread(found: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Take at most `count` items, evenly over the sorted keys."""
+    keys = sorted(found)
+    places = sorted({round(place) for place in np.linspace(0, len(keys) - 1, min(count, len(keys)))}) if keys else []
+    return {keys[place]: found[keys[place]] for place in places}

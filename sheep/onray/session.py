@@ -1,0 +1,55 @@
+"""Joining a Ray cluster, or starting one on this machine, with settings that long videos need."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+
+from sheep.config import ClusterConfig
+
+log = logging.getLogger(__name__)
+
+_NO_PROGRESS_S = 6 * 3600  # Ray fails a job after 30 minutes without a finished block; one long video takes longer
+_SPARE_CPUS = 2  # every pool holds its CPUs to the end of the job, and reading needs one more
+
+
+def _storage_environment() -> dict[str, str]:
+    """What workers on other machines need to reach the same storage; instance roles need none of it."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+@contextlib.contextmanager
+def session(cluster: ClusterConfig) -> Iterator[None]:
+    """Join the cluster this job was submitted to, or start one here and stop it at the end.
+
+    Inside `ray job submit`, or where RAY_ADDRESS names a cluster, that one is joined. A Ray session that is already connected
+    in this process is used and left running.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    environment = {"env_vars": _storage_environment()}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env=environment, log_to_driver=True)
+    else:
+        wanted = int(max(cluster.crop_workers, cluster.embed_workers, cluster.predict_workers, cluster.trials) * cluster.cpus) + _SPARE_CPUS
+        num_cpus = max(os.cpu_count() or 1, wanted)
+        ray.init(num_cpus=num_cpus, include_dashboard=False, runtime_env=environment, log_to_driver=True, configure_logging=False)
+    log.info("ray nodes=%d cpus=%s", len(ray.nodes()), ray.cluster_resources().get("CPU", 0))
+    configure_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def configure_data() -> None:
+    """Set what every dataset of ours needs; before it is built."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # the driver logs videos, rows per second and time left instead
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    context.actor_init_retry_on_errors = False  # a wrong checkpoint fails every time

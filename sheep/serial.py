@@ -1,0 +1,157 @@
+"""The whole way in one process, without Ray: the first read for a newcomer, and the oracle of every Ray test.
+
+    archive -> crop -> finetune (unguided, guided) -> embed (3 backbones x 2 views) -> search (12 arms) -> predict -> compare -> report
+
+Ray carries the same way by handing in other callables (`sheep/onray/`); nothing else differs.
+"""
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+
+from sheep import arms, gather, report, stages, storage, training
+from sheep.arms import ARMS, BACKBONES, VIEWS, Backbone, Judge, judge_here
+from sheep.config import StudyConfig, View
+from sheep.errors import ConfigError
+from sheep.gather import Stages
+from sheep.ledger import Manifest, is_finished, read_manifest
+from sheep.stages import Answers, Carry, in_process
+from sheep.training import Fit, backbone_uri, fit_here
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """Who carries the units, trains and judges."""
+
+    carry: Carry = in_process
+    fit: Fit = fit_here
+    judge: Judge = judge_here
+
+
+HERE = Way()
+
+TUNED: dict[View, Backbone] = {"frame": "unguided", "crop": "guided"}
+"""What a backbone is called by what it was fine-tuned on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """Where a study's answer lies, and the tables for a terminal."""
+
+    report: str
+    """URI of the page."""
+    numbers: str
+    """URI of its numbers as JSON."""
+    text: str
+
+
+def study(config: StudyConfig, way: Way = HERE) -> Outcome:
+    """Run every stage and arm, doing only what is not there yet.
+
+    Raises:
+        ConfigError: something in the archive or the configuration has to be corrected by a person; found before any model runs.
+        ContractError: a promise between stages is broken, or too many videos failed.
+    """
+    answers = stages.read_answers(config.archive)
+    if len(answers.labelled) < config.search.num_folds:
+        raise ConfigError(
+            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds}. "
+            "Annotate more animals or lower search.num_folds."
+        )
+    crop(config, way)
+    for view in VIEWS:
+        finetune(config, view, way)
+    for name in BACKBONES:
+        for view in VIEWS:
+            embed(config, name, view, way)
+    search(config, way)
+    predict(config, way)
+    compare(config)
+    return write_report(config)
+
+
+def crop(config: StudyConfig, way: Way = HERE) -> Manifest:
+    """Stage 1: videos and prompts -> tracks, crops, contact sheets."""
+    return stages.crop(config.archive, config.crop, storage.join(config.out, "crop"), carry=way.carry)
+
+
+def finetune(config: StudyConfig, view: View, way: Way = HERE) -> Manifest:
+    """Stage 2: stored images -> backbone; on crops it is called guided, on whole frames unguided."""
+    cropped = read_manifest(storage.join(config.out, "crop"))
+    videos, _ = training_videos(stages.read_answers(config.archive), cropped)
+    settings = dataclasses.replace(config.finetune, view=view)
+    return training.finetune(cropped, videos, settings, _finetuned(config, TUNED[view]), seed=config.seed, fit=way.fit)
+
+
+def embed(config: StudyConfig, name: Backbone, view: View, way: Way = HERE) -> Manifest:
+    """Stage 3: stored images + backbone -> embeddings, in the folder `embed/<backbone>-<view>`."""
+    source = config.finetune.backbone if name == "frozen" else backbone_uri(read_manifest(_finetuned(config, name)).uri)
+    settings = dataclasses.replace(config.embed, backbone=source, view=view)
+    out = storage.join(config.out, "embed", f"{name}-{view}")
+    return stages.embed(read_manifest(storage.join(config.out, "crop")), settings, out, carry=way.carry)
+
+
+def search(config: StudyConfig, way: Way = HERE) -> Manifest:
+    """Stage 4: embeddings + labels -> probes and scores, for every arm whose embeddings are there."""
+    truth = stages.read_answers(config.archive).truth(read_manifest(storage.join(config.out, "crop")))
+    embedded = _embedded(config)
+    found = [arm for arm in ARMS if arm.source in embedded]
+    if not found:
+        raise ConfigError(f"{config.out}: no embeddings, expected at least one of embed/{{{', '.join(sorted({arm.source for arm in ARMS}))}}}. Run jobs.embed.")
+    return arms.run(embedded, truth, found, config.search, storage.join(config.out, "search"), seed=config.seed, judge=way.judge)
+
+
+def predict(config: StudyConfig, way: Way = HERE) -> Manifest:
+    """Stage 5: embeddings + probes -> probabilities and bouts, by the arm named in the configuration."""
+    searched = read_manifest(storage.join(config.out, "search"))
+    source = config.predict.arm.rsplit("-", 1)[0]
+    embedded = read_manifest(storage.join(config.out, "embed", source))
+    return stages.predict(embedded, searched, config.predict, storage.join(config.out, "predict"), carry=way.carry)
+
+
+def compare(config: StudyConfig) -> Manifest:
+    """Stage 6: predictions + cohort -> differences between groups."""
+    cohort = stages.read_answers(config.archive).cohort
+    predicted = read_manifest(storage.join(config.out, "predict"))
+    return stages.compare(predicted, cohort, config.compare, storage.join(config.out, "compare"), seed=config.seed)
+
+
+def write_report(config: StudyConfig) -> Outcome:
+    """Stage 7: everything -> the page and its numbers."""
+    answers = stages.read_answers(config.archive)
+    cropped, searched, predicted, compared = (read_manifest(storage.join(config.out, name)) for name in ("crop", "search", "predict", "compare"))
+    tuned = {name: read_manifest(_finetuned(config, name)) for name in TUNED.values() if is_finished(_finetuned(config, name))}
+    every = Stages(crop=cropped, finetune=tuned, embed=_embedded(config), search=searched, predict=predicted, compare=compared)
+    data = gather.report_data(config, every, answers, training_videos(answers, cropped)[1])
+    page, numbers = report.build(data)
+    target = storage.join(config.out, "report")
+    storage.write_bytes(storage.join(target, "report.html"), page.encode())
+    storage.write_bytes(storage.join(target, "report.json"), json.dumps(numbers, indent=1).encode())
+    return Outcome(report=storage.join(target, "report.html"), numbers=storage.join(target, "report.json"), text=report.text_tables(data))
+
+
+def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], list[str]]:
+    """Choose whose frames fine-tuning may see: animals without labels, so that every score is of animals it never saw.
+
+    Returns:
+        Videos, and notes for the report: without unlabelled animals all are used, and scores are transductive.
+    """
+    labelled = set(answers.labelled)
+    usable = {entry.key for entry in cropped.entries if not entry.error}
+    touched = {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
+    free = sorted(usable - touched)
+    if free:
+        return free, [f"Fine-tuning saw only the {len(free)} videos without an annotated animal; all scores are of animals it never saw."]
+    return sorted(usable), ["Every animal is annotated, so fine-tuning also saw unlabelled frames of the animals it is scored on (transductive)."]
+
+
+def _finetuned(config: StudyConfig, name: str) -> str:
+    return storage.join(config.out, "finetune", name)
+
+
+def _embedded(config: StudyConfig) -> dict[str, Manifest]:
+    found = {arm.source: storage.join(config.out, "embed", arm.source) for arm in ARMS}
+    return {source: read_manifest(uri) for source, uri in found.items() if is_finished(uri)}

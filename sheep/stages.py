@@ -1,0 +1,216 @@
+"""The stages as drivers see them: check the input, list the units, have them carried out, write the manifest.
+
+`carry` says who does the work: `in_process` here, Ray's actors in `sheep/onray/`. Everything that can be wrong with what a
+person gave is found before `carry` is called, so before any model is loaded or machine started.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sheep import groups, labels, prompts, storage, tables, video
+from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, PredictConfig, digest, seed_for
+from sheep.errors import ConfigError, MediaError
+from sheep.labels import Annotation
+from sheep.ledger import Entry, Manifest, Stage, open_stage, unchanged
+from sheep.units import CropJob, EmbedJob, PredictJob, Unit
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+Job = CropJob | EmbedJob | PredictJob
+Carry = Callable[[Job, Sequence[Unit]], Iterable[Entry]]
+"""Does every unit of a job, in any order, anywhere; gives back each ledger entry as it is committed."""
+
+
+def in_process(job: Job, units: Sequence[Unit]) -> Iterator[Entry]:
+    """Carry out units one after the other, here."""
+    work = job.open()
+    for unit in units:
+        yield work(unit)
+
+
+def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry = in_process) -> Manifest:
+    """Videos and prompts -> tracks, crops and contact sheets.
+
+    Raises:
+        ConfigError: no videos; prompts missing, strange or outside the frame; unknown weights; `out` holds another configuration.
+        ContractError: more videos failed than `config.max_error_frac`.
+    """
+    folder = storage.join(archive.root, archive.videos)
+    found = video.find(folder)
+    file = storage.join(archive.root, archive.prompts)
+    starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
+    stage = open_stage(out, "crop", config, {"sam2": weights_identity(config.sam2, "pocket_sam2")})
+    units = {
+        key: Unit(key=key, input=digest([identity, [[p.animal, p.frame, p.kind, *p.xy] for p in starts[key]]]), prompts=tuple(starts[key]))
+        for key, identity in found.items()
+    }
+    due = [key for key in units if key in set(stage.todo(_inputs(units)))]
+    sizes = _sizes_px(folder, due)
+    for key in sizes:
+        prompts.check_inside(starts[key], sizes, name=file)
+    return _run(stage, units, CropJob(stage=stage, videos=folder, config=config), carry, max_error_frac=config.max_error_frac)
+
+
+def embed(crops: Manifest, config: EmbedConfig, out: str, *, carry: Carry = in_process) -> Manifest:
+    """Crops -> one vector per animal and frame.
+
+    Raises:
+        ConfigError: unknown backbone; `out` holds another configuration.
+    """
+    stage = open_stage(out, "embed", config, {"backbone": weights_identity(config.backbone, "pocket_dinov2")})
+    units = {
+        entry.key: Unit(key=entry.key, input=entry.content(), parts=tuple(part for part in entry.parts if part.table == "crops"))
+        for entry in crops.entries
+        if not entry.error
+    }
+    return _run(stage, units, EmbedJob(stage=stage, source=crops.uri, config=config), carry)
+
+
+def predict(embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, carry: Carry = in_process) -> Manifest:
+    """Embeddings + probes -> probability per label and frame, and bouts.
+
+    Raises:
+        ConfigError: the search has no such arm; `out` holds another configuration.
+    """
+    if config.arm not in search.facts:
+        raise ConfigError(f"predict.arm: got {config.arm!r}, {search.uri} has {sorted(search.facts)}. Choose one of them.")
+    stage = open_stage(out, "predict", config, {"probes": search.content()})
+    units = {entry.key: Unit(key=entry.key, input=entry.content(), parts=entry.parts) for entry in embedded.entries if not entry.error}
+    job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config)
+    return _run(stage, units, job, carry)
+
+
+def compare(predicted: Manifest, cohort: pa.Table, config: CompareConfig, out: str, *, seed: int) -> Manifest:
+    """Predictions + cohort -> differences between groups, animal by animal.
+
+    Returns:
+        Manifest whose facts hold `comparisons` (one per label and group) and `proportions` (one per animal), as plain values.
+
+    Raises:
+        ConfigError: an animal without a group, a group of fewer than two animals; `out` holds another configuration.
+    """
+    stage = open_stage(out, "compare", config, {"cohort": digest(cohort.to_pylist()), "seed": str(seed)})
+    units = {"comparison": predicted.content()}
+    done = unchanged(stage, units)
+    if done is not None:
+        return done
+    rows = predicted.read("predictions")
+    found = groups.compare(rows, cohort, config, seed=seed_for(seed, "compare", "permutations"))
+    group_of = dict(zip(cohort.column("animal").to_pylist(), cohort.column("group").to_pylist(), strict=True))
+    shares = [{**row, "group": group_of[row["animal"]]} for row in groups.proportions(rows).to_pylist()]
+    stage.attempt("comparison", units["comparison"]).commit()
+    return stage.finish(units, facts={"comparisons": [one.to_json() for one in found], "proportions": shares})
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What people said of the archive: when each animal did what, where they scored, and the group of each animal."""
+
+    annotations: tuple[Annotation, ...]
+    cohort: pa.Table
+    """COHORT."""
+
+    @property
+    def labelled(self) -> list[str]:
+        """Animals with an annotation, sorted."""
+        return sorted({annotation.animal for annotation in self.annotations})
+
+    def truth(self, crops: Manifest) -> pa.Table:
+        """LABEL_FRAMES for every tracked frame, null where unscored."""
+        return labels.label_frames(crops.read("crops", columns=["video", "animal", "frame", "time_s"]), self.annotations)
+
+
+def read_answers(archive: ArchiveConfig) -> Answers:
+    """Read annotations and cohort, and check them against the videos.
+
+    Raises:
+        ConfigError: an annotation that matches no video, an unknown label, a cohort row for no video or a video without one, no annotation.
+    """
+    videos = list(video.find(storage.join(archive.root, archive.videos)))
+    folder = storage.join(archive.root, archive.annotations)
+    files = [name for name in storage.find(folder) if name.lower().endswith((".csv", ".tsv"))]
+    if not files:
+        raise ConfigError(f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's annotation folder.")
+    annotations = [found for name in files for found in labels.parse_boris(_text(storage.join(folder, name), "annotation"), name=name)]
+    matched = labels.match(annotations, videos)
+    file = storage.join(archive.root, archive.cohort)
+    cohort = labels.read_cohort(_text(file, "cohort file"), name=file)
+    labels.check_cohort(cohort, videos)
+    return Answers(tuple(found for group in matched.values() for found in group), cohort)
+
+
+def targets_of(truth: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """Labels as (F, L) float64, nan where unscored."""
+    columns = [truth.column(label).cast(pa.float64()).to_numpy(zero_copy_only=False) for label in tables.LABELS]
+    return np.stack(columns, axis=1)
+
+
+def weights_identity(name: str, pocket: str) -> str:
+    """Digest the weights a name stands for; a hub id stands for itself.
+
+    Args:
+        name: `pocket`, a path or URI, or a hub id.
+        pocket: folder of the pocket model in the package.
+    """
+    target = str(WEIGHTS / pocket) if name == "pocket" else name
+    try:
+        return storage.fingerprint(target)
+    except FileNotFoundError:
+        return name
+
+
+def _run(stage: Stage, units: Mapping[str, Unit], job: Job, carry: Carry, *, max_error_frac: float = 0.0) -> Manifest:
+    inputs = _inputs(units)
+    done = unchanged(stage, inputs)
+    if done is not None:
+        log.info("%s out=%s nothing to do, %d units are there", stage.name, stage.uri, len(units))
+        return done
+    due = stage.todo(inputs)
+    log.info("%s out=%s units=%d due=%d", stage.name, stage.uri, len(units), len(due))
+    if due:
+        started, num_rows = time.monotonic(), 0
+        for number, entry in enumerate(carry(job, [units[key] for key in due]), start=1):
+            num_rows += max((part.rows for part in entry.parts), default=0)
+            _show_progress(stage.name, number, len(due), num_rows, time.monotonic() - started)
+    return stage.finish(inputs, max_error_frac=max_error_frac)
+
+
+def _show_progress(name: str, number: int, total: int, num_rows: int, seconds: float) -> None:
+    if number == total or number % max(1, total // 20) == 0:
+        left_s = seconds / number * (total - number)
+        log.info("%s videos=%d/%d rows=%d rows_per_s=%.1f left_s=%.0f", name, number, total, num_rows, num_rows / seconds, left_s)
+
+
+def _inputs(units: Mapping[str, Unit]) -> dict[str, str]:
+    return {key: unit.input for key, unit in units.items()}
+
+
+def _text(uri: str, what: str) -> str:
+    try:
+        return storage.read_bytes(uri).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{uri}: no {what} there, expected one. Check the archive's root and the name.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{uri}: {what} is not UTF-8 ({error}), expected text. Export it again as UTF-8.") from error
+
+
+def _sizes_px(folder: str, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Frame sizes of the videos that can be read; the others are left to their worker, which records why."""
+
+    def size(key: str) -> tuple[int, int] | None:
+        try:
+            return video.size_px(storage.join(folder, key))
+        except MediaError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        return {key: found for key, found in zip(keys, pool.map(size, keys), strict=True) if found is not None}
