@@ -26,6 +26,7 @@ TENSORS_NAME = "probe.safetensors"
 CONFIG_NAME = "probe.json"
 FORMAT = 1
 
+_EXACT_DIM = 512  # up to here exact components cost no more than random ones
 _NEWTON_DIM = 256  # above this many inputs the Hessian costs more than L-BFGS steps
 
 
@@ -130,7 +131,8 @@ class Probe:
         num_components = min(self.config.num_components, num_rows, dim)
         if num_components in (0, dim):
             return np.eye(dim)
-        pca = PCA(num_components, svd_solver="randomized", iterated_power=3, random_state=self.seed % 2**32)
+        solver = "covariance_eigh" if dim <= _EXACT_DIM else "randomized"
+        pca = PCA(num_components, svd_solver=solver, iterated_power=3, random_state=self.seed % 2**32)
         return np.asarray(pca.fit(standard).components_.T, dtype=np.float64)
 
     def _fit_label(
