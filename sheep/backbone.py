@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, Dinov2Config, Dinov2Model, Dinov2WithRegistersModel
 
@@ -130,7 +131,7 @@ def load(name: str, *, device: str = "auto") -> Backbone:
     model_class = ARCHITECTURES[_architecture(source, name)]
     try:
         model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
         ) from error

@@ -88,7 +88,7 @@ class Arrays:
 
     def digest(self) -> str:
         """Digest of every image and key."""
-        state = hashlib.sha256(np.ascontiguousarray(self.pixels))
+        state = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         state.update("\0".join([*self.animals, *self.videos]).encode())
         return state.hexdigest()[:16]
 

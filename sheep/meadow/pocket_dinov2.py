@@ -1,0 +1,253 @@
+"""Procedural scenes -> the pocket DINOv2 that ships with the package, and what it is worth beside controls.
+
+It is trained by the same loop that fine-tunes it later, from random weights, on scenes of seeds that no study uses: views of
+animals (the focal one and others), of random places and of whole frames. Labels take no part in training.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sheep import backbone as backbones
+from sheep import crops
+from sheep.config import EmbedConfig, FinetuneConfig, seed_for
+from sheep.embeddings import embed
+from sheep.errors import ConfigError
+from sheep.finetune import checkpoint
+from sheep.finetune.images import Arrays
+from sheep.finetune.loop import fit
+from sheep.meadow.scene import Frame, SceneConfig, draw_scene, render
+from sheep.tables import LABELS
+
+_log = logging.getLogger(__name__)
+
+_SIZES = ((128, 128), (144, 192), (192, 256), (240, 320))
+_NAMESPACE = "pocket.dinov2"
+_EVAL_NAMESPACE = "pocket.dinov2.eval"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PocketDinov2Config:
+    """How the pocket DINOv2 is made."""
+
+    seed: int = 0
+    """Of scenes, weights and batches; scenes live in a namespace of their own."""
+    num_scenes: int = 1200
+    """Scenes drawn; >= 2."""
+    frames_per_scene: int = 8
+    """Frames kept of each scene, seconds apart; >= 1."""
+    image_px: int = 96
+    """Side at which images are kept, as the crop stage stores them."""
+    steps: int = 5000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Images per step."""
+    learning_rate: float = 1e-3
+    """Peak AdamW learning rate of backbone and heads."""
+    teacher_temperature: float = 0.04
+    """Softmax temperature of the teacher."""
+    teacher_momentum: float = 0.99
+    """EMA momentum at the first step."""
+    num_prototypes: int = 512
+    """Outputs of the heads."""
+    koleo_weight: float = 0.1
+    """Weight of KoLeo."""
+    num_local: int = 2
+    """Local crops per image."""
+    export_every: int = 250
+    """Steps between exports and checkpoints."""
+
+    def finetune(self) -> FinetuneConfig:
+        """Settings of the training loop: every layer at full rate, no phase of heads alone."""
+        return FinetuneConfig(
+            steps=self.steps,
+            head_steps=0,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.learning_rate,
+            layer_decay=1.0,
+            teacher_temperature=self.teacher_temperature,
+            teacher_momentum=self.teacher_momentum,
+            num_prototypes=self.num_prototypes,
+            koleo_weight=self.koleo_weight,
+            num_local=self.num_local,
+            device="cpu",
+        )
+
+
+def train(config: PocketDinov2Config, out: str, *, resume_dir: str | None = None) -> Path:
+    """Train from random weights; export at every checkpoint, so that the run may be stopped at any time.
+
+    Args:
+        config: data and steps.
+        out: local folder; `weights` in it always holds the newest export (float16), `last` the newest checkpoint.
+        resume_dir: checkpoint to go on from.
+
+    Returns:
+        Folder of the weights.
+    """
+    folder = Path(out)
+    start = folder / "start"
+    backbones.random(seed_for(config.seed, _NAMESPACE, "weights")).save(start)
+    images = draw_images(config)
+
+    def report(measures: dict[str, float]) -> None:
+        if measures["step"] % 50 == 0 or measures["step"] < 3:
+            _log.info("pocket.dinov2 %s", " ".join(f"{key}={value:.4f}" for key, value in measures.items()))
+
+    def save(written: str) -> None:
+        shutil.rmtree(folder / "last", ignore_errors=True)
+        Path(written).rename(folder / "last")
+        export(folder / "last", folder / "weights")
+
+    fit(
+        images, str(start), config.finetune(), config.seed, str(folder / "fit"),
+        report=report, save=save, save_every=config.export_every, resume_dir=resume_dir,
+    )  # fmt: skip
+    return folder / "weights"
+
+
+def export(checkpoint_dir: Path, out: Path) -> None:
+    """Write the teacher's backbone of a checkpoint as a float16 `save_pretrained` folder with training.json."""
+    net = backbones.random(0)
+    net.model.load_state_dict(checkpoint.teacher_backbone(checkpoint_dir), strict=True)
+    net.model.half().save_pretrained(out)
+    facts = checkpoint.read_facts(checkpoint_dir)
+    every = max(1, len(facts["curve"]) // 100)
+    kept = {key: facts[key] for key in ("identity", "step")} | {
+        "curve": facts["curve"][::every],
+        "last": facts["curve"][-1],
+    }
+    (out / "training.json").write_text(json.dumps(kept, indent=1, sort_keys=True))
+
+
+def draw_images(config: PocketDinov2Config) -> Arrays:
+    """Draw training images: for every kept frame the focal animal, another animal where there is one, and a place or the frame.
+
+    Returns:
+        Arrays whose `animals` are scenes and whose `videos` are kinds, so that batches hold scenes and kinds alike often.
+    """
+    pixels: list[np.ndarray] = []
+    scenes: list[str] = []
+    kinds: list[str] = []
+    for number in range(config.num_scenes):
+        rng = np.random.default_rng(seed_for(config.seed, _NAMESPACE, f"scene {number}"))
+        for frame in _spread_frames(rng, config.frames_per_scene):
+            for kind, image in _views(frame, rng, config.image_px):
+                pixels.append(image)
+                scenes.append(f"scene {number}")
+                kinds.append(f"scene {number} {kind}")
+    _log.info("pocket.dinov2 images=%d scenes=%d", len(pixels), config.num_scenes)
+    return Arrays(pixels=np.stack(pixels), animals=scenes, videos=kinds)
+
+
+def evaluate(
+    weights: str, seed: int = 0, *, num_scenes: int = 72, frames_per_scene: int = 40
+) -> dict[str, dict[str, float]]:
+    """Probe frozen features of true-box crops (x 1.3): average precision per label and its mean over labels.
+
+    Args:
+        weights: see sheep.backbone.load.
+        seed: of the scenes (a namespace apart from training) and of the random network.
+        num_scenes: scenes, each with an animal of its own; they are the groups of four folds.
+        frames_per_scene: frames per scene, 0.4 s apart.
+
+    Returns:
+        Per encoder (`pocket`, `random` weights of the same architecture, `pixels`: the crop at 20 x 20) the average precision
+        of each label, `macro`, and `prior`: the mean share of positives, which a blind guess scores.
+    """
+    images, labels, groups = draw_crops(seed, num_scenes, frames_per_scene)
+    config = EmbedConfig()
+    features = {
+        "pocket": embed(images, backbones.load(weights, device="cpu"), config),
+        "random": embed(images, backbones.random(seed), config),
+        "pixels": np.stack(
+            [np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)) for image in images]
+        )
+        .reshape(len(images), -1)
+        .astype(np.float32),
+    }
+    return {name: _score(vectors, labels, groups) for name, vectors in features.items()}
+
+
+def draw_crops(
+    seed: int, num_scenes: int, frames_per_scene: int, namespace: str = _EVAL_NAMESPACE
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Crop the focal animal at its true box x 1.3 wherever it shows at least 30 pixels.
+
+    Returns:
+        Crops (96, 96, 3) uint8, labels (F, 6) uint8 and the scene (F,) of each.
+    """
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    groups: list[int] = []
+    for number in range(num_scenes):
+        rng = np.random.default_rng(seed_for(seed, namespace, f"scene {number}"))
+        scene = draw_scene(SceneConfig(num_frames=frames_per_scene, fps_hz=2.5), rng)
+        for frame in render(scene):
+            window = _animal_window(frame.ids == 1, 1.3, min_pixels=30)
+            if window is not None:
+                images.append(crops.cut(frame.image, window, 96))
+                labels.append(frame.labels)
+                groups.append(number)
+    return images, np.stack(labels), np.asarray(groups)
+
+
+def _score(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    scores = np.full(labels.shape, np.nan)
+    for train_rows, test_rows in GroupKFold(4).split(features, groups=groups):
+        reduce = make_pipeline(StandardScaler(), PCA(64, random_state=0, svd_solver="randomized"), StandardScaler())
+        fitted, held_out = reduce.fit_transform(features[train_rows]), reduce.transform(features[test_rows])
+        for column in range(labels.shape[1]):
+            answers = labels[train_rows, column]
+            if answers.min() == answers.max():
+                raise ConfigError(f"evaluate: label {LABELS[column]!r} does not vary in a fold. Ask for more scenes.")
+            model = LogisticRegression(C=0.02, class_weight="balanced", max_iter=300)
+            scores[test_rows, column] = model.fit(fitted, answers).predict_proba(held_out)[:, 1]
+    each = {label: float(average_precision_score(labels[:, i], scores[:, i])) for i, label in enumerate(LABELS)}
+    return each | {"macro": float(np.mean(list(each.values()))), "prior": float(labels.mean())}
+
+
+def _spread_frames(rng: np.random.Generator, count: int) -> Iterator[Frame]:
+    """Frames of one random scene, 1.5 s apart, so that postures differ."""
+    height, width = _SIZES[int(rng.integers(len(_SIZES)))]
+    settings = SceneConfig(height_px=height, width_px=width, num_frames=count, fps_hz=1 / 1.5, num_others=(0, 4))
+    yield from render(draw_scene(settings, rng))
+
+
+def _views(frame: Frame, rng: np.random.Generator, image_px: int) -> Iterator[tuple[str, np.ndarray]]:
+    others = [number for number in range(2, int(frame.ids.max()) + 1)]
+    wanted = [("focal", 1)] + ([("other", int(rng.choice(others)))] if others else [])
+    for kind, number in wanted:
+        window = _animal_window(frame.ids == number, rng.uniform(1.1, 1.7), min_pixels=60)
+        if window is not None:
+            yield kind, crops.cut(frame.image, window, image_px)
+    height, width = frame.ids.shape
+    if rng.random() < 0.4:
+        yield "place", crops.letterbox(frame.image, image_px)
+    else:
+        side = rng.uniform(0.35, 1.0) * height
+        window = np.array([rng.uniform(0, width - side), rng.uniform(0, height - side), side])
+        yield "place", crops.cut(frame.image, window, image_px)
+
+
+def _animal_window(mask: np.ndarray, factor: float, min_pixels: int) -> np.ndarray | None:
+    """Square (x0, y0, side) [px] around a mask, its longer side times a factor; None for fewer pixels than wanted."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) < min_pixels:
+        return None
+    x0, x1, y0, y1 = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+    side = max(x1 - x0, y1 - y0) * factor
+    return np.array([(x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side])
