@@ -1,0 +1,450 @@
+"""Train the pocket SAM-2 on the meadow: images first, so that it learns to obey its prompt, then clips with memory.
+
+Source: Ravi et al., SAM 2 (2024), appendix D: focal and dice on masks (20 : 1), the predicted IoU, the object score. Ours: single
+masks only, prompts in frame 0 only, L1 on IoU. Time decides how long a stage takes unless `num_steps` does, so that training ends when it must.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sheep.config import seed_for
+from sheep.errors import ConfigError
+from sheep.masks import StreamingPredictor, build, load
+from sheep.meadow.pocket_sam2_data import MIN_SEEN_PX, Prompts, Scenes, draw_clip, draw_cut, draw_prompts, draw_scenes
+from sheep.meadow.scene import SceneConfig, draw_scene, render
+from sheep.tables import Prompt
+
+_log = logging.getLogger(__name__)
+
+YAML = Path(__file__).parents[1] / "weights" / "pocket_sam2" / "pocket_sam2.yaml"
+_IMAGE_KINDS = (("box", "box", "two"), ("point", "point", "ground"))
+_LONG = 1000
+"""Frames promised to sam2 in training, so that it scales the age of pointers as it does in tracking."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageConfig:
+    """One part of the training: clips of one length."""
+
+    num_frames: int
+    """Frames per clip; 1 trains on images, without memory."""
+    batch_size: int
+    """Clips per step."""
+    budget_s: float
+    """Wall-clock time the stage may take; the learning rate falls with it. Ignored where num_steps > 0."""
+    num_steps: int = 0
+    """Steps; with it a run can be repeated exactly. 0 lets the budget decide."""
+    lr_first: float = 1e-3
+    """AdamW's learning rate at the start (after 100 warm-up steps)."""
+    lr_last: float = 1e-5
+    """Learning rate at the end; a cosine lies between."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PocketSam2Config:
+    """Everything the pocket SAM-2's training depends on."""
+
+    seed: int = 0
+    """Seed of data, prompts and initial weights."""
+    num_scenes: int = 800
+    """Scenes rendered for training."""
+    scene: SceneConfig = field(
+        default_factory=lambda: SceneConfig(
+            num_frames=12, num_others=(0, 4), focal_length_frac=(0.12, 0.45), other_species=(0.8, 0.1, 0.1)
+        )
+    )
+    """What they are drawn from; 0.2 MB of memory a frame of 192 x 256."""
+    stages: tuple[StageConfig, ...] = (
+        StageConfig(num_frames=1, batch_size=8, budget_s=1740, lr_last=2e-4),
+        StageConfig(num_frames=4, batch_size=4, budget_s=840, lr_first=5e-4, lr_last=2e-4),
+        StageConfig(num_frames=6, batch_size=3, budget_s=780, lr_first=3e-4, lr_last=1e-5),
+    )
+    """Parts of the training, in order."""
+    weight_decay: float = 0.02
+    """AdamW's weight decay."""
+    ema: float = 0.998
+    """Share of the averaged weights kept per step (less at the start); they are what is saved."""
+    max_norm: float = 1.0
+    """Gradients longer than this are shortened to it."""
+    save_s: float = 240.0
+    """Time between checkpoints and evaluations."""
+    num_eval_videos: int = 4
+    """Unseen scenes tracked at each checkpoint."""
+    num_eval_frames: int = 20
+    """Frames of each."""
+
+
+class _Run:
+    """What changes while training, and how it is saved."""
+
+    def __init__(self, config: PocketSam2Config) -> None:
+        torch.manual_seed(
+            seed_for(config.seed, "pocket_sam2", "weights") % 2**31
+        )  # sam2's constructors draw from the global generator
+        self.model = build(YAML)
+        torch.nn.init.constant_(
+            self.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 2.0
+        )  # an absent animal has no mask gradient
+        self.model.train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
+        self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.rng = np.random.default_rng(seed_for(config.seed, "pocket_sam2", "prompts"))
+        self.counts = {"stage": 0, "stage_step": 0, "step": 0}
+        self.spent_s = 0.0  # in this stage
+        self.history: list[dict[str, Any]] = []
+
+    def average(self, keep: float) -> None:
+        """Move the averaged weights towards the present ones."""
+        keep = min(keep, (1 + self.counts["step"]) / (10 + self.counts["step"]))
+        for name, value in self.model.state_dict().items():
+            self.ema[name].lerp_(value, 1 - keep)
+
+    def save(self, out: Path) -> None:
+        """Write what is shipped (half precision and yaml) and what a resumed run needs."""
+        out.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.half().contiguous() for name, value in self.ema.items()}, out / "model.safetensors")
+        (out / YAML.name).write_text(YAML.read_text(), encoding="ascii")
+        (out / "history.json").write_text(json.dumps(self.history, indent=1), encoding="ascii")
+        rest = json.dumps(
+            {
+                "counts": self.counts,
+                "spent_s": self.spent_s,
+                "rng": self.rng.bit_generator.state,
+                "history": self.history,
+            }
+        )
+        state = {
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "rest": rest,
+        }
+        torch.save(state, out / "resume.tmp")
+        (out / "resume.tmp").replace(out / "resume.pt")
+
+    def restore(self, out: Path) -> None:
+        """Continue from what `save` wrote."""
+        if not (out / "resume.pt").is_file():
+            raise ConfigError(f"{out}: no resume.pt, expected one from an earlier run. Train without resume.")
+        state = torch.load(out / "resume.pt", map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema = state["ema"]
+        rest = json.loads(state["rest"])
+        self.counts, self.spent_s, self.history = rest["counts"], rest["spent_s"], rest["history"]
+        self.rng.bit_generator.state = rest["rng"]
+
+
+def train(
+    config: PocketSam2Config, out: str, *, resume: bool = False, report: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Train, and leave a folder that `sheep.masks.load` takes.
+
+    Args:
+        config: data, stages and their budgets.
+        out: folder for model.safetensors (float16, averaged weights), the yaml, history.json and resume.pt.
+        resume: continue from resume.pt in `out`.
+        report: called with each log record.
+
+    Returns:
+        The last evaluation, with steps and seconds.
+
+    Raises:
+        ConfigError: resume is asked for and there is nothing to resume.
+    """
+    folder, begun = Path(out), time.monotonic()
+    run = _Run(config)
+    if resume:
+        run.restore(folder)
+    scenes = draw_scenes(
+        config.scene, config.num_scenes, np.random.default_rng(seed_for(config.seed, "pocket_sam2", "scenes"))
+    )
+    _log.info(
+        "pocket_sam2 rendered scenes=%d frames=%d seconds=%.0f",
+        config.num_scenes,
+        config.scene.num_frames,
+        time.monotonic() - begun,
+    )
+    while run.counts["stage"] < len(config.stages):
+        _train_stage(config, run, scenes, folder, report)
+        run.counts |= {"stage": run.counts["stage"] + 1, "stage_step": 0}
+        run.spent_s = 0.0
+        _checkpoint(config, run, folder, report)
+    return run.history[-1] | {"seconds": time.monotonic() - begun}
+
+
+def _train_stage(
+    config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path, report: Callable[[dict[str, Any]], None] | None
+) -> None:
+    stage = config.stages[run.counts["stage"]]
+    sums: dict[str, float] = {}
+    saved = last = time.monotonic()
+    while True:
+        progress = run.counts["stage_step"] / stage.num_steps if stage.num_steps else run.spent_s / stage.budget_s
+        if progress >= 1:
+            return
+        warm = min(1.0, (run.counts["stage_step"] + 1) / 100)
+        for group in run.optimizer.param_groups:
+            group["lr"] = warm * (
+                stage.lr_last + (stage.lr_first - stage.lr_last) * (1 + math.cos(math.pi * progress)) / 2
+            )
+        terms = (_image_step if stage.num_frames == 1 else _clip_step)(run, scenes, stage)
+        loss = terms["loss"]
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        terms["norm"] = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_norm)
+        run.optimizer.step()
+        run.counts |= {"step": run.counts["step"] + 1, "stage_step": run.counts["stage_step"] + 1}
+        run.average(config.ema)
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        now = time.monotonic()
+        run.spent_s, last = run.spent_s + now - last, now
+        if run.counts["stage_step"] % 50 == 0:
+            _tell(report, run, {name: round(value / 50, 4) for name, value in sums.items()})
+            sums = {}
+        if now - saved > config.save_s:
+            _checkpoint(config, run, out, report)
+            saved = last = time.monotonic()
+
+
+def _tell(report: Callable[[dict[str, Any]], None] | None, run: _Run, values: dict[str, Any]) -> None:
+    record = run.counts | {"spent_s": round(run.spent_s)} | values
+    _log.info("pocket_sam2 %s", " ".join(f"{name}={value}" for name, value in record.items()))
+    if report is not None:
+        report(record)
+
+
+def _checkpoint(
+    config: PocketSam2Config, run: _Run, out: Path, report: Callable[[dict[str, Any]], None] | None
+) -> None:
+    run.save(out)
+    scores = evaluate(
+        str(out), num_videos=config.num_eval_videos, num_frames=config.num_eval_frames, seed=config.seed + 1
+    )
+    run.history.append(run.counts | scores)
+    _tell(report, run, scores)
+
+
+def _image_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tensor]:
+    """Encode each image once and ask several things of it."""
+    model = run.model
+    clips = [draw_clip(scenes, 1, model.image_size, run.rng) for _ in range(stage.batch_size)]
+    ids = torch.stack([clip[1][0] for clip in clips])
+    features = model.forward_image(torch.stack([clip[0][0] for clip in clips]))["backbone_fpn"]
+    terms: list[dict[str, Tensor]] = []
+    for kinds in _IMAGE_KINDS:
+        prompts = [draw_prompts(plane, list(kinds), run.rng) for plane in ids]
+        owner = torch.arange(len(clips)).repeat_interleave(len(kinds))
+        points, targets = _join(prompts), torch.cat([prompt.targets for prompt in prompts])
+        sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=None)
+        levels = [feature[owner] for feature in features]
+        top = levels[-1] + model.no_mem_embed[0, 0, :, None, None]  # as sam2 does on a frame that is prompted
+        logits, ious, _, scores = model.sam_mask_decoder(
+            image_embeddings=top,
+            image_pe=model.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            repeat_image=False,
+            high_res_features=levels[:-1],
+        )
+        terms.append(_losses(logits, ious, scores, ids[owner], targets))
+    return {name: (terms[0][name] + terms[1][name]) / 2 for name in terms[0]}
+
+
+def _clip_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tensor]:
+    """Prompt two targets in frame 0 of each clip and follow them through sam2's own memory, which is fed its own predictions."""
+    model, rng, frames = run.model, run.rng, stage.num_frames
+    clips = [draw_clip(scenes, frames, model.image_size, rng) for _ in range(stage.batch_size)]
+    clips = [
+        draw_cut(clip, draw_clip(scenes, frames, model.image_size, rng), rng) if rng.random() < 0.12 else clip
+        for clip in clips
+    ]
+    kinds = [["box", "box"], ["point", "point"], ["point", "ground"]][int(rng.choice(3, p=[0.5, 0.38, 0.12]))]
+    prompts = [draw_prompts(clip[1][0], kinds, rng) for clip in clips]
+    points, targets = _join(prompts), torch.cat([prompt.targets for prompt in prompts])
+    encoded = model.forward_image(torch.cat([clip[0] for clip in clips]))
+    features, positions = encoded["backbone_fpn"], [position[:1] for position in encoded["vision_pos_enc"]]
+    owner = torch.arange(len(clips)).repeat_interleave(len(kinds))
+    outputs: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+    terms: list[dict[str, Tensor]] = []
+    with _decoded(model) as decoded:
+        for t in range(frames):
+            levels = [feature[owner * frames + t] for feature in features]
+            vision = [level.flatten(2).permute(2, 0, 1) for level in levels]
+            sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+            where = [position.expand(len(owner), -1, -1, -1).flatten(2).permute(2, 0, 1) for position in positions]
+            given = {"point_coords": points[0], "point_labels": points[1]} if t == 0 else None
+            out = _track_step(model, t, vision, where, sizes, given, outputs)
+            outputs["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"][t] = out
+            logits, ious, _, scores = decoded[-1]
+            terms.append(_losses(logits, ious, scores, torch.stack([clip[1][t] for clip in clips])[owner], targets))
+    return {name: torch.stack([term[name] for term in terms]).mean() for name in terms[0]}
+
+
+def _track_step(
+    model: StreamingPredictor,
+    t: int,
+    vision: list[Tensor],
+    where: list[Tensor],
+    sizes: list[tuple[int, int]],
+    points: dict[str, Tensor] | None,
+    outputs: dict[str, dict[int, Any]],
+) -> dict[str, Any]:
+    """Run sam2's step; its public one drops the object score in training."""
+    out, heads, _, _ = model._track_step(t, t == 0, vision, where, sizes, points, None, outputs, _LONG, False, None)
+    out["obj_ptr"] = heads[5]
+    model._encode_memory_in_output(vision, sizes, points, True, heads[4], heads[6], out)
+    values: dict[str, Any] = out
+    return values
+
+
+@contextmanager
+def _decoded(model: StreamingPredictor) -> Iterator[list[Any]]:
+    """Collect what the mask decoder returns: SAM2Base replaces the logits of absent animals by a constant, which has no gradient."""
+    seen: list[Any] = []
+    handle = model.sam_mask_decoder.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _join(prompts: list[Prompts]) -> tuple[Tensor, Tensor]:
+    return torch.cat([prompt.coords for prompt in prompts]), torch.cat([prompt.labels for prompt in prompts])
+
+
+def _losses(logits: Tensor, ious: Tensor, scores: Tensor, ids: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Compare P predictions with what was asked for.
+
+    Args:
+        logits: (P, 1, s, s) mask logits at stride 4; compared at stride 2 with the animal's share of each cell.
+        ious: (P, 1) predicted IoU.
+        scores: (P, 1) object score.
+        ids: (P, S, S) the truth.
+        targets: (P,) the animal asked for, 0 for none.
+    """
+    truth = ((ids == targets[:, None, None]) & (targets[:, None, None] > 0)).float()
+    seen = (truth.sum((1, 2)) >= MIN_SEEN_PX).float()
+    truth = F.avg_pool2d(truth[:, None], 2)
+    logits = F.interpolate(logits.float(), size=truth.shape[-2:], mode="bilinear", align_corners=False)
+    guess = torch.sigmoid(logits)
+    focal = (
+        F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        * (truth - guess) ** 2
+        * (0.25 * truth + 0.75 * (1 - truth))
+    )
+    dice = 1 - (2 * (guess * truth).sum((1, 2, 3)) + 1) / ((guess + truth).sum((1, 2, 3)) + 1)
+    with torch.no_grad():
+        on, should = logits > 0, truth > 0.5
+        iou = (on & should).sum((1, 2, 3)) / (on | should).sum((1, 2, 3)).clamp(min=1)
+    count = seen.sum().clamp(min=1)
+    values = {
+        "focal": (focal.mean((1, 2, 3)) * seen).sum() / count,
+        "dice": (dice * seen).sum() / count,
+        "iou": ((ious[:, 0] - iou).abs() * seen).sum() / count,
+        "score": F.binary_cross_entropy_with_logits(scores[:, 0].float(), seen),
+    }
+    values["loss"] = 20 * values["focal"] + values["dice"] + 0.5 * values["iou"] + 0.5 * values["score"]
+    return values | {"j": (iou * seen).sum() / count, "right": ((scores[:, 0] > 0) == (seen > 0)).float().mean()}
+
+
+def evaluate(weights: str, *, num_videos: int, num_frames: int, seed: int) -> dict[str, Any]:
+    """Score weights as they will be used: through `sheep.masks`, at the video's size, on the focal animal of unseen scenes.
+
+    Args:
+        weights: what `sheep.masks.load` takes.
+        num_videos: scenes of the renderer's defaults (192 x 256, 0 to 3 others).
+        num_frames: frames of each.
+        seed: seed of scenes and prompts.
+
+    Returns:
+        Mean J (intersection over union) over the frames in which the animal can be seen, by prompt in frame 0: `box`, `point`
+        (any pixel of the animal), `ground` (a pixel of no animal; a network that obeys scores 0); `other`: J of another animal
+        prompted by box, against that animal; `box_frame0`, `point_frame0`; baselines `ellipse_frame0` (inscribed in the box) and
+        `copy` (the true first mask, unmoved); `score_right`: share of frames whose object score agrees with the truth (box).
+    """
+    tracker = load(weights, device="cpu")
+    sums: dict[str, list[float]] = {}
+    for video in range(num_videos):
+        rng = np.random.default_rng(seed_for(seed, "pocket_sam2/eval", str(video)))
+        frames = list(render(draw_scene(SceneConfig(num_frames=num_frames), rng)))
+        truth = np.stack([frame.ids for frame in frames])
+        images = [frame.image for frame in frames]
+        for kind, animal, prompt in _draw_questions(truth[0], rng):
+            tracked = [masks[0] for masks in tracker.track(enumerate(images), [prompt])]
+            found, right = np.stack([mask.mask for mask in tracked]), truth == animal
+            scores = _jaccard(found, right)
+            sums.setdefault(kind, []).extend(scores.tolist())
+            if animal == 1 and kind != "ground":
+                sums.setdefault(f"{kind}_frame0", []).append(float(scores[0]))
+            if kind == "box":
+                seen = right.any((1, 2))
+                sums.setdefault("score_right", []).extend(
+                    ((np.array([m.object_score for m in tracked]) > 0) == seen).tolist()
+                )
+                sums.setdefault("ellipse_frame0", []).append(
+                    float(_jaccard(_ellipse(prompt.xy, truth.shape[1:])[None], right[:1])[0])
+                )
+                sums.setdefault("copy", []).extend(_jaccard(np.repeat(right[:1], num_frames, 0), right).tolist())
+    return {name: round(float(np.mean(values)), 4) for name, values in sorted(sums.items())}
+
+
+def _draw_questions(ids: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[tuple[str, int, Prompt]]:
+    """Prompts on a first frame: kind, the animal they are scored against, the prompt."""
+    sizes = np.bincount(ids.ravel(), minlength=2)
+    if sizes[1]:
+        yield "box", 1, _prompt("box", _box_of(ids == 1))
+        yield "point", 1, _prompt("point", _pixel_of(ids == 1, rng))
+        yield "ground", 1, _prompt("point", _pixel_of(ids == 0, rng))
+    others = np.flatnonzero(sizes[2:] > 150) + 2
+    if len(others):
+        other = int(rng.choice(others))
+        yield "other", other, _prompt("box", _box_of(ids == other))
+
+
+def _prompt(kind: Any, xy: tuple[float, ...]) -> Prompt:
+    return Prompt(video="eval", animal="a", frame=0, kind=kind, xy=xy)
+
+
+def _box_of(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _pixel_of(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, ...]:
+    row, column = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
+    return float(column), float(row)
+
+
+def _ellipse(box: tuple[float, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside: NDArray[np.bool_] = ((x - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2) ** 2 + (
+        (y - (box[1] + box[3]) / 2) / (box[3] - box[1]) * 2
+    ) ** 2 <= 1
+    return inside
+
+
+def _jaccard(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """J per frame (F, H, W) of those in which there is something to find."""
+    seen = truth.any((1, 2))
+    both, either = (found & truth)[seen].sum((1, 2)), (found | truth)[seen].sum((1, 2))
+    scores: NDArray[np.float64] = both / np.maximum(either, 1)
+    return scores

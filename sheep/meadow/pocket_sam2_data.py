@@ -1,0 +1,138 @@
+"""Meadow scenes -> what a small SAM-2 learns from: images, the animals in them, prompts, and what each prompt should give.
+
+Any animal may be the target, the others (mostly of its species) are what it must be told apart by; a click beside every animal
+means "nothing". Without these a network can score well while it ignores its prompt, as our first attempt did.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sheep.masks import prepare
+from sheep.meadow.scene import SceneConfig, draw_scene, render
+
+MIN_PROMPT_PX = 24
+"""Visible pixels, at the network's resolution, from which an animal may be prompted."""
+MIN_SEEN_PX = 4
+"""Visible pixels from which an animal counts as present."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenes:
+    """Rendered scenes. images: (S, F, H, W, 3) uint8 RGB; ids: (S, F, H, W) uint8, 0 ground, 1 the focal animal, 2.. others."""
+
+    images: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """P prompts. coords: (P, N, 2) float32 [network px]; labels: (P, N) int32 as in SAM-2 (0 not, 1 on, 2 3 corners); targets: (P,) ids, 0 none."""
+
+    coords: Tensor
+    labels: Tensor
+    targets: Tensor
+
+
+def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator) -> Scenes:
+    """Render scenes into memory: 0.2 MB a frame of 192 x 256."""
+    shape = (num_scenes, config.num_frames, config.height_px, config.width_px)
+    images, ids = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
+    for scene in range(num_scenes):
+        for index, frame in enumerate(render(draw_scene(config, rng))):
+            images[scene, index], ids[scene, index] = frame.image, frame.ids
+    return Scenes(images=images, ids=ids)
+
+
+def draw_clip(scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Cut a random clip from a random scene: every frame or every second, a window of it or all, mirrored or not, recoloured.
+
+    Returns:
+        images (F, 3, S, S) float32, normalised; ids (F, S, S) uint8.
+    """
+    scene = rng.integers(len(scenes.images))
+    stride = 1 + int(rng.random() < 0.4 and 2 * (num_frames - 1) < scenes.images.shape[1])
+    start = rng.integers(scenes.images.shape[1] - stride * (num_frames - 1))
+    times = slice(start, start + stride * (num_frames - 1) + 1, stride)
+    rows, columns = _window(scenes.images.shape[2], rng), _window(scenes.images.shape[3], rng)
+    images, ids = scenes.images[scene, times, rows, columns], scenes.ids[scene, times, rows, columns]
+    if rng.random() < 0.5:
+        images, ids = images[:, :, ::-1], ids[:, :, ::-1]
+    pixels = torch.stack([prepare(image, image_px) for image in images])
+    gain = torch.from_numpy(rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3)).float()[:, None, None]
+    offset = torch.from_numpy(rng.normal(0, 0.15, 3)).float()[:, None, None]
+    at = [((np.arange(image_px) + 0.5) * size / image_px).astype(np.int64) for size in ids.shape[1:]]
+    return pixels * gain + offset, torch.from_numpy(ids[:, at[0]][:, :, at[1]])
+
+
+def draw_cut(
+    clip: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Show another scene for a while, with none of the animals followed: they are gone, though others are there."""
+    images, ids = clip[0].clone(), clip[1].clone()
+    start = int(rng.integers(1, len(ids)))
+    stop = int(rng.integers(start + 1, len(ids) + 1))
+    images[start:stop] = other[0][start:stop]
+    ids[start:stop] = 0
+    return images, ids
+
+
+def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Prompts:
+    """Draw one prompt per kind for one image.
+
+    Args:
+        ids: (S, S) uint8.
+        kinds: of `box`, `point`, `two` (a click on it and one beside it) and `ground` (a click on no animal); `point`s become
+            `ground` and the others clicks on ground where no animal is large enough. All of one number of points: box with two, point with ground.
+        rng: source of randomness. Animals are dealt in a random order, so that prompts of one image ask for different ones.
+    """
+    plane = ids.numpy()
+    sizes = np.bincount(plane.ravel(), minlength=2)
+    animals = rng.permutation(np.flatnonzero(sizes[1:] >= MIN_PROMPT_PX) + 1)
+    coords, labels, targets = [], [], []
+    for index, kind in enumerate(kinds):
+        ground = kind == "ground" or not len(animals)
+        target = 0 if ground else int(animals[index % len(animals)])
+        if kind == "box" and target:
+            points, label = _draw_box(plane == target, rng), [2, 3]
+        else:
+            points, label = _draw_point(plane == target, rng)[None], [1]
+            if kind in ("two", "box"):
+                points, label = np.concatenate([points, _draw_point(plane != target, rng)[None]]), [1, 0]
+                if not target:
+                    label = [1, 1]  # two clicks on the ground
+        coords.append(points)
+        labels.append(label)
+        targets.append(target)
+    return Prompts(
+        coords=torch.from_numpy(np.stack(coords)).float(),
+        labels=torch.tensor(labels, dtype=torch.int32),
+        targets=torch.tensor(targets),
+    )
+
+
+def _window(size: int, rng: np.random.Generator) -> slice:
+    length = size if rng.random() < 0.4 else int(size * rng.uniform(0.55, 1.0))
+    start = int(rng.integers(size - length + 1))
+    return slice(start, start + length)
+
+
+def _draw_point(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw x, y in a pixel of `where`; SAM-2 adds half a pixel to coordinates."""
+    inside = np.flatnonzero(where)
+    if not len(inside):
+        return rng.uniform(0, where.shape[1], 2)
+    row, column = divmod(int(rng.choice(inside)), where.shape[1])
+    return np.array([column, row]) + rng.uniform(-0.5, 0.5, 2)
+
+
+def _draw_box(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a box's two corners, each off by about 3 % of the side."""
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    corners = np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)
+    noise = np.clip(rng.normal(0, 0.03, (2, 2)), -0.1, 0.1) * (corners[1] - corners[0])
+    jittered: NDArray[np.float64] = np.clip(corners + noise, 0, where.shape[0])
+    return jittered
