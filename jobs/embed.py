@@ -1,0 +1,25 @@
+"""Stored images -> embeddings by one backbone, of one view.
+
+    python -m jobs.embed <recipe> [--embed.backbone guided] [--embed.view frame] [--field value ...]
+
+`--embed.backbone guided` and `unguided` are the fine-tuned ones of this study; anything else is the recipe's starting point.
+"""
+
+from jobs.command import run
+from sheep.config import StudyConfig
+
+
+def embed(config: StudyConfig) -> str:
+    """Run the stage; returns its folder."""
+    # torch and Ray load here, so that --help and refused flags answer at once
+    from sheep import serial
+    from sheep.onray.session import session
+    from sheep.onray.way import way_over
+
+    name = serial.backbone_name(config)
+    with session(config.cluster):
+        return serial.embed(config, name, config.embed.view, way_over(config.cluster)).uri
+
+
+if __name__ == "__main__":
+    run(embed)
