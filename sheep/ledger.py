@@ -103,8 +103,9 @@ class Stage:
         fs, path = storage.filesystem(storage.join(self.uri, "_ledger"))
         names = [storage.join(path, name) for name in storage.find(storage.join(self.uri, "_ledger")) if name.endswith(".json")]
         with storage.explained(self.uri, "reading the ledger of"):
-            found = fs.cat(names) if names else {}
-        entries = [Entry.from_json(data) for data in found.values()]
+            # Not cat(): it takes a "[" in a folder's name for a pattern.
+            found = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="raise")
+        entries = [Entry.from_json(data) for data in found]
         return sorted(entries, key=lambda entry: entry.key)
 
     def attempt(self, key: str, input_identity: str) -> "Attempt":

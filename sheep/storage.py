@@ -26,7 +26,9 @@ def join(uri: str, *parts: str) -> str:
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URI and the path within it. Listings are never cached: other workers write too."""
-    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    # Four tries each: a refused connection is reported after about 5 s, not 10; S3 asking to slow down is still waited for.
+    options = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}} if uri.startswith("s3://") else {}
+    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     return fs, path
 
 
@@ -41,8 +43,8 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ConfigError(
-            f"{doing} {uri}: access refused ({error}), expected credentials that may. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
-            "or the instance role, and the bucket's policy."
+            f"{doing} {uri}: access refused ({error}), expected credentials that may. Check AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY or the instance role, and the bucket's policy; on a disk, the folder's permissions."
         ) from error
     except BotoCoreError as error:
         raise ConfigError(
@@ -67,6 +69,9 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write one object whole: readers see the old bytes or the new ones, never a part.
 
     Local files are written beside and renamed; object stores replace atomically by themselves.
+
+    Raises:
+        ConfigError: access refused, or there is no such bucket.
     """
     fs, path = filesystem(uri)
     with explained(uri, "writing"):
@@ -77,14 +82,24 @@ def write_bytes(uri: str, data: bytes) -> None:
                 file.write(data)
             os.replace(beside, path)
         else:
-            fs.pipe_file(path, data)
+            try:
+                fs.pipe_file(path, data)
+            except FileNotFoundError as error:
+                raise ConfigError(f"writing {uri}: {error}, expected a bucket. Create it, or correct its name.") from error
 
 
 def exists(uri: str) -> bool:
-    """Tell whether an object (not a folder) is there."""
+    """Tell whether an object (not a folder) is there.
+
+    Raises:
+        ConfigError: access refused; fsspec's own `isfile` would answer False, as if nothing were there.
+    """
     fs, path = filesystem(uri)
     with explained(uri, "looking for"):
-        found: bool = fs.isfile(path)
+        try:
+            found: bool = fs.info(path)["type"] == "file"
+        except (FileNotFoundError, NotADirectoryError):
+            return False
     return found
 
 
