@@ -1,9 +1,8 @@
-"""Labelled embeddings in; the choice of window and probe, out-of-fold probabilities and a final probe out. No Ray.
+"""Labelled embeddings in; the choice of window and probe, and probes with out-of-fold probabilities, out. No Ray.
 
 Nested without a second set of folds: for every pair of folds one probe is trained on all the others and scored on both.
-The choice for outer fold i uses only scores on folds j of probes trained without i and j, so it never sees fold i, and
-K (K - 1) / 2 + K fits per candidate do for it all. Candidates are independent of each other: whoever carries this may
-evaluate them anywhere.
+The choice for outer fold i uses only scores on folds j of probes trained without i and j, so it never sees fold i.
+Candidates are judged independently of each other (`inner_scores`), anywhere; what follows from the scores is quick.
 """
 
 from collections.abc import Sequence
@@ -56,17 +55,6 @@ class ProbeData:
             raise ContractError("search: rows without any scored label, expected none. Leave them out.")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How one candidate did."""
-
-    inner: NDArray[np.float64]
-    """(K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i and j; nan on the
-    diagonal, and where no label of fold j has both classes."""
-    outer: NDArray[np.float32]
-    """(F, L): probability from the probe trained on all folds but the row's."""
-
-
 def candidates(config: SearchConfig, *, temporal: bool) -> list[Candidate]:
     """List the settings to try, in a fixed order: windows, then components, then penalties.
 
@@ -90,20 +78,10 @@ def candidates(config: SearchConfig, *, temporal: bool) -> list[Candidate]:
     ]
 
 
-def features(
-    window: WindowConfig,
-    embeddings: NDArray[np.floating],
-    time_s: NDArray[np.floating],
-    videos: Sequence[str],
-    animals: Sequence[str],
-) -> NDArray[np.float32]:
-    """Vectors as a probe takes them, (F, D) or (F, 5 D); see `windows.slide_all`. Rows without labels count too."""
-    groups = [f"{video}\0{animal}" for video, animal in zip(videos, animals, strict=True)]
-    return slide_all(embeddings, time_s, groups, window)
-
-
-def evaluate(candidate: Candidate, data: ProbeData, folds: NDArray[np.integer], *, seed: int) -> Evaluation:
-    """Judge one candidate under grouped folds.
+def inner_scores(
+    candidate: Candidate, data: ProbeData, folds: NDArray[np.integer], *, seed: int
+) -> NDArray[np.float64]:
+    """Judge one candidate under grouped folds, by K (K - 1) / 2 fits.
 
     Args:
         candidate: window and probe.
@@ -111,77 +89,71 @@ def evaluate(candidate: Candidate, data: ProbeData, folds: NDArray[np.integer], 
         folds: (F,) from `splits.grouped_folds`, in [0, K), K >= 3.
         seed: of the probes.
 
+    Returns:
+        (K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i and j; nan on the
+        diagonal, and where no label of fold j has both classes.
+
     Raises:
         ContractError: fewer than three folds, an empty fold, or an animal in two.
     """
     num_folds = _check_folds(data, folds)
-    vectors = features(candidate.window, data.embeddings, data.time_s, data.videos, data.animals)
-    inner = np.full((num_folds, num_folds), np.nan)
+    vectors = _vectors(candidate, data)
+    scores = np.full((num_folds, num_folds), np.nan)
     for i, j in combinations(range(num_folds), 2):
         probe = _fit(candidate, vectors, data.targets, (folds != i) & (folds != j), seed, f"{i},{j}")
         for without, tested in ((i, j), (j, i)):
             rows = folds == tested
-            inner[without, tested] = macro_average_precision(data.targets[rows], probe.predict_proba(vectors[rows]))
-    outer = np.empty(data.targets.shape, dtype=np.float32)
-    for i in range(num_folds):
-        rows = folds == i
-        outer[rows] = _fit(candidate, vectors, data.targets, ~rows, seed, f"{i}").predict_proba(vectors[rows])
-    return Evaluation(inner, outer)
+            scores[without, tested] = macro_average_precision(data.targets[rows], probe.predict_proba(vectors[rows]))
+    return scores
 
 
-def choose(evaluations: Sequence[Evaluation], folds: NDArray[np.integer]) -> list[int]:
+def choose(inner: Sequence[NDArray[np.float64]]) -> list[int]:
     """Choose a candidate for every outer fold without looking at it.
+
+    Args:
+        inner: `inner_scores` of each candidate.
 
     Returns:
         For each fold i the index of the candidate with the best mean over j of inner[i, j]; the first of equals.
 
     Raises:
-        ConfigError: no fold has a label with both classes.
+        ConfigError: no other fold has a label with both classes.
     """
-    return [_best([evaluation.inner[i] for evaluation in evaluations]) for i in range(int(folds.max()) + 1)]
+    return [_best([scores[fold] for scores in inner]) for fold in range(len(inner[0]))]
 
 
-def assemble(
-    evaluations: Sequence[Evaluation], chosen: Sequence[int], folds: NDArray[np.integer]
-) -> NDArray[np.float32]:
-    """Out-of-fold probabilities (F, L) of the nested choice: each fold's rows from the candidate chosen for it."""
-    probability = np.full_like(evaluations[0].outer, np.nan)
-    for fold, choice in enumerate(chosen):
-        probability[folds == fold] = evaluations[choice].outer[folds == fold]
-    return probability
+def choose_final(inner: Sequence[NDArray[np.float64]]) -> int:
+    """Choose the candidate for animals without labels: the best mean over all folds; the first of equals."""
+    return _best(inner)
 
 
-def final(
-    evaluations: Sequence[Evaluation], tried: Sequence[Candidate], data: ProbeData, *, seed: int
-) -> tuple[Candidate, Probe]:
-    """Fit the probe for animals without labels: the best candidate over all inner scores, on all labelled rows.
+def fit_without(
+    candidate: Candidate, data: ProbeData, folds: NDArray[np.integer], fold: int, *, seed: int
+) -> tuple[Probe, NDArray[np.float32]]:
+    """Fit on all folds but one, and predict that one.
 
-    Args:
-        evaluations: one per candidate.
-        tried: the candidates, in the same order.
-        data: labelled frames.
-        seed: of the probe.
+    Returns:
+        The probe, and the probability of each label for the rows of the fold that was left out, (rows of the fold, L).
 
     Raises:
-        ConfigError: no fold has a label with both classes.
+        ContractError: fewer than three folds, an empty fold, or an animal in two.
     """
-    if len(evaluations) != len(tried):
-        raise ContractError(f"search: {len(evaluations)} evaluations of {len(tried)} candidates, expected as many.")
-    candidate = tried[_best([evaluation.inner for evaluation in evaluations])]
-    vectors = features(candidate.window, data.embeddings, data.time_s, data.videos, data.animals)
-    return candidate, _fit(candidate, vectors, data.targets, np.ones(len(vectors), dtype=bool), seed, "final")
+    _check_folds(data, folds)
+    vectors = _vectors(candidate, data)
+    probe = _fit(candidate, vectors, data.targets, folds != fold, seed, f"{fold}")
+    return probe, probe.predict_proba(vectors[folds == fold])
 
 
-def predict(
-    candidate: Candidate,
-    probe: Probe,
-    embeddings: NDArray[np.floating],
-    time_s: NDArray[np.floating],
-    videos: Sequence[str],
-    animals: Sequence[str],
-) -> NDArray[np.float32]:
-    """Probabilities (F, L) of a fitted probe for any rows, in the candidate's window."""
-    return probe.predict_proba(features(candidate.window, embeddings, time_s, videos, animals))
+def fit_final(candidate: Candidate, data: ProbeData, *, seed: int) -> Probe:
+    """Fit on every labelled row, for animals without labels."""
+    return _fit(
+        candidate, _vectors(candidate, data), data.targets, np.ones(len(data.targets), dtype=bool), seed, "final"
+    )
+
+
+def _vectors(candidate: Candidate, data: ProbeData) -> NDArray[np.float32]:
+    groups = [f"{video}\0{animal}" for video, animal in zip(data.videos, data.animals, strict=True)]
+    return slide_all(data.embeddings, data.time_s, groups, candidate.window)
 
 
 def _fit(
