@@ -1,0 +1,199 @@
+"""Numbers -> figures as SVG, for the page: groups, arms, fine-tuning.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers; every colour is repeated by a marker or a
+word. Names that come from files are drawn as plain text, never as formulas.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import stats
+
+from sheep.report.data import BACKBONES, Arm
+from sheep.report.words import arm_words, is_missing, label_words
+from sheep.tables import LABELS
+
+INK = "#222222"
+GREY = "#8a8a8a"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BACKBONE_COLOURS = {"frozen": "#5c5c5c", "unguided": "#E69F00", "guided": "#0072B2"}
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "sheep",  # the same numbers give the same bytes
+    "text.parse_math": False,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the report's style, whatever the machine's matplotlib settings are, and put those back."""
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(matplotlib.rcParamsDefault | {"backend": "agg"} | _STYLE)
+        yield
+
+
+def svg_uri(figure: Figure) -> str:
+    """A figure as a data URI."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def group_shares(proportions: Sequence[Mapping[str, Any]], found: set[str], groups: Sequence[str]) -> str:
+    """Draw each animal's share of time as a dot, and each group's mean with its 95 % t interval over animals.
+
+    Args:
+        proportions: one row per animal: animal, group, a share per label (nan or None is left out).
+        found: labels that differ, shaded and starred.
+        groups: the reference first; rows of other groups are left out.
+
+    Returns:
+        A data URI.
+    """
+    with style():
+        figure, axes = _label_rows(found)
+        for place, group in enumerate(groups):
+            rows = [row for row in proportions if row["group"] == group]
+            for index, label in enumerate(LABELS):
+                shares = np.array([row[label] for row in rows if not is_missing(row.get(label))], dtype=np.float64)
+                _dots(axes, 100 * shares, index + _offset(place, len(groups)), place, group if index == 0 else "")
+        axes.set_xlabel("share of time [%]")
+        axes.set_xlim(left=-2)
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.42, 1.0), ncols=min(3, len(groups)), frameon=False, handletextpad=0.3
+        )
+        return svg_uri(figure)
+
+
+def group_differences(comparisons: Sequence[Mapping[str, Any]], found: set[str], groups: Sequence[str]) -> str:
+    """Draw each group's difference to the reference with its interval, in percentage points; filled where found."""
+    with style():
+        figure, axes = _label_rows(found)
+        axes.axvline(0, color=GREY, linewidth=1)
+        others = groups[1:]
+        for row in comparisons:
+            if is_missing(row["difference"]) or row["group"] not in others:
+                continue
+            place = others.index(row["group"])
+            y = LABELS.index(row["label"]) + _offset(place, len(others))
+            colour = PALETTE[(place + 1) % len(PALETTE)]
+            if not is_missing(row["low"]) and not is_missing(row["high"]):
+                axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, linewidth=2)
+            marker = _MARKERS[(place + 1) % len(_MARKERS)]
+            fill = colour if row["found"] else "white"
+            axes.plot(
+                [100 * row["difference"]],
+                [y],
+                marker,
+                color=colour,
+                markerfacecolor=fill,
+                markersize=7,
+                markeredgewidth=1.5,
+            )
+        axes.set_xlabel(f"difference to {groups[0]} [percentage points]" if groups else "")
+        return svg_uri(figure)
+
+
+def arm_scores(arms: Sequence[Arm], metric: str) -> str:
+    """Draw the macro score of every arm with its interval; the dashed line is the mean base rate."""
+    with style():
+        figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(arms)), layout="constrained")
+        axes = figure.add_subplot()
+        for index, arm in enumerate(arms):
+            macro, colour = arm.scores["macro"], BACKBONE_COLOURS[arm.backbone]
+            if is_missing(macro["value"]):
+                continue
+            if not is_missing(macro["low"]) and not is_missing(macro["high"]):
+                axes.plot([macro["low"], macro["high"]], [index, index], color=colour, linewidth=2)
+            marker, fill = "o" if arm.view == "crop" else "s", colour if arm.temporal else "white"
+            axes.plot(
+                [macro["value"]], [index], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5
+            )
+        rates = [rate for arm in arms for rate in arm.scores["base_rates"].values() if not is_missing(rate)]
+        if rates:
+            axes.axvline(float(np.mean(rates)), color=GREY, linestyle="--", linewidth=1)
+        axes.set_yticks(range(len(arms)), [", ".join(arm_words(arm)) for arm in arms])
+        axes.set_ylim(len(arms) - 0.4, -0.6)
+        axes.set_xlabel(f"{metric}, mean of the labels")
+        axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
+        axes.set_axisbelow(True)
+        return svg_uri(figure)
+
+
+def curves(finetunes: Sequence[Mapping[str, Any]], key: str, label: str) -> str:
+    """Draw one quantity of every fine-tuning over its steps; steps without it are gaps."""
+    with style():
+        figure = Figure(figsize=(4.7, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        for place, finetune in enumerate(finetunes):
+            name = str(finetune["name"])
+            steps = [point["step"] for point in finetune["curve"]]
+            values = [math.nan if is_missing(point.get(key)) else point[key] for point in finetune["curve"]]
+            colour = BACKBONE_COLOURS.get(name, PALETTE[place % len(PALETTE)])
+            axes.plot(
+                steps, values, color=colour, linestyle=("-", "--", ":", "-.")[place % 4], linewidth=1.6, label=name
+            )
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel(label)
+        axes.grid(color="#e9e9e9", linewidth=0.7)
+        axes.legend(frameon=False)
+        return svg_uri(figure)
+
+
+def _label_rows(found: set[str]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.7, 4.6))
+    axes = figure.add_axes(
+        (0.23, 0.12, 0.74, 0.78)
+    )  # fixed, so that two panels beside each other keep their rows level
+    for index, label in enumerate(LABELS):
+        if label in found:
+            axes.axhspan(index - 0.5, index + 0.5, color="#FFF3C4", zorder=0)
+    axes.set_yticks(range(len(LABELS)), [label_words(label) + (" *" if label in found else "") for label in LABELS])
+    for tick, label in zip(axes.get_yticklabels(), LABELS, strict=True):
+        tick.set_fontweight("bold" if label in found else "normal")
+    axes.set_ylim(len(LABELS) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _dots(axes: Axes, values: NDArray[np.float64], y: float, place: int, name: str) -> None:
+    colour, marker = PALETTE[place % len(PALETTE)], _MARKERS[place % len(_MARKERS)]
+    spread = (np.arange(len(values)) % 5 - 2) * 0.022
+    axes.plot(values, y + spread, marker, color=colour, alpha=0.7, markersize=4, markeredgewidth=0, label=name or "_")
+    if len(values):
+        axes.plot([values.mean()] * 2, [y - 0.13, y + 0.13], color=INK, linewidth=2.2, solid_capstyle="butt")
+    if len(values) > 1:
+        reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        ends = np.clip([values.mean() - reach, values.mean() + reach], 0, 100)
+        axes.plot(ends, [y, y], color=INK, linewidth=1.2)
+
+
+def _offset(place: int, count: int) -> float:
+    return 0.0 if count < 2 else (place - (count - 1) / 2) * min(0.4, 0.8 / count)
+
+
+def order_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """Sort arms by backbone, then whole frame before crop, then single frame before window."""
+
+    def place(arm: Arm) -> tuple[int, bool, bool]:
+        return BACKBONES.index(arm.backbone), arm.view == "crop", arm.temporal
+
+    return sorted(arms, key=place)
