@@ -133,7 +133,7 @@ def test_finish_needs_every_unit(stage: Stage) -> None:
     with pytest.raises(ContractError, match=r"1 of 2 units have no entry, first 'pen 1/a\.mp4'"):
         stage.finish(UNITS)
     assert unchanged(stage, UNITS) is None
-    with pytest.raises(ConfigError, match="no _manifest.json"):
+    with pytest.raises(ConfigError, match=r"no _manifest\.json"):
         read_manifest(stage.uri)
 
 
