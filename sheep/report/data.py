@@ -34,7 +34,7 @@ class Arm:
     """metric, split: text; labels: label -> value, low, high; macro: value, low, high; base_rates: label -> share;
     num_animals, num_frames: int."""
     chosen: list[Mapping[str, Any]]
-    """Per outer fold: fold, half_width_s, inverse_l2, num_components."""
+    """Per outer fold: fold (-1 is the final probe), half_width_s, inverse_l2, num_components."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,6 +150,11 @@ def test_best_of_each_column_is_marked_and_missing_is_said(page: str, data: Repo
     assert arms.count("not scored") == 1
 
 
+def test_the_final_probe_is_not_called_a_fold(page: str) -> None:
+    row = ["guided; crop; window", "final", "0.6", "0.1", "64"]
+    assert "".join(f"<td>{cell}</td>" for cell in row) in page
+
+
 def test_page_needs_nothing_else_and_is_light(page: str) -> None:
     assert not re.search(r"(src|href|action|url)\s*[=(]\s*[\"']?\s*(https?:)?//", page)
     assert "<script" not in page
