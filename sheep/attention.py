@@ -65,7 +65,8 @@ def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     ).numpy()
     total = maps.sum(axis=(2, 3))
     inside = (maps * covered).sum(axis=(2, 3)) / np.maximum(total, np.finfo(np.float32).tiny)
-    share: np.ndarray = np.where(covered.any(axis=(1, 2, 3))[:, None], inside, np.nan).astype(np.float32)
+    inside[covered.sum(axis=(1, 2, 3)) == 0] = np.nan
+    share: np.ndarray = inside.astype(np.float32)
     return share
 
 

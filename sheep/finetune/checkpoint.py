@@ -1,5 +1,6 @@
 """The whole state of a training as a folder: safetensors for tensors, JSON for the rest; nothing is pickled."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def teacher_backbone(folder: Path) -> dict[str, Tensor]:
     """State of the teacher's backbone in a checkpoint, for a transformers model."""
     return _within(load_file(folder / TENSORS), "teacher.backbone.")
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Digest names and contents of tensors; the first 16 hexadecimal digits of SHA-256."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        state.update(name.encode() + b"\0")
+        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
 
 
 def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -154,7 +154,7 @@ class _Run:
         groups = parameter_groups(self.student.backbone, heads, self.student.num_blocks, config)
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
         self.pixels: Decoded = images.decoded(working_px(config.global_px))
-        self.identity = self._identity(images, backbone)
+        self.identity = self._identity(images)
         self.step = 0
         self.bad_steps = 0
         self.curve: list[dict[str, float]] = []
@@ -168,11 +168,11 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         loss, parts = self._losses(step)
         measures = self._agree(parts)
-        if self._is_bad(measures["loss"], step):
-            measures["grad_norm"] = math.nan
-        else:
-            loss.backward()
-            measures["grad_norm"] = self._update()
+        loss.backward()
+        measures["grad_norm"] = self._bound_gradients()
+        # Loss and norm are means over all workers, so all decide alike.
+        if self._is_good(measures["loss"], measures["grad_norm"], step):
+            self.optimiser.step()
             follow(self.teacher, self.student, momentum(step, self.config))
         self.step = step + 1
         measures["step"] = float(self.step)
@@ -258,8 +258,8 @@ class _Run:
         local = views(range(2, 2 + config.num_local), config.local_px, LOCAL_AREA) if config.num_local else None
         return views(range(2), config.global_px, GLOBAL_AREA), local, masks.flatten(0, 1).to(place)
 
-    def _update(self) -> float:
-        """Average gradients over workers, clip, step; return the norm before clipping."""
+    def _bound_gradients(self) -> float:
+        """Average gradients over workers and clip them; return the norm before clipping."""
         parameters = [parameter for parameter in self.student.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.workers.world > 1:
@@ -268,34 +268,35 @@ class _Run:
             parts = flat.split([gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        self.optimiser.step()
-        return float(norm)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm))
 
     def _agree(self, measures: dict[str, Tensor]) -> dict[str, float]:
         values = torch.stack([value.detach().float() for value in measures.values()])
         return dict(zip(measures, self.workers.all_reduce(values).tolist(), strict=True))
 
-    def _is_bad(self, loss: float, step: int) -> bool:
-        """Whether to skip the step; all workers see the same mean loss and decide alike."""
-        if math.isfinite(loss):
+    def _is_good(self, loss: float, grad_norm: float, step: int) -> bool:
+        """Whether to take the step; too many bad ones in a row end the run."""
+        if math.isfinite(loss) and math.isfinite(grad_norm):
             self.bad_steps = 0
-            return False
+            return True
         self.bad_steps += 1
         if self.bad_steps >= MAX_BAD_STEPS:
             raise ContractError(
-                f"finetune: the loss was {loss} in {self.bad_steps} steps in a row, the last at step {step} (seen by rank "
-                f"{self.workers.rank} of {self.workers.world}), expected a number. Lower finetune.learning_rate or clip_norm."
+                f"finetune: loss {loss} and gradient norm {grad_norm}, not finite in {self.bad_steps} steps in a row, the last at "
+                f"step {step} (seen by rank {self.workers.rank} of {self.workers.world}), expected numbers. Lower "
+                "finetune.learning_rate or finetune.clip_norm."
             )
-        _log.warning("finetune.skipped step=%d rank=%d loss=%s", step, self.workers.rank, loss)
-        return True
+        _log.warning("finetune.skipped step=%d rank=%d loss=%s grad_norm=%s", step, self.workers.rank, loss, grad_norm)
+        return False
 
-    def _identity(self, images: ImageSource, backbone: str) -> dict[str, Any]:
+    def _identity(self, images: ImageSource) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be gone on from; the weights by content, since their folder may have moved."""
         settings = {key: value for key, value in to_json(self.config).items() if key not in _FREE}
+        weights = checkpoint.digest(self.student.backbone.state_dict())
         return {
             **settings,
-            "backbone": backbone,
             "seed": self.seed,
+            "weights": weights,
             "images": images.digest(),
             "num_images": len(images.animals),
         }
