@@ -1,6 +1,6 @@
 """Predictions and cohort -> differences between groups, with the animal as the unit; needs no Ray.
 
-    python -m jobs.compare <recipe> [--field value ...]
+python -m jobs.compare <recipe> [--field value ...]
 """
 
 from jobs.command import run

@@ -1,6 +1,6 @@
 """Videos and prompts -> tracks, crops and contact sheets.
 
-    python -m jobs.crop <recipe> [--field value ...]
+python -m jobs.crop <recipe> [--field value ...]
 """
 
 from jobs.command import run

@@ -1,6 +1,6 @@
 """Stored images -> a fine-tuned backbone; `--finetune.view crop` is guided by SAM-2, `frame` is the unguided control.
 
-    python -m jobs.finetune <recipe> [--finetune.view frame] [--field value ...]
+python -m jobs.finetune <recipe> [--finetune.view frame] [--field value ...]
 """
 
 from jobs.command import run

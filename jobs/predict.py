@@ -1,6 +1,6 @@
 """Embeddings and probes -> probabilities per frame, and bouts.
 
-    python -m jobs.predict <recipe> [--field value ...]
+python -m jobs.predict <recipe> [--field value ...]
 """
 
 from jobs.command import run

@@ -1,11 +1,19 @@
 """Named configurations. A recipe is a function; a variant calls another and changes what differs.
 
-    python -m jobs.study meadow --out s3://bucket/run --search.num-folds 5
+python -m jobs.study meadow --out s3://bucket/run --search.num-folds 5
 """
 
 from dataclasses import replace
 
-from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig, FinetuneConfig, SearchConfig, StudyConfig
+from sheep.config import (
+    ArchiveConfig,
+    ClusterConfig,
+    CropConfig,
+    EmbedConfig,
+    FinetuneConfig,
+    SearchConfig,
+    StudyConfig,
+)
 
 
 def meadow() -> StudyConfig:
@@ -23,7 +31,13 @@ def meadow() -> StudyConfig:
 def footage() -> StudyConfig:
     """Real videos on a laptop with pocket models: for trying crop and embed, not for conclusions (see the model cards)."""
     base = meadow()
-    return replace(base, name="footage", out="runs/footage", archive=ArchiveConfig(root="footage"), crop=replace(base.crop, stride_frames=3))
+    return replace(
+        base,
+        name="footage",
+        out="runs/footage",
+        archive=ArchiveConfig(root="footage"),
+        crop=replace(base.crop, stride_frames=3),
+    )
 
 
 def sheep_base() -> StudyConfig:
@@ -32,7 +46,9 @@ def sheep_base() -> StudyConfig:
         name="sheep_base",
         out="s3://your-bucket/sheep/run",
         archive=ArchiveConfig(root="s3://your-bucket/sheep"),
-        crop=CropConfig(sam2="facebook/sam2.1-hiera-base-plus", stride_frames=3, crop_px=256, frame_px=256, device="cuda"),
+        crop=CropConfig(
+            sam2="facebook/sam2.1-hiera-base-plus", stride_frames=3, crop_px=256, frame_px=256, device="cuda"
+        ),
         finetune=FinetuneConfig(
             backbone="facebook/dinov2-base",
             steps=10_000,
@@ -46,8 +62,15 @@ def sheep_base() -> StudyConfig:
             workers=4,
             device="cuda",
         ),
-        embed=EmbedConfig(backbone="facebook/dinov2-base", image_px=224, batch_size=256, dtype="float16", device="cuda"),
-        search=SearchConfig(half_widths_s=(0.0, 0.5, 1.0, 2.0), inverse_l2s=(0.001, 0.01, 0.1, 1.0), num_components=(64, 256), num_folds=5),
+        embed=EmbedConfig(
+            backbone="facebook/dinov2-base", image_px=224, batch_size=256, dtype="float16", device="cuda"
+        ),
+        search=SearchConfig(
+            half_widths_s=(0.0, 0.5, 1.0, 2.0),
+            inverse_l2s=(0.001, 0.01, 0.1, 1.0),
+            num_components=(64, 256),
+            num_folds=5,
+        ),
         cluster=ClusterConfig(crop_workers=8, embed_workers=4, predict_workers=2, trials=16, gpus=1.0),
     )
 

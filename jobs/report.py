@@ -1,6 +1,6 @@
 """A finished study -> one page that explains itself, and its numbers as JSON; needs no Ray.
 
-    python -m jobs.report <recipe> [--field value ...]
+python -m jobs.report <recipe> [--field value ...]
 """
 
 from jobs.command import run

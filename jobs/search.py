@@ -1,6 +1,6 @@
 """Embeddings and labels -> tuned probes and out-of-fold scores, for every arm whose embeddings are there.
 
-    python -m jobs.search <recipe> [--field value ...]
+python -m jobs.search <recipe> [--field value ...]
 """
 
 from jobs.command import run

@@ -1,7 +1,7 @@
 """The whole way, every arm: videos, prompts, annotations and cohort -> the report.
 
-    python -m jobs.study <recipe> [--field value ...]
-    ray job submit --working-dir . -- python -m jobs.study <recipe> --archive.root s3://... --out s3://...
+python -m jobs.study <recipe> [--field value ...]
+ray job submit --working-dir . -- python -m jobs.study <recipe> --archive.root s3://... --out s3://...
 """
 
 from jobs.command import run

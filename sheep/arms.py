@@ -70,7 +70,9 @@ Judge = Callable[[Mapping[str, ProbeData], NDArray[np.int64], Sequence[Trial], i
 """Scores every trial: embeddings by source, folds (F,), trials, seed -> (K, K) inner scores each."""
 
 
-def judge_here(data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int) -> list[Scores]:
+def judge_here(
+    data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int
+) -> list[Scores]:
     """Score trials one after the other, here."""
     return [search.inner_scores(trial.candidate, data[trial.source], folds, seed=seed) for trial in trials]
 
@@ -112,8 +114,19 @@ def run(
     data = {source: probe_data(embedded[source], scored) for source in sorted({arm.source for arm in arms})}
     first = next(iter(data.values()))
     folds = splits.grouped_folds(first.animals, first.targets, config.num_folds, seed_for(seed, "search", "folds"))
-    trials = [Trial(arm.name, arm.source, candidate) for arm in arms for candidate in search.candidates(config, temporal=arm.temporal)]
-    log.info("search out=%s arms=%d trials=%d frames=%d animals=%d", out, len(arms), len(trials), len(folds), len(set(first.animals)))
+    trials = [
+        Trial(arm.name, arm.source, candidate)
+        for arm in arms
+        for candidate in search.candidates(config, temporal=arm.temporal)
+    ]
+    log.info(
+        "search out=%s arms=%d trials=%d frames=%d animals=%d",
+        out,
+        len(arms),
+        len(trials),
+        len(folds),
+        len(set(first.animals)),
+    )
     inner = judge(data, folds, trials, seed_for(seed, "search", "probe"))
     facts: dict[str, Any] = {}
     for arm in arms:
@@ -132,7 +145,9 @@ class _Settled:
     probability: NDArray[np.float32]
 
 
-def _settle(tried: list[Candidate], inner: list[Scores], data: ProbeData, folds: NDArray[np.int64], seed: int) -> _Settled:
+def _settle(
+    tried: list[Candidate], inner: list[Scores], data: ProbeData, folds: NDArray[np.int64], seed: int
+) -> _Settled:
     """Fit each fold's probe with the settings chosen without it, and the final one on every labelled animal."""
     probe_seed = seed_for(seed, "search", "probe")
     chosen = [tried[index] for index in search.choose(inner)]
@@ -149,7 +164,13 @@ def _settle(tried: list[Candidate], inner: list[Scores], data: ProbeData, folds:
 
 
 def _write(
-    attempt: Attempt, settled: _Settled, scored: pa.Table, data: ProbeData, folds: NDArray[np.int64], config: SearchConfig, seed: int
+    attempt: Attempt,
+    settled: _Settled,
+    scored: pa.Table,
+    data: ProbeData,
+    folds: NDArray[np.int64],
+    config: SearchConfig,
+    seed: int,
 ) -> dict[str, Any]:
     attempt.write("oof", tabulate(scored, settled.probability, folds.astype(np.int32)), tables.PREDICTIONS)
     scores = metrics.score(
@@ -162,11 +183,20 @@ def _write(
     )
     names = [*range(config.num_folds), FINAL_FOLD]
     chosen = [
-        {"fold": fold, "half_width_s": c.window.half_width_s, "inverse_l2": c.probe.inverse_l2, "num_components": c.probe.num_components}
+        {
+            "fold": fold,
+            "half_width_s": c.window.half_width_s,
+            "inverse_l2": c.probe.inverse_l2,
+            "num_components": c.probe.num_components,
+        }
         for fold, c in zip(names, settled.chosen, strict=True)
     ]
     split = f"{config.num_folds} folds grouped by animal, settings chosen inside the training animals (nested)"
-    return {"probes": write_probes(attempt, settled.probes), "chosen": chosen, "scores": {**scores.to_json(), "split": split}}
+    return {
+        "probes": write_probes(attempt, settled.probes),
+        "chosen": chosen,
+        "scores": {**scores.to_json(), "split": split},
+    }
 
 
 def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
@@ -179,7 +209,9 @@ def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
     row_of = {key: row for row, key in enumerate(_keys(table))}
     missing = [key for key in _keys(scored) if key not in row_of]
     if missing:
-        raise ContractError(f"{embedded.uri}: {len(missing)} labelled frames have no vector, first {missing[0]}, expected all. Embed the same crops.")
+        raise ContractError(
+            f"{embedded.uri}: {len(missing)} labelled frames have no vector, first {missing[0]}, expected all. Embed the same crops."
+        )
     return ProbeData(
         embeddings=vectors_of(table)[[row_of[key] for key in _keys(scored)]],
         time_s=scored.column("time_s").to_numpy(),

@@ -54,7 +54,12 @@ class CropConfig:
     def __post_init__(self) -> None:
         _check(self.stride_frames >= 1, "crop.stride_frames", self.stride_frames, ">= 1")
         _check(self.max_frames >= 0, "crop.max_frames", self.max_frames, ">= 0")
-        _check(self.crop_px >= 16 and self.frame_px >= 16, "crop.crop_px, crop.frame_px", (self.crop_px, self.frame_px), ">= 16")
+        _check(
+            self.crop_px >= 16 and self.frame_px >= 16,
+            "crop.crop_px, crop.frame_px",
+            (self.crop_px, self.frame_px),
+            ">= 16",
+        )
         _check(0 <= self.margin_frac <= 2, "crop.margin_frac", self.margin_frac, "0 to 2")
         _check(self.smooth_s >= 0, "crop.smooth_s", self.smooth_s, ">= 0 s")
         _check(50 <= self.jpeg_quality <= 100, "crop.jpeg_quality", self.jpeg_quality, "50 to 100")
@@ -118,7 +123,9 @@ class FinetuneConfig:
             f">= 2 and a multiple of workers ({self.workers})",
         )
         _check(self.num_local >= 0, "finetune.num_local", self.num_local, ">= 0")
-        _check(self.learning_rate > 0 and self.head_learning_rate > 0, "finetune.learning_rate", self.learning_rate, "> 0")
+        _check(
+            self.learning_rate > 0 and self.head_learning_rate > 0, "finetune.learning_rate", self.learning_rate, "> 0"
+        )
         _check(0 < self.layer_decay <= 1, "finetune.layer_decay", self.layer_decay, "0 to 1")
         _check(0 < self.teacher_momentum < 1, "finetune.teacher_momentum", self.teacher_momentum, "0 to 1")
         _check(self.teacher_temperature > 0, "finetune.teacher_temperature", self.teacher_temperature, "> 0")

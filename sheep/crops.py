@@ -72,7 +72,9 @@ def jumps(boxes: Floats) -> NDArray[np.bool_]:
     return flags
 
 
-def windows(boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, margin_frac: float, smooth_s: float) -> Floats:
+def windows(
+    boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, margin_frac: float, smooth_s: float
+) -> Floats:
     """Lay a smooth square window over the boxes of one animal.
 
     The side is the largest box side within `smooth_s` to each side, widened by the margin, then smoothed; the centre is
@@ -101,7 +103,9 @@ def windows(boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, ma
     side_px = np.maximum((filled[:, 2:] - filled[:, :2]).max(axis=1), 2.0) * (1 + margin_frac)
     reach = _frames(smooth_s, time_s)
     if reach > 0:
-        side_px = gaussian_filter1d(maximum_filter1d(side_px, 2 * round(reach) + 1, mode="nearest"), reach / 2, mode="nearest")
+        side_px = gaussian_filter1d(
+            maximum_filter1d(side_px, 2 * round(reach) + 1, mode="nearest"), reach / 2, mode="nearest"
+        )
         centre = gaussian_filter1d(centre, reach / 2, axis=0, mode="nearest")
     corner = centre - side_px[:, None] / 2
     room = np.array([width, height]) - side_px[:, None]  # negative where the window is larger than the frame

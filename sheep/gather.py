@@ -21,7 +21,11 @@ NUM_ETHOGRAMS = 6
 NUM_SHEETS = 6
 NUM_ATTENTION = 4
 
-_BACKBONE_WORDS = {"frozen": "backbone as it came", "unguided": "fine-tuned on whole frames", "guided": "fine-tuned on SAM-2 crops"}
+_BACKBONE_WORDS = {
+    "frozen": "backbone as it came",
+    "unguided": "fine-tuned on whole frames",
+    "guided": "fine-tuned on SAM-2 crops",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,13 @@ def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: li
         study=names,
         facts=_facts(config, stages, answers),
         arms=[
-            report.Arm(backbone=arm.backbone, view=arm.view, temporal=arm.temporal, scores=facts["scores"], chosen=facts["chosen"])
+            report.Arm(
+                backbone=arm.backbone,
+                view=arm.view,
+                temporal=arm.temporal,
+                scores=facts["scores"],
+                chosen=facts["chosen"],
+            )
             for arm in found
             for facts in [stages.search.facts[arm.name]]
         ],
@@ -66,7 +76,9 @@ def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: li
         sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
         attention=_attention(config, stages, answers),
         finetunes=[{"name": name, "curve": read_curve(stage)} for name, stage in stages.finetune.items()],
-        errors=[row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()],
+        errors=[
+            row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
+        ],
         warnings=notes,
     )
 
@@ -112,7 +124,9 @@ def words(arm: Arm) -> str:
     return f"{_BACKBONE_WORDS[arm.backbone]}, shown {shown}, {'with' if arm.temporal else 'without'} temporal window"
 
 
-def _change(config: StudyConfig, search: Manifest, truth: pa.Table, title: str, without: Arm, with_: Arm, note: str) -> Change:
+def _change(
+    config: StudyConfig, search: Manifest, truth: pa.Table, title: str, without: Arm, with_: Arm, note: str
+) -> Change:
     before, after = (search.read("oof", keys=[arm.name]) for arm in (without, with_))
     result = metrics.change(
         targets_of(_align(truth, before)),
@@ -123,7 +137,13 @@ def _change(config: StudyConfig, search: Manifest, truth: pa.Table, title: str, 
         num_resamples=config.search.num_resamples,
         seed=seed_for(config.seed, "search", "bootstrap"),
     )
-    return Change(title=title, without=words(without), with_=words(with_), rows={**result["labels"], "macro": result["macro"]}, note=note)
+    return Change(
+        title=title,
+        without=words(without),
+        with_=words(with_),
+        rows={**result["labels"], "macro": result["macro"]},
+        note=note,
+    )
 
 
 def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[str, str]]:
@@ -134,18 +154,25 @@ def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[
     return [
         ("Videos", f"{usable} used of {len(stages.crop.entries)}"),
         ("Animals", f"{len(animals)}, of which {len(answers.labelled)} annotated"),
-        ("Frames tracked", f"{tracks.num_rows}; animal lost in {lost:.1%}, jumps in {int(np.sum(tracks.column('jump').to_numpy()))} frames"),
+        (
+            "Frames tracked",
+            f"{tracks.num_rows}; animal lost in {lost:.1%}, jumps in {int(np.sum(tracks.column('jump').to_numpy()))} frames",
+        ),
         ("Predicting arm", f"{config.predict.arm}, named in the configuration before any score was seen"),
         *[(f"Version of {name}", number) for name, number in stages.crop.versions.items()],
     ]
 
 
 def _ethograms(stages: Stages, truth: pa.Table) -> list[Ethogram]:
-    annotated = {key for key in truth.filter(pa.array(~np.isnan(targets_of(truth)).all(axis=1))).column("video").to_pylist()}
+    annotated = {
+        key for key in truth.filter(pa.array(~np.isnan(targets_of(truth)).all(axis=1))).column("video").to_pylist()
+    }
     chosen = _spread({key: key for key in sorted(annotated)}, NUM_ETHOGRAMS)
     rows = stages.predict.read("predictions", keys=chosen)
     found = []
-    for video, animal in sorted(set(zip(rows.column("video").to_pylist(), rows.column("animal").to_pylist(), strict=True))):
+    for video, animal in sorted(
+        set(zip(rows.column("video").to_pylist(), rows.column("animal").to_pylist(), strict=True))
+    ):
         one = _of(rows, video, animal)
         target = targets_of(_of(truth, video, animal))
         found.append(
@@ -170,10 +197,11 @@ def _attention(config: StudyConfig, stages: Stages, answers: Answers) -> list[At
         rows = stages.crop.read("crops", columns=["frame", "crop"], keys=[video])
         middle = rows.slice(rows.num_rows // 2, 1).to_pylist()[0]
         picked.append((video, middle["frame"], crops.from_jpeg(middle["crop"])))
-    images = [image for _, _, image in picked]
+    images = np.stack([image for _, _, image in picked])
     names = {source.split("-")[0]: stage.config["backbone"] for source, stage in stages.embed.items()}
     maps = {
-        name: attention.attention_maps(open_backbone(uri, config.embed.device), images, config.embed.image_px) for name, uri in sorted(names.items())
+        name: attention.attention_maps(open_backbone(uri, config.embed.device), images, config.embed.image_px)
+        for name, uri in sorted(names.items())
     }
     return [
         AttentionRow(video=video, frame=frame, image=image, maps={name: found[index] for name, found in maps.items()})
@@ -187,7 +215,9 @@ def _of(table: pa.Table, video: str, animal: str) -> pa.Table:
 
 def _align(truth: pa.Table, keys: pa.Table) -> pa.Table:
     """Rows of `truth` in the order of `keys`."""
-    row_of = {key: row for row, key in enumerate(zip(*(truth.column(name).to_pylist() for name in tables.KEY), strict=True))}
+    row_of = {
+        key: row for row, key in enumerate(zip(*(truth.column(name).to_pylist() for name in tables.KEY), strict=True))
+    }
     wanted = zip(*(keys.column(name).to_pylist() for name in tables.KEY), strict=True)
     return truth.take(pa.array([row_of[key] for key in wanted]))
 

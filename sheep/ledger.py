@@ -101,7 +101,11 @@ class Stage:
     def entries(self) -> list[Entry]:
         """Read the whole ledger, sorted by key."""
         fs, path = storage.filesystem(storage.join(self.uri, "_ledger"))
-        names = [storage.join(path, name) for name in storage.find(storage.join(self.uri, "_ledger")) if name.endswith(".json")]
+        names = [
+            storage.join(path, name)
+            for name in storage.find(storage.join(self.uri, "_ledger"))
+            if name.endswith(".json")
+        ]
         with storage.explained(self.uri, "reading the ledger of"):
             # Not cat(): it takes a "[" in a folder's name for a pattern.
             found = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="raise")
@@ -117,7 +121,9 @@ class Stage:
         markers = storage.join(self.uri, "_attempts", self.run, self.slug(key))
         tries = len(storage.find(markers))
         if tries >= MAX_ATTEMPTS:
-            raise MediaError(f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's memory.")
+            raise MediaError(
+                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's memory."
+            )
         attempt = uuid.uuid4().hex[:8]
         storage.write_bytes(storage.join(markers, attempt), b"")
         return Attempt(stage=self, key=key, input=input_identity, attempt=attempt)
@@ -134,7 +140,9 @@ class Stage:
         for name in storage.find(markers):
             storage.remove(storage.join(markers, name))
 
-    def finish(self, units: Mapping[str, str], *, max_error_frac: float = 0.0, facts: Mapping[str, Any] | None = None) -> "Manifest":
+    def finish(
+        self, units: Mapping[str, str], *, max_error_frac: float = 0.0, facts: Mapping[str, Any] | None = None
+    ) -> "Manifest":
         """Write the manifest, once every unit has its entry.
 
         Args:
@@ -147,7 +155,9 @@ class Stage:
         """
         missing = self.todo(units)
         if missing:
-            raise ContractError(f"{self.uri}: {len(missing)} of {len(units)} units have no entry, first {missing[0]!r}. Run the stage again.")
+            raise ContractError(
+                f"{self.uri}: {len(missing)} of {len(units)} units have no entry, first {missing[0]!r}. Run the stage again."
+            )
         entries = [entry for entry in self.entries() if entry.key in units]
         failed = [entry for entry in entries if entry.error]
         if len(failed) > max_error_frac * len(entries):
@@ -224,7 +234,9 @@ class Manifest:
         """Serialise as JSON; the URI is left out, so that a folder may be moved."""
         values = dataclasses.asdict(self)
         del values["uri"]
-        values["rows"] = {name: self.rows(name) for name in sorted({part.table for entry in self.entries for part in entry.parts})}
+        values["rows"] = {
+            name: self.rows(name) for name in sorted({part.table for entry in self.entries for part in entry.parts})
+        }
         values["num_errors"] = sum(bool(entry.error) for entry in self.entries)
         return json.dumps(values, indent=1).encode()
 
@@ -252,12 +264,17 @@ class Manifest:
     def files(self, table: str) -> dict[str, str]:
         """Unit key -> URI of its first file of one kind."""
         return {
-            entry.key: storage.join(self.uri, part.path) for entry in reversed(self.entries) for part in reversed(entry.parts) if part.table == table
+            entry.key: storage.join(self.uri, part.path)
+            for entry in reversed(self.entries)
+            for part in reversed(entry.parts)
+            if part.table == table
         }
 
     def errors(self) -> pa.Table:
         """The errors table of this stage."""
-        rows = [{"video": entry.key, "stage": self.stage, "error": entry.error} for entry in self.entries if entry.error]
+        rows = [
+            {"video": entry.key, "stage": self.stage, "error": entry.error} for entry in self.entries if entry.error
+        ]
         return pa.Table.from_pylist(rows, schema=tables.ERRORS)
 
 
@@ -297,7 +314,9 @@ def read_manifest(uri: str) -> Manifest:
     try:
         values = json.loads(storage.read_bytes(storage.join(uri, "_manifest.json")))
     except FileNotFoundError as error:
-        raise ConfigError(f"{uri}: no _manifest.json, expected a finished stage. Run the stage that writes it, or correct the path.") from error
+        raise ConfigError(
+            f"{uri}: no _manifest.json, expected a finished stage. Run the stage that writes it, or correct the path."
+        ) from error
     return Manifest(
         uri=uri,
         entries=tuple(_entry(entry) for entry in values["entries"]),
@@ -315,7 +334,9 @@ def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     if not is_finished(stage.uri):
         return None
     manifest = read_manifest(stage.uri)
-    same = {entry.key: entry.input for entry in manifest.entries} == dict(units) and manifest.config_digest == stage.config_digest
+    same = {entry.key: entry.input for entry in manifest.entries} == dict(
+        units
+    ) and manifest.config_digest == stage.config_digest
     return manifest if same else None
 
 
@@ -329,9 +350,13 @@ def read_part(uri: str, part: Part, columns: list[str] | None = None) -> pa.Tabl
     try:
         data = storage.read_bytes(target)
     except FileNotFoundError as error:
-        raise ContractError(f"{target}: named by the ledger but not there. Delete the stage's folder and run it again.") from error
+        raise ContractError(
+            f"{target}: named by the ledger but not there. Delete the stage's folder and run it again."
+        ) from error
     if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise ContractError(f"{target}: bytes differ from the ledger's digest. Delete the stage's folder and run it again.")
+        raise ContractError(
+            f"{target}: bytes differ from the ledger's digest. Delete the stage's folder and run it again."
+        )
     return pq.read_table(pa.BufferReader(data), columns=columns)
 
 
@@ -343,7 +368,11 @@ def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
     names = []
     for section in ("config", "inputs"):
         old, new = present.get(section, {}), wanted[section]
-        names += [f"{section}.{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        names += [
+            f"{section}.{name} ({old.get(name)!r} -> {new.get(name)!r})"
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
     return "; ".join(names) or "the stage's name"
 
 

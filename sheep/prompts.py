@@ -31,7 +31,9 @@ def parse(text: str, *, name: str) -> list[Prompt]:
     reader = csv.DictReader(io.StringIO(text))
     missing = [column for column in _HEADER if column not in (reader.fieldnames or [])]
     if missing:
-        raise ConfigError(f"{name}: columns {missing} are missing, got {reader.fieldnames}, expected {','.join(_HEADER)}.")
+        raise ConfigError(
+            f"{name}: columns {missing} are missing, got {reader.fieldnames}, expected {','.join(_HEADER)}."
+        )
     chosen: dict[tuple[str, str], Prompt] = {}
     for line, row in enumerate(reader, start=2):
         prompt = _prompt(row, f"{name}, line {line}")
@@ -58,12 +60,16 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
     matched: dict[str, list[Prompt]] = {video: [] for video in videos}
     strangers = sorted({prompt.video for prompt in prompts if prompt.video not in matched})
     if strangers:
-        raise ConfigError(f"{name}: prompts for {len(strangers)} videos that are not there, first {strangers[0]!r}; the archive has {videos[0]!r} ... Correct the names.")
+        raise ConfigError(
+            f"{name}: prompts for {len(strangers)} videos that are not there, first {strangers[0]!r}; the archive has {videos[0]!r} ... Correct the names."
+        )
     for prompt in prompts:
         matched[prompt.video].append(prompt)
     silent = [video for video, found in matched.items() if not found]
     if silent:
-        raise ConfigError(f"{name}: {len(silent)} of {len(videos)} videos have no prompt, first {silent[0]!r}, expected one for each. Add a click or a box, or move them away.")
+        raise ConfigError(
+            f"{name}: {len(silent)} of {len(videos)} videos have no prompt, first {silent[0]!r}, expected one for each. Add a click or a box, or move them away."
+        )
     return matched
 
 
@@ -83,7 +89,9 @@ def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, in
             continue
         height, width = sizes_px[prompt.video]
         if any(not 0 <= x <= width for x in prompt.xy[0::2]) or any(not 0 <= y <= height for y in prompt.xy[1::2]):
-            raise ConfigError(f"{name}: {prompt.kind} {prompt.xy} of {prompt.animal!r} in {prompt.video} is outside the frame, expected x in 0..{width}, y in 0..{height}.")
+            raise ConfigError(
+                f"{name}: {prompt.kind} {prompt.xy} of {prompt.animal!r} in {prompt.video} is outside the frame, expected x in 0..{width}, y in 0..{height}."
+            )
 
 
 def _prompt(row: Mapping[str, str], where: str) -> Prompt:
@@ -94,14 +102,18 @@ def _prompt(row: Mapping[str, str], where: str) -> Prompt:
         xy = tuple(float(row[column]) for column in _COORDINATES[kind])
         frame = int(row["frame"])
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}, expected an integer frame and numbers in {', '.join(_COORDINATES[kind])}.") from error
+        raise ConfigError(
+            f"{where}: {error}, expected an integer frame and numbers in {', '.join(_COORDINATES[kind])}."
+        ) from error
     if frame < 0:
         raise ConfigError(f"{where}: frame {frame}, expected 0 or more.")
     if kind == "box" and not (xy[0] < xy[2] and xy[1] < xy[3]):
         raise ConfigError(f"{where}: box {xy}, expected x0 < x1 and y0 < y1.")
     if not row["video"] or not row["animal"]:
         raise ConfigError(f"{where}: video {row['video']!r}, animal {row['animal']!r}, expected a name in both.")
-    return Prompt(video=row["video"], animal=row["animal"], frame=frame, kind="box" if kind == "box" else "point", xy=xy)
+    return Prompt(
+        video=row["video"], animal=row["animal"], frame=frame, kind="box" if kind == "box" else "point", xy=xy
+    )
 
 
 def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
@@ -112,5 +124,7 @@ def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
     """
     skipped = [prompt for prompt in prompts if prompt.frame % stride]
     if skipped:
-        raise MediaError(f"{skipped[0].video}: prompt of {skipped[0].animal!r} on frame {skipped[0].frame}, expected a multiple of the stride {stride}.")
+        raise MediaError(
+            f"{skipped[0].video}: prompt of {skipped[0].animal!r} on frame {skipped[0].frame}, expected a multiple of the stride {stride}."
+        )
     return min(prompt.frame for prompt in prompts)

@@ -94,14 +94,35 @@ def embed(config: StudyConfig, name: Backbone, view: View, way: Way = HERE) -> M
     return stages.embed(read_manifest(storage.join(config.out, "crop")), settings, out, carry=way.carry)
 
 
+def backbone_name(config: StudyConfig) -> Backbone:
+    """What this study calls the backbone that `config.embed` asks for.
+
+    Raises:
+        ConfigError: it is neither fine-tuned here nor the one fine-tuning starts from, so that arms would not compare.
+    """
+    for name in BACKBONES:
+        if config.embed.backbone == name:
+            return name
+    if config.embed.backbone != config.finetune.backbone:
+        raise ConfigError(
+            f"embed.backbone: got {config.embed.backbone!r}, expected guided, unguided, or finetune.backbone ({config.finetune.backbone!r}) for the frozen "
+            "arm. Give both the same name."
+        )
+    return "frozen"
+
+
 def search(config: StudyConfig, way: Way = HERE) -> Manifest:
     """Stage 4: embeddings + labels -> probes and scores, for every arm whose embeddings are there."""
     truth = stages.read_answers(config.archive).truth(read_manifest(storage.join(config.out, "crop")))
     embedded = _embedded(config)
     found = [arm for arm in ARMS if arm.source in embedded]
     if not found:
-        raise ConfigError(f"{config.out}: no embeddings, expected at least one of embed/{{{', '.join(sorted({arm.source for arm in ARMS}))}}}. Run jobs.embed.")
-    return arms.run(embedded, truth, found, config.search, storage.join(config.out, "search"), seed=config.seed, judge=way.judge)
+        raise ConfigError(
+            f"{config.out}: no embeddings, expected at least one of embed/{{{', '.join(sorted({arm.source for arm in ARMS}))}}}. Run jobs.embed."
+        )
+    return arms.run(
+        embedded, truth, found, config.search, storage.join(config.out, "search"), seed=config.seed, judge=way.judge
+    )
 
 
 def predict(config: StudyConfig, way: Way = HERE) -> Manifest:
@@ -122,15 +143,27 @@ def compare(config: StudyConfig) -> Manifest:
 def write_report(config: StudyConfig) -> Outcome:
     """Stage 7: everything -> the page and its numbers."""
     answers = stages.read_answers(config.archive)
-    cropped, searched, predicted, compared = (read_manifest(storage.join(config.out, name)) for name in ("crop", "search", "predict", "compare"))
-    tuned = {name: read_manifest(_finetuned(config, name)) for name in TUNED.values() if is_finished(_finetuned(config, name))}
-    every = Stages(crop=cropped, finetune=tuned, embed=_embedded(config), search=searched, predict=predicted, compare=compared)
+    cropped, searched, predicted, compared = (
+        read_manifest(storage.join(config.out, name)) for name in ("crop", "search", "predict", "compare")
+    )
+    tuned = {
+        name: read_manifest(_finetuned(config, name))
+        for name in TUNED.values()
+        if is_finished(_finetuned(config, name))
+    }
+    every = Stages(
+        crop=cropped, finetune=tuned, embed=_embedded(config), search=searched, predict=predicted, compare=compared
+    )
     data = gather.report_data(config, every, answers, training_videos(answers, cropped)[1])
     page, numbers = report.build(data)
     target = storage.join(config.out, "report")
     storage.write_bytes(storage.join(target, "report.html"), page.encode())
     storage.write_bytes(storage.join(target, "report.json"), json.dumps(numbers, indent=1).encode())
-    return Outcome(report=storage.join(target, "report.html"), numbers=storage.join(target, "report.json"), text=report.text_tables(data))
+    return Outcome(
+        report=storage.join(target, "report.html"),
+        numbers=storage.join(target, "report.json"),
+        text=report.text_tables(data),
+    )
 
 
 def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], list[str]]:
@@ -144,8 +177,12 @@ def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], lis
     touched = {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
     free = sorted(usable - touched)
     if free:
-        return free, [f"Fine-tuning saw only the {len(free)} videos without an annotated animal; all scores are of animals it never saw."]
-    return sorted(usable), ["Every animal is annotated, so fine-tuning also saw unlabelled frames of the animals it is scored on (transductive)."]
+        return free, [
+            f"Fine-tuning saw only the {len(free)} videos without an annotated animal; all scores are of animals it never saw."
+        ]
+    return sorted(usable), [
+        "Every animal is annotated, so fine-tuning also saw unlabelled frames of the animals it is scored on (transductive)."
+    ]
 
 
 def _finetuned(config: StudyConfig, name: str) -> str:

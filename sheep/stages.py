@@ -50,14 +50,20 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
     starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
     stage = open_stage(out, "crop", config, {"sam2": weights_identity(config.sam2, "pocket_sam2")})
     units = {
-        key: Unit(key=key, input=digest([identity, [[p.animal, p.frame, p.kind, *p.xy] for p in starts[key]]]), prompts=tuple(starts[key]))
+        key: Unit(
+            key=key,
+            input=digest([identity, [[p.animal, p.frame, p.kind, *p.xy] for p in starts[key]]]),
+            prompts=tuple(starts[key]),
+        )
         for key, identity in found.items()
     }
     due = [key for key in units if key in set(stage.todo(_inputs(units)))]
     sizes = _sizes_px(folder, due)
     for key in sizes:
         prompts.check_inside(starts[key], sizes, name=file)
-    return _run(stage, units, CropJob(stage=stage, videos=folder, config=config), carry, max_error_frac=config.max_error_frac)
+    return _run(
+        stage, units, CropJob(stage=stage, videos=folder, config=config), carry, max_error_frac=config.max_error_frac
+    )
 
 
 def embed(crops: Manifest, config: EmbedConfig, out: str, *, carry: Carry = in_process) -> Manifest:
@@ -68,23 +74,33 @@ def embed(crops: Manifest, config: EmbedConfig, out: str, *, carry: Carry = in_p
     """
     stage = open_stage(out, "embed", config, {"backbone": weights_identity(config.backbone, "pocket_dinov2")})
     units = {
-        entry.key: Unit(key=entry.key, input=entry.content(), parts=tuple(part for part in entry.parts if part.table == "crops"))
+        entry.key: Unit(
+            key=entry.key, input=entry.content(), parts=tuple(part for part in entry.parts if part.table == "crops")
+        )
         for entry in crops.entries
         if not entry.error
     }
     return _run(stage, units, EmbedJob(stage=stage, source=crops.uri, config=config), carry)
 
 
-def predict(embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, carry: Carry = in_process) -> Manifest:
+def predict(
+    embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, carry: Carry = in_process
+) -> Manifest:
     """Embeddings + probes -> probability per label and frame, and bouts.
 
     Raises:
         ConfigError: the search has no such arm; `out` holds another configuration.
     """
     if config.arm not in search.facts:
-        raise ConfigError(f"predict.arm: got {config.arm!r}, {search.uri} has {sorted(search.facts)}. Choose one of them.")
+        raise ConfigError(
+            f"predict.arm: got {config.arm!r}, {search.uri} has {sorted(search.facts)}. Choose one of them."
+        )
     stage = open_stage(out, "predict", config, {"probes": search.content()})
-    units = {entry.key: Unit(key=entry.key, input=entry.content(), parts=entry.parts) for entry in embedded.entries if not entry.error}
+    units = {
+        entry.key: Unit(key=entry.key, input=entry.content(), parts=entry.parts)
+        for entry in embedded.entries
+        if not entry.error
+    }
     job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config)
     return _run(stage, units, job, carry)
 
@@ -126,7 +142,9 @@ class Answers:
 
     def truth(self, crops: Manifest) -> pa.Table:
         """LABEL_FRAMES for every tracked frame, null where unscored."""
-        return labels.label_frames(crops.read("crops", columns=["video", "animal", "frame", "time_s"]), self.annotations)
+        return labels.label_frames(
+            crops.read("crops", columns=["video", "animal", "frame", "time_s"]), self.annotations
+        )
 
 
 def read_answers(archive: ArchiveConfig) -> Answers:
@@ -139,8 +157,14 @@ def read_answers(archive: ArchiveConfig) -> Answers:
     folder = storage.join(archive.root, archive.annotations)
     files = [name for name in storage.find(folder) if name.lower().endswith((".csv", ".tsv"))]
     if not files:
-        raise ConfigError(f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's annotation folder.")
-    annotations = [found for name in files for found in labels.parse_boris(_text(storage.join(folder, name), "annotation"), name=name)]
+        raise ConfigError(
+            f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's annotation folder."
+        )
+    annotations = [
+        found
+        for name in files
+        for found in labels.parse_boris(_text(storage.join(folder, name), "annotation"), name=name)
+    ]
     matched = labels.match(annotations, videos)
     file = storage.join(archive.root, archive.cohort)
     cohort = labels.read_cohort(_text(file, "cohort file"), name=file)
@@ -187,7 +211,15 @@ def _run(stage: Stage, units: Mapping[str, Unit], job: Job, carry: Carry, *, max
 def _show_progress(name: str, number: int, total: int, num_rows: int, seconds: float) -> None:
     if number == total or number % max(1, total // 20) == 0:
         left_s = seconds / number * (total - number)
-        log.info("%s videos=%d/%d rows=%d rows_per_s=%.1f left_s=%.0f", name, number, total, num_rows, num_rows / seconds, left_s)
+        log.info(
+            "%s videos=%d/%d rows=%d rows_per_s=%.1f left_s=%.0f",
+            name,
+            number,
+            total,
+            num_rows,
+            num_rows / seconds,
+            left_s,
+        )
 
 
 def _inputs(units: Mapping[str, Unit]) -> dict[str, str]:

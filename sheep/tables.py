@@ -44,7 +44,9 @@ TRACKS = pa.schema(
         pa.field("area_px", pa.int64(), nullable=False),
         pa.field("lost", pa.bool_(), nullable=False),  # empty mask
         pa.field("edge", pa.bool_(), nullable=False),  # mask touches the frame's border
-        pa.field("jump", pa.bool_(), nullable=False),  # centre moved by more than the box's longer side since the last seen frame
+        pa.field(
+            "jump", pa.bool_(), nullable=False
+        ),  # centre moved by more than the box's longer side since the last seen frame
     ]
 )
 
@@ -56,7 +58,9 @@ CROPS = pa.schema(
         pa.field("crop_x0", pa.float32(), nullable=False),  # crop window in the frame [px]; may reach outside it
         pa.field("crop_y0", pa.float32(), nullable=False),
         pa.field("crop_side_px", pa.float32(), nullable=False),
-        pa.field("held", pa.bool_(), nullable=False),  # animal lost here: the window is held from where it was last seen
+        pa.field(
+            "held", pa.bool_(), nullable=False
+        ),  # animal lost here: the window is held from where it was last seen
     ]
 )
 
@@ -66,7 +70,9 @@ LABEL_FRAMES = pa.schema([*_KEY_FIELDS, *[pa.field(label, pa.int8()) for label i
 PREDICTIONS = pa.schema(
     [
         *_KEY_FIELDS,
-        pa.field("fold", pa.int32(), nullable=False),  # outer fold whose probe predicted; -1: the final probe, on animals without labels
+        pa.field(
+            "fold", pa.int32(), nullable=False
+        ),  # outer fold whose probe predicted; -1: the final probe, on animals without labels
         *[pa.field(label, pa.float32(), nullable=False) for label in LABELS],  # probability in [0, 1]
     ]
 )
@@ -148,10 +154,14 @@ def validate(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         ContractError: columns or types differ, a non-null column holds nulls, or rows share a (video, animal, frame) key.
     """
     if not table.schema.equals(schema):
-        raise ContractError(f"{where}: table has {_brief(table.schema)}, expected {_brief(schema)}. This is a bug: report it.")
+        raise ContractError(
+            f"{where}: table has {_brief(table.schema)}, expected {_brief(schema)}. This is a bug: report it."
+        )
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
-            raise ContractError(f"{where}: column {field.name!r} holds {table.column(field.name).null_count} nulls, expected none.")
+            raise ContractError(
+                f"{where}: column {field.name!r} holds {table.column(field.name).null_count} nulls, expected none."
+            )
     if set(KEY) <= set(schema.names) and "time_s" in schema.names:
         _require_unique(table, where)
     return table
@@ -166,4 +176,6 @@ def _require_unique(table: pa.Table, where: str) -> None:
     repeated = counts.filter(pc.greater(counts.column("count_all"), 1))
     if repeated.num_rows:
         first = repeated.slice(0, 1).to_pylist()[0]
-        raise ContractError(f"{where}: {repeated.num_rows} keys occur more than once, first {first}, expected each once.")
+        raise ContractError(
+            f"{where}: {repeated.num_rows} keys occur more than once, first {first}, expected each once."
+        )

@@ -46,8 +46,14 @@ class FinetuneJob:
         if self.config.view == "crop":
             rows = rows.filter([not held for held in rows.column("held").to_pylist()])
         if not rows.num_rows:
-            raise ConfigError(f"{self.source}: no image of {len(self.videos)} videos is left to train on, expected some. Look at the contact sheets.")
-        return Images(jpegs=rows.column(3).to_pylist(), animals=rows.column("animal").to_pylist(), videos=rows.column("video").to_pylist())
+            raise ConfigError(
+                f"{self.source}: no image of {len(self.videos)} videos is left to train on, expected some. Look at the contact sheets."
+            )
+        return Images(
+            jpegs=rows.column(3).to_pylist(),
+            animals=rows.column("animal").to_pylist(),
+            videos=rows.column("video").to_pylist(),
+        )
 
 
 Fit = Callable[[FinetuneJob], None]
@@ -67,7 +73,9 @@ def show(measures: dict[str, float]) -> None:
         log.info("finetune %s", " ".join(f"{name}={value:.4g}" for name, value in measures.items()))
 
 
-def finetune(crops: Manifest, videos: Sequence[str], config: FinetuneConfig, out: str, *, seed: int, fit: Fit = fit_here) -> Manifest:
+def finetune(
+    crops: Manifest, videos: Sequence[str], config: FinetuneConfig, out: str, *, seed: int, fit: Fit = fit_here
+) -> Manifest:
     """Fine-tune a backbone on the images of some videos.
 
     Args:
@@ -82,7 +90,9 @@ def finetune(crops: Manifest, videos: Sequence[str], config: FinetuneConfig, out
         ConfigError: no images, an unknown backbone, or `out` holds another configuration.
     """
     start = weights_identity(config.backbone, "pocket_dinov2")
-    stage = open_stage(out, "finetune", config, {"backbone": start, "videos": digest(sorted(videos)), "seed": str(seed)})
+    stage = open_stage(
+        out, "finetune", config, {"backbone": start, "videos": digest(sorted(videos)), "seed": str(seed)}
+    )
     chosen = [entry.content() for entry in crops.entries if entry.key in set(videos) and not entry.error]
     units = {UNIT: digest(chosen)}
     done = unchanged(stage, units)
@@ -91,7 +101,13 @@ def finetune(crops: Manifest, videos: Sequence[str], config: FinetuneConfig, out
         return done
     log.info("finetune out=%s view=%s videos=%d steps=%d", out, config.view, len(chosen), config.steps)
     readable = tuple(entry.key for entry in crops.entries if entry.key in set(videos) and not entry.error)
-    job = FinetuneJob(source=crops.uri, videos=readable, config=config, seed=seed_for(seed, "finetune", config.view), out=backbone_uri(out))
+    job = FinetuneJob(
+        source=crops.uri,
+        videos=readable,
+        config=config,
+        seed=seed_for(seed, "finetune", config.view),
+        out=backbone_uri(out),
+    )
     fit(job)
     stage.attempt(UNIT, units[UNIT]).commit()
     return stage.finish(units, facts={"weights": storage.fingerprint(backbone_uri(out)), "num_videos": len(readable)})
@@ -104,5 +120,7 @@ def backbone_uri(out: str) -> str:
 
 def read_curve(stage: Manifest) -> list[dict[str, Any]]:
     """Read the measures of the training steps that were kept, in order."""
-    values: list[dict[str, Any]] = json.loads(storage.read_bytes(storage.join(backbone_uri(stage.uri), "training.json")))["curve"]
+    values: list[dict[str, Any]] = json.loads(
+        storage.read_bytes(storage.join(backbone_uri(stage.uri), "training.json"))
+    )["curve"]
     return values

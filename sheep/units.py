@@ -82,7 +82,9 @@ class CropJob:
             if frame.index >= first:
                 yield frame
         if seen < last:
-            raise MediaError(f"{unit.key}: prompt on frame {last}, but the last frame read is {seen}. Move the prompt or the limit.")
+            raise MediaError(
+                f"{unit.key}: prompt on frame {last}, but the last frame read is {seen}. Move the prompt or the limit."
+            )
 
     def _cut(self, unit: Unit, tracks: pa.Table, sheet: list[Tile]) -> Iterator[pa.Table]:
         """Second pass over the video: smoothing needs the whole track, and decoding twice costs less than holding the frames."""
@@ -96,7 +98,9 @@ class CropJob:
                 crop = crops.cut(frame.image, window, self.config.crop_px)
                 key = {"video": unit.key, "animal": layout.animals[row], "frame": frame.index, "time_s": frame.time_s}
                 place = {"crop_x0": window[0], "crop_y0": window[1], "crop_side_px": window[2], "held": lost}
-                rows.append({**key, "crop": crops.to_jpeg(crop, self.config.jpeg_quality), "frame_image": whole, **place})
+                rows.append(
+                    {**key, "crop": crops.to_jpeg(crop, self.config.jpeg_quality), "frame_image": whole, **place}
+                )
                 if number in shown and layout.animals[row] == layout.animals[0]:
                     sheet.append(Tile(frame.image, layout.mask(row), crop, frame.time_s, "lost" if lost else ""))
             if len(rows) >= self.config.rows_per_part:
@@ -118,7 +122,9 @@ class _Layout:
         frames = tracks.column("frame").to_numpy()
         self.frames = np.unique(frames)
         self._rows = {int(frame): np.flatnonzero(frames == frame).tolist() for frame in self.frames}
-        boxes = np.stack([tracks.column(side).to_numpy().astype(np.float64) for side in ("x0", "y0", "x1", "y1")], axis=1)
+        boxes = np.stack(
+            [tracks.column(side).to_numpy().astype(np.float64) for side in ("x0", "y0", "x1", "y1")], axis=1
+        )
         time_s, names = tracks.column("time_s").to_numpy(), np.array(self.animals)
         for animal in np.unique(names):
             of = names == animal
@@ -162,8 +168,15 @@ def follow(frames: Iterable[video.Frame], tracker: masks.Tracker, starts: Sequen
             seen = crops.outline(mask.mask)
             box = dict(zip(("x0", "y0", "x1", "y1"), seen.box or (None,) * 4, strict=True))
             key = {"video": starts[0].video, "animal": mask.animal, "frame": mask.frame, "time_s": time_s, **box}
-            size = {"height_px": height, "width_px": width, "mask": crops.to_rle(mask.mask), "object_score": mask.object_score}
-            rows.append({**key, **size, "area_px": seen.area_px, "lost": seen.box is None, "edge": seen.edge, "jump": False})
+            size = {
+                "height_px": height,
+                "width_px": width,
+                "mask": crops.to_rle(mask.mask),
+                "object_score": mask.object_score,
+            }
+            rows.append(
+                {**key, **size, "area_px": seen.area_px, "lost": seen.box is None, "edge": seen.edge, "jump": False}
+            )
     return _flag_jumps(pa.Table.from_pylist(rows, schema=tables.TRACKS))
 
 
@@ -281,7 +294,10 @@ def read_probes(search: Manifest, arm: str) -> Probes:
     by_fold = {}
     for fold, half_width_s in facts["probes"]["half_width_s"].items():
         parts = [part for part in entry.parts if part.table == f"probe{fold}"]
-        files = {f"probe.{part.path.rsplit('.', 1)[1]}": storage.read_bytes(storage.join(search.uri, part.path)) for part in parts}
+        files = {
+            f"probe.{part.path.rsplit('.', 1)[1]}": storage.read_bytes(storage.join(search.uri, part.path))
+            for part in parts
+        }
         by_fold[int(fold)] = (WindowConfig(half_width_s=half_width_s), Probe.from_bytes(files))
     return Probes(facts["probes"]["fold_of"], by_fold)
 
@@ -318,7 +334,9 @@ def local_path(name: str, what: str) -> Iterator[str]:
         with storage.local_copy(name) as path:
             yield path
     except FileNotFoundError as error:
-        raise ConfigError(f"{what} {name}: nothing is there, expected a checkpoint or folder. Correct the URI.") from error
+        raise ConfigError(
+            f"{what} {name}: nothing is there, expected a checkpoint or folder. Correct the URI."
+        ) from error
 
 
 def image_column(view: View) -> str:
@@ -329,4 +347,6 @@ def image_column(view: View) -> str:
 def vectors_of(rows: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
     """Take the embeddings of a table as (F, D) float32."""
     column = rows.column("embedding").combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), column.type.list_size)
+    return (
+        column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), column.type.list_size)
+    )

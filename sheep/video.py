@@ -49,7 +49,9 @@ def find(root: str) -> dict[str, str]:
     return found
 
 
-def decode(uri: str, *, stride: int = 1, max_frames: int = 0, decoder: Literal["pyav", "decord"] = "pyav") -> Iterator[Frame]:
+def decode(
+    uri: str, *, stride: int = 1, max_frames: int = 0, decoder: Literal["pyav", "decord"] = "pyav"
+) -> Iterator[Frame]:
     """Decode a video in order.
 
     Args:
@@ -93,7 +95,9 @@ def _decode_pyav(uri: str) -> Iterator[tuple[int, float, Any]]:
     except FileNotFoundError as error:
         raise MediaError(f"{uri}: not there.") from error
     except av.error.FFmpegError as error:
-        raise MediaError(f"{uri}: cannot be decoded ({error}), expected a readable video. Re-export or re-copy the file.") from error
+        raise MediaError(
+            f"{uri}: cannot be decoded ({error}), expected a readable video. Re-export or re-copy the file."
+        ) from error
 
 
 def _decode_open(file: BinaryIO, uri: str) -> Iterator[tuple[int, float, Any]]:
@@ -105,7 +109,9 @@ def _decode_open(file: BinaryIO, uri: str) -> Iterator[tuple[int, float, Any]]:
         first_s, index = None, 0
         for frame in container.decode(stream):
             if frame.time is None:
-                raise MediaError(f"{uri}: frame {index} has no timestamp, expected one for each. Remux the file (ffmpeg -fflags +genpts).")
+                raise MediaError(
+                    f"{uri}: frame {index} has no timestamp, expected one for each. Remux the file (ffmpeg -fflags +genpts)."
+                )
             first_s = frame.time if first_s is None else first_s
             yield index, float(frame.time - first_s), lambda frame=frame: _upright(frame)
             index += 1
@@ -113,11 +119,13 @@ def _decode_open(file: BinaryIO, uri: str) -> Iterator[tuple[int, float, Any]]:
             raise MediaError(f"{uri}: holds no frame that decodes, expected at least one.")
         missing = stream.frames - index
         if missing > 2 and missing > _MISSING_FRAC * stream.frames:
-            raise MediaError(f"{uri}: {index} of {stream.frames} frames decode, expected all. The file is truncated: copy it again.")
+            raise MediaError(
+                f"{uri}: {index} of {stream.frames} frames decode, expected all. The file is truncated: copy it again."
+            )
 
 
 def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    image = frame.to_ndarray(format="rgb24")
+    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
@@ -126,7 +134,9 @@ def _decode_decord(uri: str) -> Iterator[tuple[int, float, Any]]:
     try:
         import decord  # optional backend: its import loads an old FFmpeg, which only its users should pay for
     except ImportError as error:
-        raise ConfigError("crop.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it.") from error
+        raise ConfigError(
+            "crop.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it."
+        ) from error
     with storage.local_copy(uri) as path:
         try:
             reader = decord.VideoReader(path, num_threads=1)
@@ -135,6 +145,8 @@ def _decode_decord(uri: str) -> Iterator[tuple[int, float, Any]]:
                 image = reader.next().asnumpy()
                 yield index, float(time_s - times[0]), lambda image=image: image
         except (RuntimeError, decord.DECORDError) as error:
-            raise MediaError(f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video.") from error
+            raise MediaError(
+                f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video."
+            ) from error
     if not len(times):
         raise MediaError(f"{uri}: holds no frame that decodes, expected at least one.")

@@ -57,5 +57,3 @@ def _size(job: Job, cluster: ClusterConfig) -> tuple[int, float]:
     if isinstance(job, EmbedJob):
         return cluster.embed_workers, cluster.gpus
     return cluster.predict_workers, 0.0
-
-

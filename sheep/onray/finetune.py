@@ -19,7 +19,7 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from sheep import log, storage
 from sheep.config import ClusterConfig, digest, to_json
 from sheep.finetune.loop import fit
-from sheep.training import Fit, FinetuneJob, show
+from sheep.training import FinetuneJob, Fit, show
 from sheep.units import local_path
 
 SAVE_EVERY = 100
@@ -68,7 +68,9 @@ def _loop(settings: dict[str, Any]) -> None:
         if rank == 0:
             show(measures)
         step = int(measures["step"])
-        if step % SAVE_EVERY == 0 or step == job.config.steps:  # every rank reports at the same steps, rank 0 with the state
+        if (
+            step % SAVE_EVERY == 0 or step == job.config.steps
+        ):  # every rank reports at the same steps, rank 0 with the state
             checkpoint = Checkpoint.from_directory(saved.pop()) if saved else None
             ray.train.report(dict(measures), checkpoint=checkpoint)
 

@@ -23,11 +23,16 @@ from sheep.search import ProbeData
 def judge_over(cluster: ClusterConfig) -> Judge:
     """Return a `Judge` that runs this many trials at a time."""
 
-    def judge(data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int) -> list[Scores]:
+    def judge(
+        data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int
+    ) -> list[Scores]:
         trainable = tune.with_resources(
-            tune.with_parameters(_judge_one, data=data, folds=folds, trials=list(trials), seed=seed), {"cpu": cluster.cpus}
+            tune.with_parameters(_judge_one, data=data, folds=folds, trials=list(trials), seed=seed),
+            {"cpu": cluster.cpus},
         )
-        with tempfile.TemporaryDirectory(prefix="sheep-tune-") as folder:  # trials keep nothing; the result is the reports
+        with tempfile.TemporaryDirectory(
+            prefix="sheep-tune-"
+        ) as folder:  # trials keep nothing; the result is the reports
             tuner = tune.Tuner(
                 trainable,
                 param_space={"trial": tune.grid_search(list(range(len(trials))))},
@@ -36,7 +41,9 @@ def judge_over(cluster: ClusterConfig) -> Judge:
             )
             results = tuner.fit()
         if results.num_errors:
-            raise ContractError(f"search: {results.num_errors} of {len(trials)} trials failed, expected none. First: {results.errors[0]}")
+            raise ContractError(
+                f"search: {results.num_errors} of {len(trials)} trials failed, expected none. First: {results.errors[0]}"
+            )
         found: dict[int, Any] = {result.config["trial"]: result.metrics["inner"] for result in results}
         return [np.array(found[index], dtype=np.float64) for index in range(len(trials))]
 

@@ -34,9 +34,20 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, log_to_driver=True)
     else:
-        wanted = int(max(cluster.crop_workers, cluster.embed_workers, cluster.predict_workers, cluster.trials) * cluster.cpus) + _SPARE_CPUS
+        wanted = (
+            int(
+                max(cluster.crop_workers, cluster.embed_workers, cluster.predict_workers, cluster.trials) * cluster.cpus
+            )
+            + _SPARE_CPUS
+        )
         num_cpus = max(os.cpu_count() or 1, wanted)
-        ray.init(num_cpus=num_cpus, include_dashboard=False, runtime_env=environment, log_to_driver=True, configure_logging=False)
+        ray.init(
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            runtime_env=environment,
+            log_to_driver=True,
+            configure_logging=False,
+        )
     log.info("ray nodes=%d cpus=%s", len(ray.nodes()), ray.cluster_resources().get("CPU", 0))
     configure_data()
     try:
