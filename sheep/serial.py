@@ -146,7 +146,7 @@ def write_report(config: StudyConfig) -> Outcome:
     cropped, searched, predicted, compared = (
         read_manifest(storage.join(config.out, name)) for name in ("crop", "search", "predict", "compare")
     )
-    tuned = {
+    tuned: dict[str, Manifest] = {
         name: read_manifest(_finetuned(config, name))
         for name in TUNED.values()
         if is_finished(_finetuned(config, name))
