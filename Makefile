@@ -53,7 +53,7 @@ lint: $(READY)
 	$(BIN)/codespell
 
 COMPILE := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
-	--fork-strategy fewest --custom-compile-command "make lock"
+	--fork-strategy fewest
 
 lock: $(READY)
 	$(COMPILE) --upgrade requirements.in --output-file requirements.lock
