@@ -1,10 +1,12 @@
-"""Meadow scenes -> what a small SAM-2 learns from: images, the animals in them, prompts, and what each prompt should give.
+"""Meadow scenes -> what a small SAM-2 learns from: images, the animals in them, prompts, and what each should give.
 
 Any animal may be the target, the others (mostly of its species) are what it must be told apart by; a click beside every animal
 means "nothing". Without these a network can score well while it ignores its prompt, as our first attempt did.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from sheep.masks import prepare
 from sheep.meadow.scene import SceneConfig, draw_scene, render
+from sheep.tables import Prompt
 
 MIN_PROMPT_PX = 24
 """Visible pixels, at the network's resolution, from which an animal may be prompted."""
@@ -136,3 +139,47 @@ def _draw_box(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     noise = np.clip(rng.normal(0, 0.03, (2, 2)), -0.1, 0.1) * (corners[1] - corners[0])
     jittered: NDArray[np.float64] = np.clip(corners + noise, 0, where.shape[0])
     return jittered
+
+
+def draw_questions(ids: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[tuple[str, int, Prompt]]:
+    """Prompts on a first frame: kind, the animal they are scored against, the prompt."""
+    sizes = np.bincount(ids.ravel(), minlength=2)
+    if sizes[1]:
+        yield "box", 1, _prompt("box", _box_of(ids == 1))
+        yield "point", 1, _prompt("point", _pixel_of(ids == 1, rng))
+        yield "ground", 1, _prompt("point", _pixel_of(ids == 0, rng))
+    others = np.flatnonzero(sizes[2:] > 150) + 2
+    if len(others):
+        other = int(rng.choice(others))
+        yield "other", other, _prompt("box", _box_of(ids == other))
+
+
+def _prompt(kind: Any, xy: tuple[float, ...]) -> Prompt:
+    return Prompt(video="eval", animal="a", frame=0, kind=kind, xy=xy)
+
+
+def _box_of(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _pixel_of(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, ...]:
+    row, column = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
+    return float(column), float(row)
+
+
+def draw_ellipse(box: tuple[float, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Fill the ellipse inscribed in a box x0, y0, x1, y1: what a box alone tells."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside: NDArray[np.bool_] = ((x - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2) ** 2 + (
+        (y - (box[1] + box[3]) / 2) / (box[3] - box[1]) * 2
+    ) ** 2 <= 1
+    return inside
+
+
+def jaccard(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """J per frame (F, H, W) of those in which there is something to find."""
+    seen = truth.any((1, 2))
+    both, either = (found & truth)[seen].sum((1, 2)), (found | truth)[seen].sum((1, 2))
+    scores: NDArray[np.float64] = both / np.maximum(either, 1)
+    return scores
