@@ -211,36 +211,34 @@ class _Run:
         count = len(global_views) // 2
         with torch.no_grad():
             seen = self.teacher.tokens(global_views)
-            targets = sinkhorn(self.teacher.dino_head(seen.cls), config.teacher_temperature, workers.all_reduce)
-            patch_targets = sinkhorn(
-                self.teacher.ibot_head(seen.patches[hidden]), config.teacher_temperature, workers.all_reduce
-            )
+            targets = self._targets(self.teacher.dino_head(seen.cls))
         # While the heads come first, nothing below them needs a graph.
         with torch.set_grad_enabled(step >= config.head_steps):
-            tokens = self.student.tokens(global_views, hidden if config.mask_frac > 0 else None)
+            tokens = self.student.tokens(global_views, hidden)
             cls = [tokens.cls] if local_views is None else [tokens.cls, self.student.tokens(local_views).cls]
         outputs = self.student.dino_head(torch.cat(cls))
         dino = dino_loss(outputs.view(-1, count, outputs.shape[-1]), targets.view(2, count, -1))
-        ibot = (
-            ibot_loss(self.student.ibot_head(tokens.patches[hidden]), patch_targets)
-            if config.mask_frac > 0
-            else dino.new_zeros(())
-        )
+        ibot = dino.new_zeros(())
+        if hidden is not None:
+            with torch.no_grad():
+                patch_targets = self._targets(self.teacher.ibot_head(seen.patches[hidden]))
+            ibot = ibot_loss(self.student.ibot_head(tokens.patches[hidden]), patch_targets)
         views = tokens.cls.split(count)
         koleo = torch.stack(
             [koleo_loss(view, workers.rank, workers.world, workers.all_reduce) for view in views]
         ).mean()
         loss = dino + ibot + config.koleo_weight * koleo
-        return loss, {
-            "loss": loss,
-            "loss_dino": dino,
-            "loss_ibot": ibot,
-            "loss_koleo": koleo,
-            **_health(targets, seen.cls),
-        }
+        parts = {"loss": loss, "loss_dino": dino, "loss_ibot": ibot, "loss_koleo": koleo}
+        return loss, parts | _health(targets, seen.cls)
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Return this worker's global views (2B, 3, S, S), local views, and hidden patches (2B, P), view by view."""
+    def _targets(self, logits: Tensor) -> Tensor:
+        return sinkhorn(logits, self.config.teacher_temperature, self.workers.all_reduce)
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return this worker's global views (2B, 3, S, S), local views, and hidden patches (2B, P), view by view.
+
+        Local views and hidden patches are None where the configuration asks for none.
+        """
         config = self.config
         total = config.batch_size
         each = total // self.workers.world
@@ -256,7 +254,8 @@ class _Run:
         grid = config.global_px // self.student.encoder.patch_px
         masks = draw_masks(seed_for(self.seed, "finetune.masks", str(step)), total, grid, config.mask_frac)[:, mine]
         local = views(range(2, 2 + config.num_local), config.local_px, LOCAL_AREA) if config.num_local else None
-        return views(range(2), config.global_px, GLOBAL_AREA), local, masks.flatten(0, 1).to(place)
+        hidden = masks.flatten(0, 1).to(place) if config.mask_frac > 0 else None
+        return views(range(2), config.global_px, GLOBAL_AREA), local, hidden
 
     def _bound_gradients(self) -> float:
         """Average gradients over workers and clip them; return the norm before clipping."""
