@@ -85,7 +85,9 @@ def write_bytes(uri: str, data: bytes) -> None:
             try:
                 fs.pipe_file(path, data)
             except FileNotFoundError as error:
-                raise ConfigError(f"writing {uri}: {error}, expected a bucket. Create it, or correct its name.") from error
+                raise ConfigError(
+                    f"writing {uri}: {error}, expected a bucket. Create it, or correct its name."
+                ) from error
 
 
 def exists(uri: str) -> bool:
