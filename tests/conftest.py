@@ -1,4 +1,8 @@
-"""What tests may ask for by name: a real S3 server on loopback (`s3`) and a small local Ray (`ray_local`)."""
+"""What tests may ask for by name.
+
+`s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16 frames,
+and a study over them with the pocket models.
+"""
 
 import contextlib
 import json
@@ -20,6 +24,17 @@ from typing import Any
 
 import botocore.session
 import pytest
+
+from sheep.config import (
+    ArchiveConfig,
+    CompareConfig,
+    CropConfig,
+    EmbedConfig,
+    FinetuneConfig,
+    PredictConfig,
+    SearchConfig,
+    StudyConfig,
+)
 
 START_S = 60
 
@@ -85,6 +100,50 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         for name, value in environment.items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a study on the meadow: sheep01 to sheep06, one video of 3.2 s each, the first four annotated. Copy it to change it.
+
+    Seed 8 was chosen so that each of the four shows some behaviour in part of its frames only: every fold then has a score.
+    """
+    from sheep.meadow.archive import MeadowConfig, write_archive
+    from sheep.meadow.scene import SceneConfig
+
+    scene = SceneConfig(height_px=96, width_px=128, num_frames=16, num_others=(0, 1))
+    root = str(tmp_path_factory.mktemp("tiny") / "archive")
+    write_archive(MeadowConfig(seed=8, num_animals=6, videos_per_animal=1, num_annotated=4, scene=scene), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyConfig]:
+    """The smallest study that runs every stage; replace `out` before running it.
+
+    Holds torch and BLAS to one thread from here on: sums keep their order, and small matrices are faster so.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    config = StudyConfig(
+        name="tiny",
+        out=str(tmp_path_factory.mktemp("unused")),
+        archive=ArchiveConfig(root=tiny_archive),
+        crop=CropConfig(crop_px=48, frame_px=48, device="cpu"),
+        finetune=FinetuneConfig(
+            steps=4, head_steps=2, batch_size=4, global_px=32, local_px=16, num_prototypes=32, device="cpu"
+        ),
+        embed=EmbedConfig(image_px=48, device="cpu"),
+        search=SearchConfig(
+            half_widths_s=(0.0, 0.4), inverse_l2s=(0.1,), num_components=(16,), num_folds=3, num_resamples=100
+        ),
+        predict=PredictConfig(arm="frozen-crop-single"),
+        compare=CompareConfig(num_permutations=99),
+    )
+    with threadpool_limits(1):
+        yield config
 
 
 @pytest.fixture(scope="module")
