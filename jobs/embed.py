@@ -16,9 +16,9 @@ def embed(config: StudyConfig) -> str:
     from sheep.onray.session import session
     from sheep.onray.way import way_over
 
-    name = serial.backbone_name(config)
+    asked = serial.backbone_name(config), config.embed.view
     with session(config.cluster):
-        return serial.embed(config, name, config.embed.view, way_over(config.cluster)).uri
+        return serial.embed(config, [asked], way_over(config.cluster))[asked].uri
 
 
 if __name__ == "__main__":

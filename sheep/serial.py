@@ -8,6 +8,7 @@ Ray carries the same way by handing in other callables (`sheep/onray/`); nothing
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sheep import arms, gather, report, stages, storage, training
@@ -64,9 +65,7 @@ def study(config: StudyConfig, way: Way = HERE) -> Outcome:
     crop(config, way)
     for view in VIEWS:
         finetune(config, view, way)
-    for name in BACKBONES:
-        for view in VIEWS:
-            embed(config, name, view, way)
+    embed(config, [(name, view) for name in BACKBONES for view in VIEWS], way)
     search(config, way)
     predict(config, way)
     compare(config)
@@ -86,12 +85,19 @@ def finetune(config: StudyConfig, view: View, way: Way = HERE) -> Manifest:
     return training.finetune(cropped, videos, settings, _finetuned(config, TUNED[view]), seed=config.seed, fit=way.fit)
 
 
-def embed(config: StudyConfig, name: Backbone, view: View, way: Way = HERE) -> Manifest:
-    """Stage 3: stored images + backbone -> embeddings, in the folder `embed/<backbone>-<view>`."""
-    source = config.finetune.backbone if name == "frozen" else backbone_uri(read_manifest(_finetuned(config, name)).uri)
-    settings = dataclasses.replace(config.embed, backbone=source, view=view)
-    out = storage.join(config.out, "embed", f"{name}-{view}")
-    return stages.embed(read_manifest(storage.join(config.out, "crop")), settings, out, carry=way.carry)
+def embed(
+    config: StudyConfig, which: Sequence[tuple[Backbone, View]], way: Way = HERE
+) -> dict[tuple[Backbone, View], Manifest]:
+    """Stage 3: stored images + backbones -> embeddings, each in the folder `embed/<backbone>-<view>`."""
+    configs = {}
+    for name, view in which:
+        source = (
+            config.finetune.backbone if name == "frozen" else backbone_uri(read_manifest(_finetuned(config, name)).uri)
+        )
+        out = storage.join(config.out, "embed", f"{name}-{view}")
+        configs[out] = dataclasses.replace(config.embed, backbone=source, view=view)
+    found = stages.embed(read_manifest(storage.join(config.out, "crop")), configs, carry=way.carry)
+    return dict(zip(which, found.values(), strict=True))
 
 
 def backbone_name(config: StudyConfig) -> Backbone:

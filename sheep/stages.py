@@ -18,23 +18,26 @@ from sheep import groups, labels, prompts, storage, tables, video
 from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, PredictConfig, digest, seed_for
 from sheep.errors import ConfigError, MediaError
 from sheep.labels import Annotation
-from sheep.ledger import Entry, Manifest, Stage, open_stage, unchanged
-from sheep.units import CropJob, EmbedJob, PredictJob, Unit
+from sheep.ledger import Entry, Manifest, open_stage, unchanged
+from sheep.units import CropJob, EmbedJob, PredictJob, Unit, Worker
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 Job = CropJob | EmbedJob | PredictJob
-Carry = Callable[[Job, Sequence[Unit]], Iterable[Entry]]
-"""Does every unit of a job, in any order, anywhere; gives back each ledger entry as it is committed."""
+Work = tuple[Job, Unit]
+Carry = Callable[[Sequence[Work]], Iterable[Entry]]
+"""Does every unit, in any order, anywhere; gives back each ledger entry as it is committed. Jobs are of one kind."""
 
 
-def in_process(job: Job, units: Sequence[Unit]) -> Iterator[Entry]:
+def in_process(work: Sequence[Work]) -> Iterator[Entry]:
     """Carry out units one after the other, here."""
-    work = job.open()
-    for unit in units:
-        yield work(unit)
+    opened: dict[Job, Worker] = {}
+    for job, unit in work:
+        if job not in opened:
+            opened[job] = job.open()
+        yield opened[job](unit)
 
 
 def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry = in_process) -> Manifest:
@@ -57,22 +60,27 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
         )
         for key, identity in found.items()
     }
-    due = [key for key in units if key in set(stage.todo(_inputs(units)))]
-    sizes = _sizes_px(folder, due)
+    sizes = _sizes_px(folder, stage.todo(_inputs(units)))
     for key in sizes:
         prompts.check_inside(starts[key], sizes, name=file)
-    return _run(
-        stage, units, CropJob(stage=stage, videos=folder, config=config), carry, max_error_frac=config.max_error_frac
-    )
+    job = CropJob(stage=stage, videos=folder, config=config)
+    return _run([(job, units)], carry, max_error_frac=config.max_error_frac)[0]
 
 
-def embed(crops: Manifest, config: EmbedConfig, out: str, *, carry: Carry = in_process) -> Manifest:
-    """Crops -> one vector per animal and frame.
+def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, carry: Carry = in_process) -> dict[str, Manifest]:
+    """Crops -> one vector per animal and frame, for any number of backbones and views at once.
+
+    Args:
+        crops: the crop stage.
+        configs: output folder -> what is embedded there, and by which backbone.
+        carry: who does the work; it gets the units of all folders together, so that workers start once.
+
+    Returns:
+        Manifest by output folder.
 
     Raises:
-        ConfigError: unknown backbone; `out` holds another configuration.
+        ConfigError: unknown backbone; a folder holds another configuration.
     """
-    stage = open_stage(out, "embed", config, {"backbone": weights_identity(config.backbone, "pocket_dinov2")})
     units = {
         entry.key: Unit(
             key=entry.key, input=entry.content(), parts=tuple(part for part in entry.parts if part.table == "crops")
@@ -80,7 +88,11 @@ def embed(crops: Manifest, config: EmbedConfig, out: str, *, carry: Carry = in_p
         for entry in crops.entries
         if not entry.error
     }
-    return _run(stage, units, EmbedJob(stage=stage, source=crops.uri, config=config), carry)
+    jobs = []
+    for out, config in configs.items():
+        stage = open_stage(out, "embed", config, {"backbone": weights_identity(config.backbone, "pocket_dinov2")})
+        jobs.append(EmbedJob(stage=stage, source=crops.uri, config=config))
+    return dict(zip(configs, _run([(job, units) for job in jobs], carry), strict=True))
 
 
 def predict(
@@ -102,7 +114,7 @@ def predict(
         if not entry.error
     }
     job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config)
-    return _run(stage, units, job, carry)
+    return _run([(job, units)], carry)[0]
 
 
 def compare(predicted: Manifest, cohort: pa.Table, config: CompareConfig, out: str, *, seed: int) -> Manifest:
@@ -192,20 +204,22 @@ def weights_identity(name: str, pocket: str) -> str:
         return name
 
 
-def _run(stage: Stage, units: Mapping[str, Unit], job: Job, carry: Carry, *, max_error_frac: float = 0.0) -> Manifest:
-    inputs = _inputs(units)
-    done = unchanged(stage, inputs)
-    if done is not None:
-        log.info("%s out=%s nothing to do, %d units are there", stage.name, stage.uri, len(units))
-        return done
-    due = stage.todo(inputs)
-    log.info("%s out=%s units=%d due=%d", stage.name, stage.uri, len(units), len(due))
-    if due:
+def _run(
+    asked: Sequence[tuple[Job, Mapping[str, Unit]]], carry: Carry, *, max_error_frac: float = 0.0
+) -> list[Manifest]:
+    """Have the due units of some jobs of one kind carried out together, and finish each job's stage."""
+    finished = {job: unchanged(job.stage, _inputs(units)) for job, units in asked}
+    work: list[Work] = []
+    for job, units in asked:
+        due = [] if finished[job] is not None else job.stage.todo(_inputs(units))
+        log.info("%s out=%s units=%d due=%d", job.stage.name, job.stage.uri, len(units), len(due))
+        work += [(job, units[key]) for key in due]
+    if work:
         started, num_rows = time.monotonic(), 0
-        for number, entry in enumerate(carry(job, [units[key] for key in due]), start=1):
+        for number, entry in enumerate(carry(work), start=1):
             num_rows += max((part.rows for part in entry.parts), default=0)
-            _show_progress(stage.name, number, len(due), num_rows, time.monotonic() - started)
-    return stage.finish(inputs, max_error_frac=max_error_frac)
+            _show_progress(work[0][0].stage.name, number, len(work), num_rows, time.monotonic() - started)
+    return [finished[job] or job.stage.finish(_inputs(units), max_error_frac=max_error_frac) for job, units in asked]
 
 
 def _show_progress(name: str, number: int, total: int, num_rows: int, seconds: float) -> None:

@@ -4,7 +4,7 @@ Only keys go out and only ledger entries come back; the actors read and write st
 A worker that dies is restarted and its unit tried again; a unit that keeps killing its workers becomes an error row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,34 +14,39 @@ import ray.data
 from sheep import log
 from sheep.config import ClusterConfig
 from sheep.ledger import Entry
-from sheep.stages import Carry, Job
-from sheep.units import CropJob, EmbedJob, Unit
+from sheep.stages import Carry, Job, Work
+from sheep.units import CropJob, EmbedJob, Unit, Worker
 
 
 class _Actor:
-    """Opens the job once, then does one unit per call."""
+    """Opens each job once, when its first unit comes, then does one unit per call."""
 
-    def __init__(self, job: Job, units: Mapping[str, Unit]) -> None:
+    def __init__(self, work: Sequence[Work]) -> None:
         log.setup()
-        self._work = job.open()
-        self._units = units
+        self._work = work
+        self._opened: dict[Job, Worker] = {}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        entries = [self._work(self._units[key]) for key in batch["key"].tolist()]
+        entries = [self._do(*self._work[number]) for number in batch["number"].tolist()]
         return {"entry": np.array([entry.to_json() for entry in entries], dtype=object)}
+
+    def _do(self, job: Job, unit: Unit) -> Entry:
+        if job not in self._opened:
+            self._opened[job] = job.open()
+        return self._opened[job](unit)
 
 
 def carry_over(cluster: ClusterConfig) -> Carry:
     """Return a `Carry` that spreads units over this many actors."""
 
-    def carry(job: Job, units: Sequence[Unit]) -> Iterator[Entry]:
-        num_workers, num_gpus = _size(job, cluster)
-        keys = [{"key": unit.key} for unit in units]
-        dataset = ray.data.from_items(keys, override_num_blocks=len(keys)).map_batches(
+    def carry(work: Sequence[Work]) -> Iterator[Entry]:
+        num_workers, num_gpus = _size(work[0][0], cluster)
+        numbers = [{"number": number} for number in range(len(work))]
+        dataset = ray.data.from_items(numbers, override_num_blocks=len(work)).map_batches(
             _Actor,
-            fn_constructor_args=(job, {unit.key: unit for unit in units}),
+            fn_constructor_args=(list(work),),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(keys)), max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(work)), max_tasks_in_flight_per_actor=1),
             num_cpus=cluster.cpus,
             num_gpus=num_gpus,
         )

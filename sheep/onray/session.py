@@ -43,7 +43,7 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
         num_cpus = max(os.cpu_count() or 1, wanted)
         ray.init(
             num_cpus=num_cpus,
-            include_dashboard=False,
+            include_dashboard=True,  # Train asks its state service, and complains every second without it
             runtime_env=environment,
             log_to_driver=True,
             configure_logging=False,

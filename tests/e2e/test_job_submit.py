@@ -1,0 +1,130 @@
+"""The study as a cluster runs it: `ray job submit` to a head node, everything read from and written to S3."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sheep import storage
+from sheep.config import StudyConfig
+from sheep.ledger import read_manifest
+from tests.conftest import S3Server, free_ports
+
+ROOT = Path(__file__).parents[2]
+START_S = 90
+
+
+@pytest.fixture
+def head(s3: S3Server) -> Iterator[str]:
+    """Address of the job server of a head node on this machine; only what was started here is ended."""
+    port, dashboard, client = free_ports(3)
+    home = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie below it
+    environment = {
+        **os.environ,
+        "HOME": home,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    options = [
+        f"--port={port}",
+        f"--dashboard-port={dashboard}",
+        f"--ray-client-server-port={client}",
+        f"--temp-dir={home}",
+    ]
+    size = ["--num-cpus=4", "--object-store-memory=200000000"]
+    process = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("ray")),
+            "start",
+            "--head",
+            "--block",
+            "--include-dashboard=true",
+            *options,
+            *size,
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait(f"http://127.0.0.1:{dashboard}/api/version", process)
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_study_by_job_submit_over_s3(head: str, s3: S3Server, tiny_archive: str, tiny_study: StudyConfig) -> None:
+    bucket = s3.bucket()
+    storage.upload_folder(tiny_archive, f"{bucket}/meadow")
+    flags = ["--archive.root", f"{bucket}/meadow", "--out", f"{bucket}/run", "--seed", "4", *_flags(tiny_study)]
+    environment = {"env_vars": {name: value for name, value in os.environ.items() if name.startswith("AWS_")}}
+    submitted = subprocess.run(
+        [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", head, "--working-dir", ".",
+         "--runtime-env-json", json.dumps(environment), "--", "python", "-m", "jobs.study", "meadow", *flags],
+        cwd=ROOT, capture_output=True, text=True, timeout=840, check=False,
+    )  # fmt: skip
+    assert submitted.returncode == 0, submitted.stdout[-4000:] + submitted.stderr[-2000:]
+    assert f"{bucket}/run/report/report.html" in submitted.stdout
+    assert "SAM-2 guidance" in submitted.stdout
+    page = storage.read_bytes(f"{bucket}/run/report/report.html").decode()
+    assert "Temporal information" in page
+    numbers = json.loads(storage.read_bytes(f"{bucket}/run/report/report.json"))
+    assert len(numbers["arms"]) == 12
+    cropped = read_manifest(f"{bucket}/run/crop")
+    assert cropped.rows("tracks") == cropped.rows("crops") == 6 * 16
+
+
+def _flags(config: StudyConfig) -> list[str]:
+    """The tiny study's settings as a person would type them."""
+    finetune, crop, search = config.finetune, config.crop, config.search
+    values = {
+        "crop.crop-px": crop.crop_px,
+        "crop.frame-px": crop.frame_px,
+        "finetune.steps": finetune.steps,
+        "finetune.head-steps": finetune.head_steps,
+        "finetune.batch-size": finetune.batch_size,
+        "search.half-widths-s": search.half_widths_s,
+        "search.inverse-l2s": search.inverse_l2s,
+        "search.num-components": search.num_components,
+        "search.num-folds": search.num_folds,
+        "search.num-resamples": search.num_resamples,
+        "cluster.cpus": 0.5,
+    }
+    listed = [
+        [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))] for name, value in values.items()
+    ]
+    return [word for words in listed for word in words]
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+    give_up = time.monotonic() + START_S
+    while True:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(url, timeout=2)
+            return
+        if process.poll() is not None or time.monotonic() > give_up:
+            pytest.fail(f"the head node does not answer at {url}")
+        time.sleep(0.3)

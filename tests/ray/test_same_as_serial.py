@@ -1,0 +1,126 @@
+"""The law of transport: whatever Ray does, every unit holds what one process would have written, byte for byte."""
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from sheep import serial, stages, storage
+from sheep.config import ClusterConfig, StudyConfig
+from sheep.ledger import Entry, Manifest
+from sheep.onray.data import carry_over
+from sheep.serial import Way
+from sheep.units import CropJob, Unit, Worker
+
+ASKED = ("frozen", "crop")
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+@pytest.fixture(scope="module")
+def oracle(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
+    """Crop, embed, search and predict of the tiny archive, in one process."""
+    config = replace(tiny_study, out=str(tmp_path_factory.mktemp("serial")))
+    serial.crop(config)
+    serial.embed(config, [ASKED])
+    serial.search(config)
+    serial.predict(config)
+    return config
+
+
+def way(workers: int) -> Way:
+    cluster = ClusterConfig(crop_workers=workers, embed_workers=workers, predict_workers=workers, cpus=0.5)
+    return Way(carry=carry_over(cluster))
+
+
+def held(manifest: Manifest) -> dict[str, str]:
+    """Unit -> digest of its rows and bytes."""
+    return {entry.key: entry.content() for entry in manifest.entries}
+
+
+def of(config: StudyConfig, stage: str) -> dict[str, str]:
+    from sheep.ledger import read_manifest
+
+    return held(read_manifest(storage.join(config.out, stage)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_crop_embed_and_predict_equal_serial(workers: int, oracle: StudyConfig, tmp_path: Path) -> None:
+    config = replace(oracle, out=str(tmp_path))
+    assert held(serial.crop(config, way(workers))) == of(oracle, "crop")
+    assert held(serial.embed(config, [ASKED], way(workers))[ASKED]) == of(oracle, "embed/frozen-crop")
+    serial.search(config)
+    assert held(serial.predict(config, way(workers))) == of(oracle, "predict")
+
+
+def test_a_rerun_does_nothing(oracle: StudyConfig) -> None:
+    def refuse(work: object) -> list[Entry]:
+        raise AssertionError(f"asked for {work}")
+
+    before = storage.find(oracle.out)
+    again = Way(carry=refuse)
+    serial.crop(oracle, again)
+    serial.embed(oracle, [ASKED], again)
+    serial.predict(oracle, again)
+    assert storage.find(oracle.out) == before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KilledOnce(CropJob):
+    """Its worker is killed in the middle of one video, the first `deaths` times."""
+
+    marks: str
+    victim: str
+    deaths: int
+
+    def open(self) -> Worker:
+        work = CropJob.open(self)
+
+        def dying(unit: Unit) -> Entry:
+            if unit.key == self.victim and len(os.listdir(self.marks)) < self.deaths:
+                attempt = self.stage.attempt(unit.key, unit.input)
+                attempt.put("crops", "parquet", b"half a part")
+                Path(self.marks, attempt.attempt).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(unit)
+
+        return dying
+
+
+def crop_with_deaths(oracle: StudyConfig, tmp_path: Path, deaths: int) -> tuple[Manifest, str]:
+    victim = sorted(of(oracle, "crop"))[1]
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    carry = carry_over(ClusterConfig(crop_workers=2, cpus=0.5))
+
+    def carry_dying(work: Sequence[stages.Work]) -> Iterable[Entry]:
+        job = work[0][0]
+        assert isinstance(job, CropJob)
+        dying = KilledOnce(
+            stage=job.stage, videos=job.videos, config=job.config, marks=str(marks), victim=victim, deaths=deaths
+        )
+        return carry([(dying, unit) for _, unit in work])
+
+    config = replace(oracle, out=str(tmp_path / "out"), crop=oracle.crop)
+    return stages.crop(config.archive, config.crop, storage.join(config.out, "crop"), carry=carry_dying), victim
+
+
+def test_a_killed_worker_leaves_no_trace(oracle: StudyConfig, tmp_path: Path) -> None:
+    found, _ = crop_with_deaths(oracle, tmp_path, deaths=1)
+    assert held(found) == of(oracle, "crop")
+    named = {part.path for entry in found.entries for part in entry.parts}
+    written = {f"parts/{name}" for name in storage.find(storage.join(found.uri, "parts"))}
+    assert named < written  # the dead attempt's half part is there, and nobody reads it
+    assert found.rows("crops") == found.read("crops").num_rows
+
+
+def test_a_video_that_keeps_killing_its_worker_becomes_an_error(oracle: StudyConfig, tmp_path: Path) -> None:
+    found, victim = crop_with_deaths(oracle, tmp_path, deaths=99)
+    errors = found.errors().to_pylist()
+    assert [row["video"] for row in errors] == [victim]
+    assert "died 3 times" in errors[0]["error"]
+    assert {key: content for key, content in held(found).items() if key != victim} == {
+        key: content for key, content in of(oracle, "crop").items() if key != victim
+    }
