@@ -54,7 +54,6 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, li
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
         "MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib")),  # its font cache is its own business
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     result = subprocess.run(
         [sys.executable, "-c", PROBE, str(ROOT), *listed, *others, *onray, *module_names("jobs")],
