@@ -25,12 +25,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sheep import storage, tables
+from sheep import __version__, storage, tables
 from sheep.config import digest, to_json
 from sheep.errors import ConfigError, ContractError, MediaError
 
 MAX_ATTEMPTS = 3
-_VERSIONED = ("sheep", "torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray", "av")
+_VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray", "av")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -377,7 +377,7 @@ def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"sheep": __version__}  # run from its checkout, so the installed packages do not list it
     for name in _VERSIONED:
         try:
             found[name] = version(name)

@@ -57,6 +57,7 @@ def test_the_way_of_a_stage(stage: Stage) -> None:
     assert storage.read_bytes(manifest.files("sheet")["pen 1/a.mp4"]) == b"\x89PNG"
     assert manifest.facts == {"threshold": 0.5}
     assert manifest.inputs == {"backbone": "0a"}
+    assert {"sheep", "pyarrow"} <= set(manifest.versions)
     assert json.loads(storage.read_bytes(f"{stage.uri}/_manifest.json"))["rows"] == {"cohort": 3, "sheet": 0}
 
 
