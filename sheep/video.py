@@ -4,6 +4,7 @@ In: a video object. Out: an iterator of frames, one in memory at a time. PyAV is
 every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
@@ -64,14 +65,28 @@ def decode(
         Frames with rising index and time.
 
     Raises:
-        MediaError: not a readable video, no frame in it, no timestamps, or it ends before its container says.
+        MediaError: not a readable video, no frame in it, timestamps that are missing or do not rise, frames of several sizes, or
+            it ends before its container says.
     """
     frames = _decode_pyav(uri) if decoder == "pyav" else _decode_decord(uri)
-    yielded = 0
+    yielded, last_s, shape = 0, -1.0, None
     for index, time_s, make_image in frames:
+        if time_s <= last_s:
+            raise MediaError(
+                f"{uri}: frame {index} is shown at {time_s:.3f} s, not after frame {index - 1} at {last_s:.3f} s; expected rising times. "
+                "Convert the file again (ffmpeg -i in -vsync cfr out)."
+            )
+        last_s = time_s
         if index % stride:
             continue
-        yield Frame(index, time_s, make_image())
+        image = make_image()
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise MediaError(
+                f"{uri}: frame {index} is {image.shape[1]} x {image.shape[0]} px, the first is {shape[1]} x {shape[0]} px; expected one size. "
+                "Cut the file where the size changes."
+            )
+        yield Frame(index, time_s, image)
         yielded += 1
         if yielded == max_frames:
             return
@@ -93,7 +108,7 @@ def _decode_pyav(uri: str) -> Iterator[tuple[int, float, Any]]:
         with storage.explained(uri, "reading"), fs.open(path, "rb") as file:
             yield from _decode_open(file, uri)
     except FileNotFoundError as error:
-        raise MediaError(f"{uri}: not there.") from error
+        raise _gone(uri) from error
     except av.error.FFmpegError as error:
         raise MediaError(
             f"{uri}: cannot be decoded ({error}), expected a readable video. Re-export or re-copy the file."
@@ -103,25 +118,49 @@ def _decode_pyav(uri: str) -> Iterator[tuple[int, float, Any]]:
 def _decode_open(file: BinaryIO, uri: str) -> Iterator[tuple[int, float, Any]]:
     with av.open(file, mode="r") as container:
         if not container.streams.video:
-            raise MediaError(f"{uri}: holds no video stream, expected one.")
+            raise MediaError(f"{uri}: holds no video stream, expected one. Take it out of the folder.")
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # frame threads would hold several frames and reorder errors
-        first_s, index = None, 0
+        first_s, last_s, index = None, 0.0, 0
         for frame in container.decode(stream):
             if frame.time is None:
                 raise MediaError(
                     f"{uri}: frame {index} has no timestamp, expected one for each. Remux the file (ffmpeg -fflags +genpts)."
                 )
             first_s = frame.time if first_s is None else first_s
-            yield index, float(frame.time - first_s), lambda frame=frame: _upright(frame)
+            last_s = float(frame.time - first_s)
+            yield index, last_s, lambda frame=frame: _upright(frame)
             index += 1
         if index == 0:
-            raise MediaError(f"{uri}: holds no frame that decodes, expected at least one.")
-        missing = stream.frames - index
-        if missing > 2 and missing > _MISSING_FRAC * stream.frames:
             raise MediaError(
-                f"{uri}: {index} of {stream.frames} frames decode, expected all. The file is truncated: copy it again."
+                f"{uri}: holds no frame that decodes, expected at least one. Copy it again, or take it out of the folder."
             )
+        _require_whole(container, stream, index, last_s, uri)
+
+
+def _require_whole(container: Any, stream: Any, num_frames: int, last_s: float, uri: str) -> None:
+    """Refuse a file that ends early: by its sample table in MP4 and MOV, elsewhere by the length that the header states.
+
+    Other containers state no count, or one of time slots (AVI). Without a length of its own, a video with sound goes unchecked:
+    the file's length may be the sound's.
+    """
+    if "mp4" in container.format.name:
+        stated, found, what = float(stream.frames), float(num_frames), "frames"
+    else:
+        length_s = stream.duration * stream.time_base if stream.duration else 0.0
+        if not length_s and len(container.streams) == 1 and container.duration:
+            length_s = container.duration / av.time_base
+        gap_s = last_s / max(num_frames - 1, 1)
+        stated, found, what = float(length_s) / (gap_s or 1.0), last_s / (gap_s or 1.0) + 1, "frames' time"
+    missing = stated - found
+    if missing > 2 and missing > _MISSING_FRAC * stated:
+        raise MediaError(
+            f"{uri}: {found:.0f} of {stated:.0f} {what} decode, expected all. The file is truncated: copy it again."
+        )
+
+
+def _gone(uri: str) -> MediaError:
+    return MediaError(f"{uri}: not there, expected a video. It was moved or deleted since the archive was listed.")
 
 
 def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
@@ -137,16 +176,28 @@ def _decode_decord(uri: str) -> Iterator[tuple[int, float, Any]]:
         raise ConfigError(
             "crop.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it."
         ) from error
-    with storage.local_copy(uri) as path:
+    with contextlib.ExitStack() as stack:
         try:
+            path = stack.enter_context(storage.local_copy(uri))
             reader = decord.VideoReader(path, num_threads=1)
             times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0] if len(reader) else []
             for index, time_s in enumerate(times):
                 image = reader.next().asnumpy()
+                if image.shape[2] != 3:  # what decord 0.6 makes of a frame that is to be turned by 90 degrees
+                    raise MediaError(
+                        f"{uri}: decord gives {image.shape[2]} channels, expected 3: the video is rotated. Set crop.decoder to pyav."
+                    )
                 yield index, float(time_s - times[0]), lambda image=image: image
+        except FileNotFoundError as error:
+            raise _gone(uri) from error
+        except MediaError:  # a RuntimeError too, and said already
+            raise
         except (RuntimeError, decord.DECORDError) as error:
             raise MediaError(
-                f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video."
+                f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video. "
+                "Re-export or re-copy the file, or set crop.decoder to pyav."
             ) from error
     if not len(times):
-        raise MediaError(f"{uri}: holds no frame that decodes, expected at least one.")
+        raise MediaError(
+            f"{uri}: holds no frame that decodes, expected at least one. Copy it again, or take it out of the folder."
+        )
