@@ -5,14 +5,16 @@ person gave is found before `carry` is called, so before any model is loaded or 
 """
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 
 from sheep import groups, labels, prompts, storage, tables, video
 from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, PredictConfig, digest, seed_for
@@ -24,6 +26,7 @@ from sheep.units import CropJob, EmbedJob, PredictJob, Unit, Worker
 log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 Job = CropJob | EmbedJob | PredictJob
 Work = tuple[Job, Unit]
@@ -44,14 +47,18 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
     """Videos and prompts -> tracks, crops and contact sheets.
 
     Raises:
-        ConfigError: no videos; prompts missing, strange or outside the frame; unknown weights; `out` holds another configuration.
+        ConfigError: no videos; prompts missing, strange, outside the frame or on one that is not tracked; unknown weights; `out` holds
+            another configuration.
         ContractError: more videos failed than `config.max_error_frac`.
     """
     folder = storage.join(archive.root, archive.videos)
     found = video.find(folder)
     file = storage.join(archive.root, archive.prompts)
     starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
-    stage = open_stage(out, "crop", config, {"sam2": weights_identity(config.sam2, "pocket_sam2")})
+    for given in starts.values():
+        prompts.start_frame(given, config.stride_frames)
+    weights = weights_identity(config.sam2, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
+    stage = open_stage(out, "crop", config, {"sam2": weights})
     units = {
         key: Unit(
             key=key,
@@ -190,18 +197,27 @@ def targets_of(truth: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.floa
     return np.stack(columns, axis=1)
 
 
-def weights_identity(name: str, pocket: str) -> str:
+def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None) -> str:
     """Digest the weights a name stands for; a hub id stands for itself.
 
     Args:
         name: `pocket`, a path or URI, or a hub id.
         pocket: folder of the pocket model in the package.
+        ids: hub ids that can be loaded; None for any.
+
+    Raises:
+        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt name.
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
     try:
         return storage.fingerprint(target)
-    except FileNotFoundError:
-        return name
+    except FileNotFoundError as error:
+        if name in ids if ids is not None else _HUB_ID.fullmatch(name):
+            return name
+        known = f"one of {', '.join(ids)}" if ids is not None else "a Hugging Face id (owner/name)"
+        raise ConfigError(
+            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. Correct the name."
+        ) from error
 
 
 def _run(
