@@ -1,0 +1,125 @@
+"""What README.md and docs/ say of commands, flags, files, tables, layers, errors and packages is so."""
+
+import dataclasses
+import importlib
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import tyro
+
+from jobs.command import run
+from sheep import tables
+from sheep.config import StudyConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if page.exists()]
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+KEY = [*tables.KEY, "time_s"]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Page and arguments of every `python -m jobs.<verb> ...`, patterns with <...> left out."""
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        for line in re.findall(r"python -m (jobs\.[a-z]+[^`\n]*)", text):
+            if "<" not in line:
+                found.append((page.name, line.split("#")[0].strip()))
+    return found
+
+
+def cells(heading: str) -> list[list[str]]:
+    """Rows of the first Markdown table below a heading of design.md, its head left out."""
+    below = DESIGN.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in below.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_the_pages_hold_commands() -> None:
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(set(commands())))
+def test_command_is_understood(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *arguments = shlex.split(command)
+    module = importlib.import_module(name)
+    if name == "jobs.meadow":
+        monkeypatch.setattr(module, "write_archive", lambda *args, **kwargs: None)
+        monkeypatch.setattr("sheep.log.setup", lambda: None)
+        tyro.cli(module.draw, args=arguments)
+        return
+    assert arguments, "a job needs a recipe"
+    monkeypatch.setattr(sys, "argv", [name, *[flag for flag in arguments if flag != "--dry-run"], "--dry-run"])
+    run(lambda config: pytest.fail("a dry run ran"))  # a wrong recipe or flag exits with 2, a wrong value with 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_exist(page: Path) -> None:
+    known = {
+        f"--{group.name}.{field.name}".replace("_", "-")
+        for group in dataclasses.fields(StudyConfig)
+        if dataclasses.is_dataclass(group.default)
+        for field in dataclasses.fields(group.default)
+    }
+    named = set(re.findall(r"--[a-z]+\.[a-z0-9-]+[a-z0-9]", page.read_text()))
+    assert {flag for flag in named if not flag.startswith("--meadow.")} <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    named = re.findall(r"`((?:sheep|jobs|tests|docs|benchmarks)/[\w./-]+\.(?:py|md|j2))`", text)
+    missing += [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    assert named
+    assert named <= targets
+
+
+def test_every_column_is_in_the_design() -> None:
+    schemas = {name: found for name, found in vars(tables).items() if isinstance(found, pa.Schema)}
+    schemas["EMBEDDINGS"] = tables.embeddings(2, "float32")
+    said = {}
+    for name, _, columns in cells("Tables"):
+        said[name] = (KEY if columns.startswith("key") else []) + re.findall(r"`(\w+)`", columns)
+    assert said == {name: schema.names for name, schema in schemas.items()}
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    said = [re.findall(r"`(\w+)`", row[0]) for row in cells("Who may import whom")]
+    assert said == [layer.split(" | ") for layer in layers]
+
+
+def test_explained_errors_are_raised() -> None:
+    """Each message that the guide explains is written somewhere in the code, up to what is filled in."""
+    guide = (ROOT / "docs" / "your-own-videos.md").read_text()
+    table = guide.split("## When it says no\n")[1].split("\n## ")[0]
+    source = "".join(file.read_text() for file in (ROOT / "sheep").rglob("*.py"))
+    first_cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    pieces = [
+        piece.strip() for cell in first_cells for said in re.findall(r"`([^`]+)`", cell) for piece in said.split("...")
+    ]
+    assert len(pieces) > 10
+    assert [piece for piece in pieces if piece not in source] == []
+
+
+def test_every_package_has_its_reason() -> None:
+    listed = (ROOT / "requirements.in").read_text() + (ROOT / "requirements-source.lock").read_text()
+    wanted = set(re.findall(r"^([A-Za-z0-9_-]+)", listed, re.MULTILINE))
+    table = (ROOT / "docs" / "decisions.md").read_text().split("## Every package asked for\n")[1]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    given = {name.strip() for row in rows[1:] for name in row.split(",")}
+    assert given == wanted
