@@ -43,7 +43,7 @@ test: lint
 	$(BIN)/python -m pytest -q $(TESTS)
 
 bench: $(READY)
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+	@for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
 
 lint: $(READY)
 	$(BIN)/ruff check .
