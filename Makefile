@@ -36,7 +36,7 @@ $(READY): $(LOCKS)
 	@touch $@
 
 demo: $(READY)
-	test -e runs/meadow || $(DEMO_MEADOW)
+	test -e runs/meadow/cohort.csv || $(DEMO_MEADOW)
 	$(DEMO_STUDY)
 
 test: lint
