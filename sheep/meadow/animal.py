@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sheep.errors import ConfigError
 from sheep.meadow.pasture import fractal
 
 Plane = NDArray[np.float32]
@@ -64,6 +65,10 @@ class Pose:
     chew: float
 
 
+def _toned(colour: Colour, tone: float) -> Colour:
+    return colour[0] * tone, colour[1] * tone, colour[2] * tone
+
+
 def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
     """Draw one individual's appearance; `species` is sheep, cow or dog."""
     if species == "sheep":
@@ -76,8 +81,8 @@ def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
         size, girth, leg = rng.uniform(0.92, 1.08), rng.uniform(0.27, 0.33), rng.uniform(0.56, 0.66)
         patches = rng.choice([0.0, 0.0, 0.0, 0.25])
     elif species == "cow":
-        wool = tuple(np.array([205.0, 198.0, 188.0]) * rng.uniform(0.75, 1.1))
-        face = tuple(np.array([70.0, 45.0, 32.0]) * rng.uniform(0.5, 1.5))
+        wool = _toned((205.0, 198.0, 188.0), rng.uniform(0.75, 1.1))
+        face = _toned((70.0, 45.0, 32.0), rng.uniform(0.5, 1.5))
         size, girth, leg, patches = (
             rng.uniform(1.35, 1.6),
             rng.uniform(0.25, 0.29),
@@ -85,11 +90,11 @@ def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
             rng.uniform(0.35, 0.6),
         )
     elif species == "dog":
-        wool = tuple(np.array([60.0, 48.0, 40.0]) * rng.uniform(0.5, 2.2))
-        face = tuple(np.array(wool) * rng.uniform(0.8, 1.2))
+        wool = _toned((60.0, 48.0, 40.0), rng.uniform(0.5, 2.2))
+        face = _toned(wool, rng.uniform(0.8, 1.2))
         size, girth, leg, patches = rng.uniform(0.55, 0.7), rng.uniform(0.15, 0.18), rng.uniform(0.55, 0.65), 0.0
     else:
-        raise ValueError(f"species: got {species!r}, expected sheep, cow or dog")
+        raise ConfigError(f"species: got {species!r}, expected sheep, cow or dog. Correct it.")
     horned = bool(rng.random() < (0.2 if species == "sheep" else 0.5 if species == "cow" else 0.0))
     return Coat(
         species=species,
@@ -110,9 +115,13 @@ class Canvas:
 
     def __init__(self, image: Plane) -> None:
         self.image = image
-        self.cover = np.zeros(image.shape[1:], np.float32)
+        self.cover: Plane = np.zeros_like(image[0])
         self._xs = np.arange(image.shape[2], dtype=np.float32)
         self._ys = np.arange(image.shape[1], dtype=np.float32)[:, None]
+
+    def _span(self, low: float, high: float, axis: int) -> tuple[int, int]:
+        """Pixels from low to high along an axis of the image, clipped to it; empty where stop <= start."""
+        return max(0, math.floor(low)), min(self.image.shape[axis], math.ceil(high) + 1)
 
     def segment(
         self,
@@ -128,15 +137,8 @@ class Canvas:
         """Paint a segment from a to b [px] whose radius goes from radii[0] to radii[1] [px]."""
         ra, rb = max(radii[0], 0.6), max(radii[1], 0.6)
         pad = 1.0 + (skin.lumps * ra if skin else 0.0)
-        height, width = self.cover.shape
-        x0, x1 = (
-            max(0, math.floor(min(a[0] - ra, b[0] - rb) - pad)),
-            min(width, math.ceil(max(a[0] + ra, b[0] + rb) + pad) + 1),
-        )
-        y0, y1 = (
-            max(0, math.floor(min(a[1] - ra, b[1] - rb) - pad)),
-            min(height, math.ceil(max(a[1] + ra, b[1] + rb) + pad) + 1),
-        )
+        x0, x1 = self._span(min(a[0] - ra, b[0] - rb) - pad, max(a[0] + ra, b[0] + rb) + pad, 2)
+        y0, y1 = self._span(min(a[1] - ra, b[1] - rb) - pad, max(a[1] + ra, b[1] + rb) + pad, 1)
         if x0 >= x1 or y0 >= y1:
             return
         xs, ys = self._xs[x0:x1] - np.float32(a[0]), self._ys[y0:y1] - np.float32(a[1])
@@ -181,9 +183,8 @@ class Canvas:
 
     def shade(self, centre: tuple[float, float], radii: tuple[float, float], strength: float) -> None:
         """Darken a soft ellipse of the ground by at most `strength`."""
-        height, width = self.cover.shape
-        x0, x1 = max(0, math.floor(centre[0] - radii[0])), min(width, math.ceil(centre[0] + radii[0]) + 1)
-        y0, y1 = max(0, math.floor(centre[1] - radii[1])), min(height, math.ceil(centre[1] + radii[1]) + 1)
+        x0, x1 = self._span(centre[0] - radii[0], centre[0] + radii[0], 2)
+        y0, y1 = self._span(centre[1] - radii[1], centre[1] + radii[1], 1)
         if x0 >= x1 or y0 >= y1:
             return
         xs = (self._xs[x0:x1] - np.float32(centre[0])) / np.float32(radii[0])
@@ -268,7 +269,8 @@ def paint(canvas: Canvas, pose: Pose, coat: Coat, skin: Skin, sun: float) -> Non
     Args:
         canvas: painted in place.
         pose: where and how.
-        coat, skin: who.
+        coat: who.
+        skin: the texture of that coat.
         sun: sideways direction of the light, -1 to 1.
     """
     unit, camera = pose.unit_px, _Camera(pose)
@@ -303,7 +305,7 @@ def _paint_legs(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
     near_first = math.cos(pose.yaw) > 0  # the left side is the far side when the animal looks right
     for left in (0.13, -0.13) if near_first else (-0.13, 0.13):
         far = (left > 0) == near_first
-        colour = tuple(value * (0.62 if far else 0.9) for value in coat.face)
+        colour = _toned(coat.face, 0.62 if far else 0.9)
         for front in (False, True):
             cycle = pose.stride + (0.5 if (left > 0) == front else 0.0)
             swing = math.sin(2 * math.pi * cycle) * 0.24 * pose.speed
@@ -336,7 +338,7 @@ def _paint_tail(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
         tip, radii = camera(-0.80, wag, max(height - 0.35, 0.08)), (0.025, 0.04)
     else:
         tip, radii = camera(-0.40 - coat.girth, wag, max(height - 0.16, 0.08)), (0.055, 0.04)
-    canvas.segment(root, tip, (radii[0] * unit, radii[1] * unit), tuple(value * 0.9 for value in coat.wool))
+    canvas.segment(root, tip, (radii[0] * unit, radii[1] * unit), _toned(coat.wool, 0.9))
 
 
 def _paint_head(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height: float) -> None:
@@ -358,7 +360,7 @@ def _paint_head(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
         max(poll[1] + head_length * math.sin(head_angle), 0.07),
     )
     thick = coat.girth / 0.30
-    wool_neck = tuple(value * 0.96 for value in coat.wool)
+    wool_neck = _toned(coat.wool, 0.96)
     root_px, poll_px, nose_px = camera(root[0], 0, root[1]), camera(poll[0], 0, poll[1]), camera(nose[0], 0, nose[1])
     side = 1.0 if math.cos(pose.yaw) > 0 else -1.0  # the left ear is the far one when looking right
     _paint_ear(canvas, coat, camera, poll, head_angle, 0.09 * side, unit, 0.7)
@@ -385,7 +387,7 @@ def _paint_ear(
     base = (poll[0] - 0.02, poll[1] + 0.055)
     tip_f = base[0] - 0.10 * math.cos(angle)
     tip_u = base[1] + 0.06 - 0.13 * coat.ear - 0.04 * math.sin(angle)
-    colour = tuple(value * tone for value in coat.face)
+    colour = _toned(coat.face, tone)
     canvas.segment(
         camera(base[0], left, base[1]), camera(tip_f, left * 2.0, tip_u), (0.04 * unit, 0.025 * unit), colour, light=0.1
     )

@@ -14,7 +14,7 @@ import io
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -26,7 +26,7 @@ from scipy.ndimage import distance_transform_edt
 
 from sheep import storage, tables
 from sheep.config import seed_for
-from sheep.crops import outline, to_rle
+from sheep.crops import from_rle, outline, to_rle
 from sheep.errors import ConfigError
 from sheep.meadow.scene import Frame, SceneConfig, draw_coat, draw_scene, render
 
@@ -52,12 +52,12 @@ class MeadowConfig:
     num_annotated: int = 12
     """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn from."""
     standing_frac_control: float = 0.65
-    """Mean share of time that control animals stand."""
+    """Mean share of time that control animals stand, 0.1 to 0.9."""
     standing_frac_treated: float = 0.40
     """The same for treated animals; equal to the control's in a null study."""
     animal_sd_frac: float = 0.05
     """Standard deviation of that share between animals of a group."""
-    scene: SceneConfig = SceneConfig()
+    scene: SceneConfig = field(default_factory=SceneConfig)
     """What each video is drawn from; its standing_frac is replaced by the animal's."""
 
     def __post_init__(self) -> None:
@@ -70,6 +70,14 @@ class MeadowConfig:
             raise ConfigError(
                 f"meadow.num_annotated: got {self.num_annotated}, expected an even number, 2 to num_animals."
             )
+        for name in ("standing_frac_control", "standing_frac_treated"):
+            if not 0.1 <= getattr(self, name) <= 0.9:
+                raise ConfigError(f"meadow.{name}: got {getattr(self, name)}, expected 0.1 to 0.9. Change the flag.")
+        if self.animal_sd_frac < 0:
+            raise ConfigError(f"meadow.animal_sd_frac: got {self.animal_sd_frac}, expected 0 or more. Change the flag.")
+        if self.scene.height_px % 2 or self.scene.width_px % 2:
+            got = (self.scene.height_px, self.scene.width_px)
+            raise ConfigError(f"meadow.scene: {got} pixels, expected even sizes, as H.264 needs. Change the flags.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,26 +145,29 @@ def write_clip(config: MeadowConfig, clip: Clip, root: str) -> tuple[object, ...
     coat = draw_coat(np.random.default_rng(seed_for(config.seed, "meadow", f"coat {clip.animal}")))
     rng = np.random.default_rng(seed_for(config.seed, "meadow", clip.name))
     scene = draw_scene(scene_config, rng, coat=coat)
-    kept: list[Frame] = []
-    video = encode((_keep(frame, kept) for frame in render(scene)), scene_config.fps_hz)
+    masks: list[bytes] = []
+    video = encode((_note(frame, masks) for frame in render(scene)), scene_config.fps_hz)
+    labels = scene.actors[0].behaviour.labels
     storage.write_bytes(storage.join(root, "videos", f"{clip.name}.mp4"), video)
-    storage.write_bytes(storage.join(root, "truth", f"{clip.name}.parquet"), _truth(kept, scene_config.fps_hz))
+    storage.write_bytes(storage.join(root, "truth", f"{clip.name}.parquet"), _truth(scene_config, masks, labels))
     if clip.annotated:
-        labels = np.stack([frame.labels for frame in kept])
-        storage.write_bytes(
-            storage.join(root, "annotations", f"{clip.name}.csv"), _boris(clip, labels, scene_config.fps_hz)
-        )
-    return _prompt(clip, kept[0].ids == 1, rng)
+        annotation = _boris(clip, labels, scene_config.fps_hz)
+        storage.write_bytes(storage.join(root, "annotations", f"{clip.name}.csv"), annotation)
+    return _prompt(clip, from_rle(masks[0], scene_config.height_px, scene_config.width_px), rng)
 
 
 def encode(images: Iterator[NDArray[np.uint8]], fps_hz: float) -> bytes:
-    """Encode RGB frames (H, W, 3) as H.264 in mp4, the same bytes each time."""
+    """Encode RGB frames (H, W, 3) as H.264 in mp4, the same bytes each time.
+
+    Neither encoder threads nor macroblock tree: where the width is not a multiple of 128, the tree's vector code reads
+    memory that nobody wrote, and the bytes depend on what lay there.
+    """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream(
             "libx264",
             rate=Fraction(fps_hz).limit_denominator(1001),
-            options={"crf": _CRF, "preset": "veryfast", "threads": "1"},
+            options={"crf": _CRF, "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"},
         )
         stream.pix_fmt = "yuv420p"
         for number, image in enumerate(images):
@@ -181,21 +192,19 @@ def bouts(labels: NDArray[np.uint8], fps_hz: float) -> list[tuple[str, float, fl
     return found
 
 
-def _keep(frame: Frame, kept: list[Frame]) -> NDArray[np.uint8]:
-    """Remember a frame's truth but not its pixels."""
-    kept.append(Frame(image=frame.image[:0], ids=frame.ids, labels=frame.labels))
+def _note(frame: Frame, masks: list[bytes]) -> NDArray[np.uint8]:
+    """Note the focal animal's mask as run lengths, so that a long clip costs its frames' run lengths and no pixels."""
+    masks.append(to_rle(frame.ids == 1))
     return frame.image
 
 
-def _truth(frames: Sequence[Frame], fps_hz: float) -> bytes:
-    masks = [frame.ids == 1 for frame in frames]
-    labels = np.stack([frame.labels for frame in frames])
+def _truth(scene: SceneConfig, masks: Sequence[bytes], labels: NDArray[np.uint8]) -> bytes:
     columns = {
-        "frame": pa.array(range(len(frames)), pa.int64()),
-        "time_s": pa.array([index / fps_hz for index in range(len(frames))], pa.float64()),
-        "mask": pa.array([to_rle(mask) for mask in masks], pa.binary()),
-        "height_px": pa.array([mask.shape[0] for mask in masks], pa.int32()),
-        "width_px": pa.array([mask.shape[1] for mask in masks], pa.int32()),
+        "frame": pa.array(range(len(masks)), pa.int64()),
+        "time_s": pa.array([index / scene.fps_hz for index in range(len(masks))], pa.float64()),
+        "mask": pa.array(masks, pa.binary()),
+        "height_px": pa.array([scene.height_px] * len(masks), pa.int32()),
+        "width_px": pa.array([scene.width_px] * len(masks), pa.int32()),
         **{label: pa.array(labels[:, index], pa.int8()) for index, label in enumerate(tables.LABELS)},
     }
     buffer = io.BytesIO()
@@ -212,7 +221,7 @@ def _boris(clip: Clip, labels: NDArray[np.uint8], fps_hz: float) -> bytes:
     rows = [
         (
             clip.name, "2026-05-01 09:00:00", "", duration_s, "Media file(s)", f"player #1:videos/{clip.name}.mp4", "0.000", duration_s, f"{fps_hz:.3f}",
-            clip.animal, label, "", kind, f"{time_s:.3f}", f"videos/{clip.name}.mp4", round(time_s * fps_hz), "", "",
+            clip.animal, label, "", kind, f"{time_s:.3f}", f"videos/{clip.name}.mp4", round(time_s * fps_hz), "NA", "",
         )
         for time_s, _, label, kind in sorted(events)
     ]  # fmt: skip

@@ -14,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError
-from sheep.tables import LABELS
-
-__all__ = ["LABELS", "Behaviour", "simulate"]
 
 FloatArray = NDArray[np.float64]
 
@@ -72,7 +69,7 @@ class Behaviour:
 def _posture_means(standing_frac: float) -> tuple[float, float, float, float]:
     """Mean length [s] of each phase, such that standing takes `standing_frac` of the whole cycle."""
     if not 0.1 <= standing_frac <= 0.9:
-        raise ConfigError(f"standing_frac: got {standing_frac}, expected 0.1 to 0.9")
+        raise ConfigError(f"standing_frac: got {standing_frac}, expected 0.1 to 0.9. Change the setting.")
     stand_s = standing_frac * CYCLE_S
     return stand_s, TRANSITION_S, CYCLE_S - stand_s - 2 * TRANSITION_S, TRANSITION_S
 

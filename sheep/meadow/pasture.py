@@ -29,6 +29,7 @@ def fractal(
         shape: (H, W).
         cells: number of noise cells along the width at the coarsest octave; at least 2.
         octaves: each has twice the cells and `gain` times the amplitude.
+        gain: see octaves.
         rng: source.
         aspect: height of a cell over its width.
     """
