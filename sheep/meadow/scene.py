@@ -226,16 +226,8 @@ def _draw_actor(
     span = ground.height_px - ground.horizon_px
     limits = (ground.horizon_px + rows[0] * span, ground.horizon_px + rows[1] * span)
     x, y, yaw, stride = _walk(behaviour, config, start, limits, unit_px * coat.size, rng)
-    return Actor(
-        coat=coat,
-        skin=make_skin(coat),
-        behaviour=behaviour,
-        x=x,
-        y=y,
-        unit_px=unit_px * coat.size * ground.scale(y),
-        yaw=yaw,
-        stride=stride,
-    )
+    unit = unit_px * coat.size * ground.scale(y)
+    return Actor(coat=coat, skin=make_skin(coat), behaviour=behaviour, x=x, y=y, unit_px=unit, yaw=yaw, stride=stride)
 
 
 def _walk(
@@ -301,16 +293,9 @@ def _draw_other(config: SceneConfig, ground: _Ground, unit_px: float, focal: Act
     # No luck: behind the focal animal it can hide nothing.
     top = float((focal.y.min() - ground.horizon_px) / span) - 0.02
     start = (rng.uniform(0.05, 0.95) * config.width_px, ground.horizon_px + span * 0.9 * top)
-    return _draw_actor(
-        config,
-        ground,
-        coat,
-        unit_px,
-        start,
-        _child(rng),
-        standing_frac=rng.uniform(0.3, 0.8),
-        rows=(0.5 * top, 0.9 * top),
-    )
+    child, share = _child(rng), rng.uniform(0.3, 0.8)
+    rows = (0.5 * top, 0.9 * top)
+    return _draw_actor(config, ground, coat, unit_px, start, child, standing_frac=share, rows=rows)
 
 
 def _box(actor: Actor) -> FloatArray:
@@ -347,9 +332,7 @@ def _draw_props(
                 (config.height_px, config.width_px), x, y, unit_px * float(ground.scale(y)), _child(rng)
             )
             _, box_h, box_w = prop.rgba.shape
-            over = np.tile(
-                np.array([prop.x, prop.y, prop.x + box_w, prop.y + box_h], np.float64), (config.num_frames, 1)
-            )
+            over = np.array([[prop.x, prop.y, prop.x + box_w, prop.y + box_h]], np.float64)
             hidden = _overlap(_box(focal), over)
             if hidden[0] < 0.2 and float((hidden > 0.6).mean()) <= 0.03:
                 props.append(prop)
