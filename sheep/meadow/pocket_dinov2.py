@@ -72,6 +72,7 @@ class PocketDinov2Config:
     def finetune(self) -> FinetuneConfig:
         """Settings of the training loop: every layer at full rate, no phase of heads alone."""
         return FinetuneConfig(
+            backbone="random",  # for the record: the loop is given the folder of the untrained network
             steps=self.steps,
             head_steps=0,
             batch_size=self.batch_size,
@@ -126,10 +127,8 @@ def export(checkpoint_dir: Path, out: Path) -> None:
     net.model.half().save_pretrained(out)
     facts = checkpoint.read_facts(checkpoint_dir)
     every = max(1, len(facts["curve"]) // 100)
-    kept = {key: facts[key] for key in ("identity", "step")} | {
-        "curve": facts["curve"][::every],
-        "last": facts["curve"][-1],
-    }
+    curve = [{name: round(value, 4) for name, value in measures.items()} for measures in facts["curve"]]
+    kept = {key: facts[key] for key in ("identity", "step")} | {"curve": curve[::every], "last": curve[-1]}
     (out / "training.json").write_text(json.dumps(kept, indent=1, sort_keys=True))
 
 
