@@ -106,10 +106,14 @@ def _decode_pyav(uri: str) -> Iterator[tuple[int, float, Any]]:
     fs, path = storage.filesystem(uri)
     try:
         with storage.explained(uri, "reading"), fs.open(path, "rb") as file:
+            if not fs.size(path):  # FFmpeg would seek to before its start, which is no error of FFmpeg's
+                raise MediaError(f"{uri}: is empty (0 bytes), expected a video. Copy it again.")
             yield from _decode_open(file, uri)
+    except ConfigError:  # a ValueError too: refused access, which is no fault of the video
+        raise
     except FileNotFoundError as error:
         raise _gone(uri) from error
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, ValueError) as error:  # ValueError: a damaged index leads to a seek out of the file
         raise MediaError(
             f"{uri}: cannot be decoded ({error}), expected a readable video. Re-export or re-copy the file."
         ) from error
