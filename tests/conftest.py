@@ -1,7 +1,7 @@
 """What tests may ask for by name.
 
 `s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16 frames,
-and a study over them with the pocket models.
+and a study over them with the pocket models. `still_tracker`: a stand-in for SAM-2, for tests that are not about following.
 """
 
 import contextlib
@@ -144,6 +144,29 @@ def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> I
     )
     with threadpool_limits(1):
         yield config
+
+
+@pytest.fixture
+def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of SAM-2, in this process: every animal stays a block of 20 x 16 px where it was prompted."""
+    import numpy as np
+
+    from sheep import units
+    from sheep.masks import Mask
+
+    class Still:
+        def track(self, frames: Any, prompts: Any) -> Iterator[list[Mask]]:
+            for number, image in frames:
+                found = []
+                for prompt in prompts:
+                    if prompt.frame <= number:
+                        x, y = (round(sum(prompt.xy[axis::2]) / len(prompt.xy[axis::2])) for axis in (0, 1))
+                        mask = np.zeros(image.shape[:2], dtype=bool)
+                        mask[max(0, y - 8) : y + 8, max(0, x - 10) : x + 10] = True
+                        found.append(Mask(animal=prompt.animal, frame=number, mask=mask, object_score=4.0))
+                yield found
+
+    monkeypatch.setattr(units, "open_tracker", lambda name, device: Still())
 
 
 @pytest.fixture(scope="module")
