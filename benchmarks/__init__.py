@@ -1,0 +1,1 @@
+"""What a claim about speed or memory rests on: ratios measured side by side in one run, printed, never asserted."""
