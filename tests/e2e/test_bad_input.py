@@ -1,0 +1,268 @@
+"""What a person gets wrong: refused with one message that names it, before anything runs; bad videos never stop the others."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sheep import serial, storage
+from sheep.config import StudyConfig
+from sheep.errors import ConfigError, ContractError
+from sheep.ledger import read_manifest
+
+if TYPE_CHECKING:
+    from tests.conftest import S3Server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
+    """The tiny study over a copy of its archive, which the test may spoil; nothing is written yet."""
+    archive = tmp_path / "archive"
+    shutil.copytree(tiny_study.archive.root, archive)
+    return replace(tiny_study, out=str(tmp_path / "out"), archive=replace(tiny_study.archive, root=str(archive)))
+
+
+def at(study: StudyConfig, *parts: str) -> Path:
+    return Path(study.archive.root, *parts)
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def drop_line(path: Path, start: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(start)]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept))
+
+
+def outside(study: StudyConfig) -> None:
+    path = at(study, "prompts.csv")
+    lines = path.read_text().splitlines()
+    lines[2] = "sheep02_1.mp4,sheep02,0,point,5000,10,,,,"
+    path.write_text("\n".join(lines) + "\n")
+
+
+SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
+    "no videos": (
+        lambda study: [video.unlink() for video in at(study, "videos").iterdir()],
+        r"archive/videos: no videos among 0 files, expected files ending in \.mp4.* Check",
+    ),
+    "no prompt file": (
+        lambda study: at(study, "prompts.csv").unlink(),
+        r"prompts\.csv: no prompt file there, expected one\. Check",
+    ),
+    "a prompt for no video": (
+        lambda study: rewrite(at(study, "prompts.csv"), "sheep03_1.mp4", "sheep3_1.mp4"),
+        r"prompts\.csv: prompts for 1 videos that are not there, first 'sheep3_1\.mp4'; the archive has .* Correct",
+    ),
+    "a video without prompt": (
+        lambda study: drop_line(at(study, "prompts.csv"), "sheep03_1.mp4"),
+        r"prompts\.csv: 1 of 6 videos have no prompt, first 'sheep03_1\.mp4', expected one for each\. Add",
+    ),
+    "a prompt outside the frame": (
+        outside,
+        r"prompts\.csv: point \(5000\.0, 10\.0\) of 'sheep02' in sheep02_1\.mp4 is outside the frame, expected x in 0\.\.128",
+    ),
+    "annotations for no video": (
+        lambda study: rewrite(at(study, "annotations", "sheep02_1.csv"), "sheep02_1.mp4", "ewe_2.mp4"),
+        r"annotations: no video for 'videos/ewe_2\.mp4', expected one with the same name .* Rename",
+    ),
+    "no annotations": (
+        lambda study: shutil.rmtree(at(study, "annotations")),
+        r"archive/annotations: no annotation file \(\.csv or \.tsv\), expected BORIS tabular exports\. Check",
+    ),
+    "an unknown behaviour": (
+        lambda study: rewrite(at(study, "annotations", "sheep03_1.csv"), ",standing,", ",stands,"),
+        r"sheep03_1\.csv, row \d+.*'stands'.*expected a behaviour of head_down, lying",
+    ),
+    "annotations in another encoding": (
+        lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes("Büro,Subject,Behavior".encode("utf-16")),
+        r"sheep02_1\.csv: annotation is not UTF-8 .*expected text\. Export it again as UTF-8",
+    ),
+    "a cohort row for no video": (
+        lambda study: rewrite(at(study, "cohort.csv"), "sheep03_1.mp4", "sheep3_1.mp4"),
+        r"cohort: rows for videos that are not there: 'sheep3_1\.mp4'; videos without a row: 'sheep03_1\.mp4'.* Correct",
+    ),
+    "a video without cohort row": (
+        lambda study: drop_line(at(study, "cohort.csv"), "sheep06_1.mp4"),
+        r"videos without a row: 'sheep06_1\.mp4'; expected the same videos in both\. Correct the cohort file",
+    ),
+    "too few annotated animals": (
+        lambda study: [at(study, "annotations", f"sheep0{n}_1.csv").unlink() for n in (3, 4)],
+        r"archive: 2 annotated animals, expected at least search\.num_folds = 3\. Annotate",
+    ),
+}
+
+
+@pytest.mark.usefixtures("still_tracker")
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_persons_mistake_is_named_before_anything_runs(what: str, study: StudyConfig) -> None:
+    spoil, said = SPOILT[what]
+    spoil(study)
+    with pytest.raises(ConfigError) as caught:
+        serial.study(study)
+    assert re.search(said, str(caught.value)), str(caught.value)
+    assert set(storage.find(study.out)) <= {"crop/_stage.json"}  # settings at most: no row, no ledger entry
+
+
+@pytest.mark.parametrize(
+    "name", ["facebook/sam2.1-hiera-enormous", "weights/sam2", "s3x", "/nowhere/sam2.1_hiera_tiny.pt"]
+)
+def test_unknown_sam2_weights_leave_nothing_behind(study: StudyConfig, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"weights '{name}': nothing is there, expected 'pocket', .*facebook/sam2"):
+        serial.crop(replace(study, crop=replace(study.crop, sam2=name)))
+    assert storage.find(study.out) == {}
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_an_unknown_backbone_leaves_nothing_behind(study: StudyConfig) -> None:
+    serial.crop(study)
+    wrong = replace(study, finetune=replace(study.finetune, backbone="dinov2_small"))
+    for stage in (lambda: serial.embed(wrong, [("frozen", "crop")]), lambda: serial.finetune(wrong, "crop")):
+        with pytest.raises(ConfigError, match=r"weights 'dinov2_small': nothing is there, .*\(owner/name\)\. Correct"):
+            stage()
+    assert not [name for name in storage.find(study.out) if not name.startswith("crop/")]
+
+
+def spoil_video(study: StudyConfig, name: str, kind: str) -> None:
+    path = at(study, "videos", name)
+    data = path.read_bytes()
+    assert data.index(b"mdat") < data.index(b"moov")
+    path.write_bytes({"unreadable": b"not a video " * 99, "empty": b"", "truncated": data[: len(data) // 2]}[kind])
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_bad_videos_become_rows_with_reasons(study: StudyConfig) -> None:
+    for name, kind in (("sheep02_1.mp4", "unreadable"), ("sheep03_1.mp4", "empty"), ("sheep05_1.mp4", "truncated")):
+        spoil_video(study, name, kind)
+    found = serial.crop(study)
+    errors = {row["video"]: row["error"] for row in found.errors().to_pylist()}
+    assert list(errors) == ["sheep02_1.mp4", "sheep03_1.mp4", "sheep05_1.mp4"]
+    assert "cannot be decoded" in errors["sheep02_1.mp4"]
+    assert "is empty (0 bytes)" in errors["sheep03_1.mp4"]
+    assert "cannot be decoded" in errors["sheep05_1.mp4"]
+    assert {row["stage"] for row in found.errors().to_pylist()} == {"crop"}
+    frames = found.read("crops", columns=["video"]).column("video").to_pylist()
+    assert {name: frames.count(name) for name in frames} == dict.fromkeys(
+        ["sheep01_1.mp4", "sheep04_1.mp4", "sheep06_1.mp4"], 16
+    )
+    again = serial.crop(study)  # the same bad bytes are not tried again ...
+    assert again == found
+    shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", "sheep03_1.mp4"))
+    assert len(serial.crop(study).errors()) == 2  # ... a new copy is
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
+    for name in ("sheep02_1.mp4", "sheep03_1.mp4"):
+        spoil_video(study, name, "empty")
+    strict = replace(study, crop=replace(study.crop, max_error_frac=0.2))
+    with pytest.raises(
+        ContractError, match=r"2 of 6 units failed, expected at most 20%\. First: .*sheep02_1\.mp4: is empty"
+    ):
+        serial.crop(strict)
+    assert not storage.exists(storage.join(study.out, "crop", "_manifest.json"))
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_another_configuration_does_not_touch_what_is_there(study: StudyConfig) -> None:
+    first = serial.crop(study)
+    before = {path: path.read_bytes() for path in Path(study.out).rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError) as caught:
+        serial.crop(replace(study, crop=replace(study.crop, crop_px=64)))
+    said = str(caught.value)
+    assert f"holds output of configuration {first.config_digest}, this run is " in said
+    assert "config.crop_px (48 -> 64)" in said
+    assert "Write to another folder" in said
+    assert {path: path.read_bytes() for path in Path(study.out).rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("still_tracker")
+def test_a_study_with_a_bad_video_still_gives_its_report(study: StudyConfig) -> None:
+    spoil_video(study, "sheep06_1.mp4", "truncated")
+    outcome = serial.study(study)
+    page = storage.read_bytes(outcome.report).decode()
+    assert "sheep06_1.mp4" in page
+    assert "cannot be decoded" in page
+    numbers = json.loads(storage.read_bytes(outcome.numbers))
+    assert numbers
+    assert outcome.text
+    predicted = read_manifest(storage.join(study.out, "predict"))
+    assert [entry.key for entry in predicted.entries] == [f"sheep0{n}_1.mp4" for n in range(1, 6)]
+
+
+def run_job(verb: str, *flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", f"jobs.{verb}", "meadow", *flags],
+        cwd=ROOT,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+def one_line(result: "subprocess.CompletedProcess[str]") -> str:
+    """The one line that a refused job leaves."""
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if "Error: " in line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_a_setting_out_of_range_is_wrong_usage(study: StudyConfig) -> None:
+    result = run_job("crop", "--crop.stride-frames", "0", "--out", study.out)
+    said = " ".join(re.sub(r"[^\x00-\x7f]", "", result.stderr).split())  # tyro draws a box around it
+    assert "crop.stride_frames: got 0, expected >= 1. Change it in the recipe or by its flag." in said
+    assert "Traceback" not in said
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+@pytest.mark.slow
+def test_a_missing_stage_is_one_line(study: StudyConfig) -> None:
+    said = one_line(run_job("report", "--archive.root", study.archive.root, "--out", study.out))
+    assert said.startswith(
+        f"ConfigError: {study.out}/crop: no _manifest.json, expected a finished stage. Run the stage"
+    )
+
+
+@pytest.mark.slow
+def test_a_job_over_ray_ends_with_one_line_too(study: StudyConfig) -> None:
+    drop_line(at(study, "prompts.csv"), "sheep03_1.mp4")
+    said = one_line(run_job("crop", "--archive.root", study.archive.root, "--out", study.out))
+    assert re.search(SPOILT["a video without prompt"][1], said), said
+    assert storage.find(study.out) == {}
+
+
+def test_a_wrong_secret_is_named(s3: "S3Server", study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3.bucket()
+    for path in sorted(Path(study.archive.root).rglob("*")):
+        if path.is_file():
+            storage.write_bytes(
+                storage.join(bucket, path.relative_to(study.archive.root).as_posix()), path.read_bytes()
+            )
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(ConfigError, match=rf"{bucket}.*access refused .*Check AWS_ACCESS_KEY_ID"):
+        serial.crop(replace(study, archive=replace(study.archive, root=bucket)))
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert storage.find(study.out) == {}

@@ -1,0 +1,120 @@
+"""Refused settings, digests that mean something, and seeds that do not depend on order."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from sheep.config import (
+    ArchiveConfig,
+    ClusterConfig,
+    CompareConfig,
+    CropConfig,
+    EmbedConfig,
+    FinetuneConfig,
+    PredictConfig,
+    ProbeConfig,
+    SearchConfig,
+    StudyConfig,
+    WindowConfig,
+    digest,
+    seed_for,
+    to_json,
+)
+from sheep.errors import ConfigError
+
+WRONG: list[tuple[Any, str, Any]] = [
+    (CropConfig, "stride_frames", 0),
+    (CropConfig, "max_frames", -1),
+    (CropConfig, "crop_px", 15),
+    (CropConfig, "frame_px", 8),
+    (CropConfig, "margin_frac", -0.1),
+    (CropConfig, "margin_frac", 2.1),
+    (CropConfig, "margin_frac", math.nan),
+    (CropConfig, "smooth_s", -1.0),
+    (CropConfig, "jpeg_quality", 49),
+    (CropConfig, "rows_per_part", 0),
+    (CropConfig, "max_error_frac", 1.01),
+    (FinetuneConfig, "steps", 0),
+    (FinetuneConfig, "head_steps", 201),
+    (FinetuneConfig, "workers", 0),
+    (FinetuneConfig, "batch_size", 1),
+    (FinetuneConfig, "learning_rate", 0.0),
+    (FinetuneConfig, "layer_decay", 0.0),
+    (FinetuneConfig, "teacher_momentum", 1.0),
+    (FinetuneConfig, "mask_frac", 0.95),
+    (EmbedConfig, "image_px", 4),
+    (EmbedConfig, "batch_size", 0),
+    (WindowConfig, "half_width_s", -0.1),
+    (ProbeConfig, "inverse_l2", 0.0),
+    (SearchConfig, "half_widths_s", ()),
+    (SearchConfig, "num_folds", 2),
+    (SearchConfig, "confidence", 1.0),
+    (SearchConfig, "num_resamples", 99),
+    (PredictConfig, "threshold", 0.0),
+    (PredictConfig, "min_bout_s", -0.1),
+    (CompareConfig, "num_permutations", 98),
+    (CompareConfig, "alpha", 1.0),
+    (ClusterConfig, "crop_workers", 0),
+    (ClusterConfig, "cpus", 0.0),
+    (ClusterConfig, "gpus", -1.0),
+]
+
+
+@pytest.mark.parametrize(("cls", "field", "value"), WRONG)
+def test_a_setting_out_of_range_is_named_with_what_was_expected(cls: Any, field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{field}.*: got .*expected .*Change it"):
+        cls(**{field: value})
+
+
+def test_the_batch_is_shared_evenly() -> None:
+    assert FinetuneConfig(batch_size=12, workers=3).batch_size == 12
+    with pytest.raises(ConfigError, match=r"batch_size: got 32, expected >= 2 and a multiple of workers \(3\)"):
+        FinetuneConfig(batch_size=32, workers=3)
+
+
+def test_values_at_the_ends_are_allowed() -> None:
+    CropConfig(margin_frac=0.0, smooth_s=0.0, crop_px=16, frame_px=16, max_error_frac=1.0)
+    FinetuneConfig(steps=5, head_steps=5, layer_decay=1.0, mask_frac=0.0, num_local=0)
+    SearchConfig(num_folds=3, num_resamples=100)
+
+
+def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
+    study = StudyConfig(name="a")
+    assert digest(study) == digest(StudyConfig(name="a", crop=CropConfig()))
+    assert digest(study) == digest(to_json(study))  # tuples and lists, a dataclass and its JSON
+    for changed in (
+        dataclasses.replace(study, seed=1),
+        dataclasses.replace(study, crop=CropConfig(margin_frac=0.21)),
+        dataclasses.replace(study, search=SearchConfig(half_widths_s=(0.0, 0.6))),
+        dataclasses.replace(study, archive=ArchiveConfig(root="elsewhere")),
+    ):
+        assert digest(changed) != digest(study)
+    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
+    assert digest({"a": [2, 3]}) != digest({"a": [3, 2]})
+
+
+def test_the_digest_is_the_same_on_every_machine() -> None:
+    # As `sha256sum` says of the canonical text. Output of older runs is found by it: a change here makes all of them another configuration's.
+    assert digest({"stage": "crop", "config": {"px": 96}}) == "9e47c0b39ea66f38"
+
+
+def test_json_holds_plain_values_only() -> None:
+    values = to_json(StudyConfig(name="a"))
+    assert values["search"]["half_widths_s"] == [0.0, 0.6, 1.2]
+    with pytest.raises(TypeError):
+        to_json(dataclasses.make_dataclass("Strange", [("field", object)])(object()))
+
+
+def test_seeds_differ_by_study_stage_and_key() -> None:
+    seeds = [seed_for(study, stage, key) for study in (0, 1) for stage in ("crop", "search") for key in ("a", "b")]
+    assert len(set(seeds)) == 8
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seed_for(0, "crop", "a") == seeds[0]
+    assert seed_for(1, "1", "a") != seed_for(11, "", "a")  # the three are kept apart, not glued together
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CropConfig().crop_px = 32  # type: ignore[misc]

@@ -1,0 +1,114 @@
+"""What drivers see of a stage: which units are due, what a name of weights stands for, and what a rerun does."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sheep import serial, stages, storage, tables
+from sheep.config import StudyConfig
+from sheep.errors import ConfigError
+from sheep.ledger import Entry
+from sheep.serial import Way
+
+pytestmark = pytest.mark.usefixtures("still_tracker")
+
+
+@pytest.fixture
+def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
+    """The tiny study over a copy of its archive."""
+    shutil.copytree(tiny_study.archive.root, tmp_path / "archive")
+    archive = dataclasses.replace(tiny_study.archive, root=str(tmp_path / "archive"))
+    return dataclasses.replace(tiny_study, out=str(tmp_path / "out"), archive=archive)
+
+
+class Counted:
+    """Carries here, and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def __call__(self, work: Sequence[stages.Work]) -> Iterator[Entry]:
+        self.keys += [unit.key for _, unit in work]
+        return iter(list(stages.in_process(work)))
+
+
+def crop(study: StudyConfig) -> list[str]:
+    """Crop; returns which videos were worked on."""
+    counted = Counted()
+    serial.crop(study, Way(carry=counted))
+    return counted.keys
+
+
+def test_only_what_changed_is_done_again(study: StudyConfig) -> None:
+    videos = [f"sheep0{number}_1.mp4" for number in range(1, 7)]
+    assert crop(study) == videos
+    assert crop(study) == []
+    prompts = Path(study.archive.root, "prompts.csv")
+    lines = prompts.read_text().splitlines()
+    lines[2] = "sheep02_1.mp4,sheep02,0,point,60,40,,,,"
+    prompts.write_text("\n".join(lines) + "\n")
+    assert crop(study) == ["sheep02_1.mp4"]
+    shutil.copy(Path(study.archive.root, "videos", videos[0]), Path(study.archive.root, "videos", videos[4]))
+    assert crop(study) == ["sheep05_1.mp4"]
+    Path(study.archive.root, "videos", videos[5]).unlink()
+    prompts.write_text("\n".join(lines[:-1]) + "\n")
+    assert crop(study) == []
+    found = stages.crop(study.archive, study.crop, f"{study.out}/crop")
+    assert [entry.key for entry in found.entries] == videos[:5]
+
+
+def test_a_prompt_that_the_stride_leaves_out_is_refused_at_once(study: StudyConfig) -> None:
+    prompts = Path(study.archive.root, "prompts.csv")
+    prompts.write_text(prompts.read_text().replace("sheep02_1.mp4,sheep02,0", "sheep02_1.mp4,sheep02,4"))
+    strided = dataclasses.replace(study, crop=dataclasses.replace(study.crop, stride_frames=3))
+    with pytest.raises(ConfigError, match=r"'sheep02' in sheep02_1\.mp4: frame 4, expected a multiple of .* = 3"):
+        serial.crop(strided)
+    assert storage.find(study.out) == {}
+
+
+def test_answers_are_matched_with_tracked_frames(study: StudyConfig) -> None:
+    answers = stages.read_answers(study.archive)
+    assert answers.labelled == ["sheep01", "sheep02", "sheep03", "sheep04"]
+    assert answers.cohort.num_rows == 6
+    truth = answers.truth(serial.crop(study))
+    tables.validate(truth, tables.LABEL_FRAMES, "test")
+    targets = stages.targets_of(truth)
+    assert targets.shape == (6 * 16, 6)
+    scored = ~np.isnan(targets).any(axis=1)
+    animals = np.array(truth.column("animal").to_pylist())
+    assert set(animals[scored]) == set(answers.labelled)
+    assert np.isnan(targets[~scored]).all()
+    exact = pq.read_table(f"{study.archive.root}/truth/sheep03_1.parquet")
+    drawn = np.stack([exact.column(label).to_numpy() for label in tables.LABELS], axis=1)
+    np.testing.assert_array_equal(targets[animals == "sheep03"], drawn)
+
+
+def test_weights_are_known_by_their_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"other" if name == "other" else b"same")
+    one, two, other = (stages.weights_identity(str(tmp_path / n), "pocket_sam2") for n in ("one", "two", "other"))
+    assert one == two != other
+    assert stages.weights_identity("pocket", "pocket_sam2") != stages.weights_identity("pocket", "pocket_dinov2")
+    assert stages.weights_identity("facebook/dinov2-base", "pocket_dinov2") == "facebook/dinov2-base"
+
+
+@pytest.mark.parametrize("name", ["dinov2", "./runs/none", "/nowhere", "s3-less/than/this", "memory://none/here", ""])
+def test_weights_that_are_nowhere_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"weights '{name}': nothing is there"):
+        stages.weights_identity(name, "pocket_dinov2")
+
+
+def test_predicting_with_an_arm_that_was_not_searched_is_refused(study: StudyConfig) -> None:
+    serial.crop(study)
+    serial.embed(study, [("frozen", "crop")])
+    serial.search(study)
+    wrong = dataclasses.replace(study, predict=dataclasses.replace(study.predict, arm="frozen-crop-wide"))
+    with pytest.raises(ConfigError, match=r"predict\.arm: got 'frozen-crop-wide', .* has \['frozen-crop-single', 'fr"):
+        serial.predict(wrong)
+    assert not storage.find(f"{study.out}/predict")
