@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sheep import metrics, search, splits, tables
 from sheep.config import SearchConfig, View, digest, seed_for
@@ -105,8 +106,9 @@ def run(
         ConfigError: fewer labelled animals than folds; `out` holds another configuration.
     """
     scored = truth.filter(pa.array(~np.isnan(targets_of(truth)).all(axis=1)))
-    stage = open_stage(out, "search", config, {"labels": _content(scored), "seed": str(seed)})
-    units = {arm.name: embedded[arm.source].content() for arm in arms}
+    stage = open_stage(out, "search", config, {"seed": str(seed)})
+    labels = _content(scored)
+    units = {arm.name: digest([embedded[arm.source].content(), labels]) for arm in arms}
     done = unchanged(stage, units)
     if done is not None:
         log.info("search out=%s nothing to do, %d arms are there", out, len(units))
@@ -127,13 +129,13 @@ def run(
         len(folds),
         len(set(first.animals)),
     )
-    inner = judge(data, folds, trials, seed_for(seed, "search", "probe"))
     facts: dict[str, Any] = {}
-    for arm in arms:
-        own = [index for index, trial in enumerate(trials) if trial.arm == arm.name]
-        settled = _settle([trials[i].candidate for i in own], [inner[i] for i in own], data[arm.source], folds, seed)
+    with threadpool_limits(1):  # the matrices are small: threads would wait for each other, and change the last bits
+        inner = judge(data, folds, trials, seed_for(seed, "search", "probe"))
+        settled = {arm: _settle(arm, trials, inner, data[arm.source], folds, seed) for arm in arms}
+    for arm, found in settled.items():
         attempt = stage.attempt(arm.name, units[arm.name])
-        facts[arm.name] = _write(attempt, settled, scored, data[arm.source], folds, config, seed)
+        facts[arm.name] = _write(attempt, found, scored, data[arm.source], folds, config, seed)
         attempt.commit()
     return stage.finish(units, facts=facts)
 
@@ -146,18 +148,20 @@ class _Settled:
 
 
 def _settle(
-    tried: list[Candidate], inner: list[Scores], data: ProbeData, folds: NDArray[np.int64], seed: int
+    arm: Arm, trials: Sequence[Trial], inner: Sequence[Scores], data: ProbeData, folds: NDArray[np.int64], seed: int
 ) -> _Settled:
     """Fit each fold's probe with the settings chosen without it, and the final one on every labelled animal."""
+    own = [index for index, trial in enumerate(trials) if trial.arm == arm.name]
+    tried, scores = [trials[index].candidate for index in own], [inner[index] for index in own]
     probe_seed = seed_for(seed, "search", "probe")
-    chosen = [tried[index] for index in search.choose(inner)]
+    chosen = [tried[index] for index in search.choose(scores)]
     probability = np.zeros(data.targets.shape, dtype=np.float32)
     by_fold = {}
     for fold, candidate in enumerate(chosen):
         probe, held_out = search.fit_without(candidate, data, folds, fold, seed=probe_seed)
         probability[folds == fold] = held_out
         by_fold[fold] = (candidate.window, probe)
-    last = tried[search.choose_final(inner)]
+    last = tried[search.choose_final(scores)]
     by_fold[FINAL_FOLD] = (last.window, search.fit_final(last, data, seed=probe_seed))
     fold_of = {str(animal): int(fold) for animal, fold in zip(data.animals, folds, strict=True)}
     return _Settled(Probes(fold_of, by_fold), [*chosen, last], probability)

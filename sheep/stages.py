@@ -88,18 +88,20 @@ def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, carry: Carry =
     Raises:
         ConfigError: unknown backbone; a folder holds another configuration.
     """
-    units = {
-        entry.key: Unit(
-            key=entry.key, input=entry.content(), parts=tuple(part for part in entry.parts if part.table == "crops")
-        )
-        for entry in crops.entries
-        if not entry.error
-    }
-    jobs = []
+    asked: list[tuple[Job, dict[str, Unit]]] = []
     for out, config in configs.items():
-        stage = open_stage(out, "embed", config, {"backbone": weights_identity(config.backbone, "pocket_dinov2")})
-        jobs.append(EmbedJob(stage=stage, source=crops.uri, config=config))
-    return dict(zip(configs, _run([(job, units) for job in jobs], carry), strict=True))
+        weights = weights_identity(config.backbone, "pocket_dinov2")
+        units = {
+            entry.key: Unit(
+                key=entry.key,
+                input=digest([entry.content(), weights]),
+                parts=tuple(part for part in entry.parts if part.table == "crops"),
+            )
+            for entry in crops.entries
+            if not entry.error
+        }
+        asked.append((EmbedJob(stage=open_stage(out, "embed", config, {}), source=crops.uri, config=config), units))
+    return dict(zip(configs, _run(asked, carry), strict=True))
 
 
 def predict(
@@ -114,9 +116,10 @@ def predict(
         raise ConfigError(
             f"predict.arm: got {config.arm!r}, {search.uri} has {sorted(search.facts)}. Choose one of them."
         )
-    stage = open_stage(out, "predict", config, {"probes": search.content()})
+    stage = open_stage(out, "predict", config, {})
+    probes = search.content()
     units = {
-        entry.key: Unit(key=entry.key, input=entry.content(), parts=entry.parts)
+        entry.key: Unit(key=entry.key, input=digest([entry.content(), probes]), parts=entry.parts)
         for entry in embedded.entries
         if not entry.error
     }
@@ -133,8 +136,8 @@ def compare(predicted: Manifest, cohort: pa.Table, config: CompareConfig, out: s
     Raises:
         ConfigError: an animal without a group, a group of fewer than two animals; `out` holds another configuration.
     """
-    stage = open_stage(out, "compare", config, {"cohort": digest(cohort.to_pylist()), "seed": str(seed)})
-    units = {"comparison": predicted.content()}
+    stage = open_stage(out, "compare", config, {"seed": str(seed)})
+    units = {"comparison": digest([predicted.content(), cohort.to_pylist()])}
     done = unchanged(stage, units)
     if done is not None:
         return done

@@ -36,6 +36,8 @@ class FinetuneJob:
     """Whose images are used."""
     config: FinetuneConfig
     seed: int
+    identity: str
+    """Digest of the images; a training is only resumed on the same ones."""
     out: str
     """URI of the folder for the backbone."""
 
@@ -90,9 +92,7 @@ def finetune(
         ConfigError: no images, an unknown backbone, or `out` holds another configuration.
     """
     start = weights_identity(config.backbone, "pocket_dinov2")
-    stage = open_stage(
-        out, "finetune", config, {"backbone": start, "videos": digest(sorted(videos)), "seed": str(seed)}
-    )
+    stage = open_stage(out, "finetune", config, {"backbone": start, "seed": str(seed)})
     chosen = [entry.content() for entry in crops.entries if entry.key in set(videos) and not entry.error]
     units = {UNIT: digest(chosen)}
     done = unchanged(stage, units)
@@ -106,6 +106,7 @@ def finetune(
         videos=readable,
         config=config,
         seed=seed_for(seed, "finetune", config.view),
+        identity=units[UNIT],
         out=backbone_uri(out),
     )
     fit(job)

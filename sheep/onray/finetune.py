@@ -33,7 +33,7 @@ def fit_over(cluster: ClusterConfig) -> Fit:
     def fit_on_ray(job: FinetuneJob) -> None:
         fs, path = storage.filesystem(job.out.rsplit("/", 1)[0] + "/_train")
         fs.makedirs(path, exist_ok=True)
-        name = digest([to_json(job.config), job.seed, list(job.videos), job.source])
+        name = digest([to_json(job.config), job.seed, job.identity])
         trainer = ray.train.torch.TorchTrainer(
             _loop,
             train_loop_config={"job": job},

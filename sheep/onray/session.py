@@ -30,7 +30,10 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    environment = {"env_vars": _storage_environment()}
+    submitted = (
+        "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    )  # the job's own environment reaches its tasks; Ray refuses it twice
+    environment = {} if submitted else {"env_vars": _storage_environment()}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, log_to_driver=True)
     else:
@@ -41,6 +44,7 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
             + _SPARE_CPUS
         )
         num_cpus = max(os.cpu_count() or 1, wanted)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a lab's session reports to nobody unless it says so
         ray.init(
             num_cpus=num_cpus,
             include_dashboard=True,  # Train asks its state service, and complains every second without it
