@@ -74,7 +74,7 @@ def decode(
         if time_s <= last_s:
             raise MediaError(
                 f"{uri}: frame {index} is shown at {time_s:.3f} s, not after frame {index - 1} at {last_s:.3f} s; expected rising times. "
-                "Convert the file again (ffmpeg -i in -vsync cfr out)."
+                "Convert the file again (ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
             )
         last_s = time_s
         if index % stride:

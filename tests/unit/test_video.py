@@ -231,6 +231,19 @@ def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.Monke
         list(video.decode(even, stride=5))
 
 
+def test_an_avi_that_mixes_up_its_times_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bframes.avi"  # AVI has no place for the times of frames that are stored out of order
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "3"})
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = HEIGHT_PX, WIDTH_PX
+        for image in SHADES:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(MediaError, match="expected rising times"):
+        list(video.decode(str(path)))
+
+
 def test_a_size_that_changes_is_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = iter([(0, 0.0, lambda: grey(0)), (1, 0.1, lambda: grey(0)[:, :32])])
     monkeypatch.setattr(video, "_decode_pyav", lambda uri: shown)
