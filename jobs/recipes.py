@@ -23,7 +23,7 @@ def meadow() -> StudyConfig:
         out="runs/study",
         archive=ArchiveConfig(root="runs/meadow"),
         crop=CropConfig(crop_px=96, frame_px=96),
-        finetune=FinetuneConfig(steps=150, head_steps=30, batch_size=32),
+        finetune=FinetuneConfig(steps=150, head_steps=30, batch_size=32, workers=2),
         search=SearchConfig(half_widths_s=(0.0, 0.6, 1.2), inverse_l2s=(0.01, 0.1)),
     )
 

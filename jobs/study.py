@@ -15,6 +15,7 @@ def study(config: StudyConfig) -> str:
     from sheep.onray.session import session
     from sheep.onray.way import way_over
 
+    serial.check(config)
     with session(config.cluster):
         outcome = serial.study(config, way_over(config.cluster))
     return f"{outcome.text}\n{outcome.report}"

@@ -123,9 +123,10 @@ class FinetuneConfig:
             f">= 2 and a multiple of workers ({self.workers})",
         )
         _check(self.num_local >= 0, "finetune.num_local", self.num_local, ">= 0")
-        _check(
-            self.learning_rate > 0 and self.head_learning_rate > 0, "finetune.learning_rate", self.learning_rate, "> 0"
-        )
+        for name in ("learning_rate", "head_learning_rate", "clip_norm", "global_px", "local_px"):
+            _check(getattr(self, name) > 0, f"finetune.{name}", getattr(self, name), "> 0")
+        for name in ("weight_decay", "koleo_weight"):
+            _check(getattr(self, name) >= 0, f"finetune.{name}", getattr(self, name), ">= 0")
         _check(0 < self.layer_decay <= 1, "finetune.layer_decay", self.layer_decay, "0 to 1")
         _check(0 < self.teacher_momentum < 1, "finetune.teacher_momentum", self.teacher_momentum, "0 to 1")
         _check(self.teacher_temperature > 0, "finetune.teacher_temperature", self.teacher_temperature, "> 0")

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ import pyarrow.parquet as pq
 from sheep import __version__, storage, tables
 from sheep.config import digest, to_json
 from sheep.errors import ConfigError, ContractError, MediaError
+
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 _VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray", "av")
@@ -293,15 +296,15 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
     values = {"stage": name, "config": to_json(config), "inputs": dict(inputs)}
     config_digest = digest(values)
     target = storage.join(uri, "_stage.json")
-    if storage.exists(target):
-        present = json.loads(storage.read_bytes(target))
-        if digest(present) != config_digest:
+    present = json.loads(storage.read_bytes(target)) if storage.exists(target) else values
+    if digest(present) != config_digest:
+        if storage.find(storage.join(uri, "_ledger")):
             raise ConfigError(
                 f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ in {_differences(present, values)}. "
                 "Write to another folder, or delete this one first."
             )
-    else:
-        storage.write_bytes(target, json.dumps(values, indent=1).encode())
+        log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)
+    storage.write_bytes(target, json.dumps(values, indent=1).encode())
     return Stage(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
 
 

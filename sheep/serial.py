@@ -56,12 +56,7 @@ def study(config: StudyConfig, way: Way = HERE) -> Outcome:
         ConfigError: something in the archive or the configuration has to be corrected by a person; found before any model runs.
         ContractError: a promise between stages is broken, or too many videos failed.
     """
-    answers = stages.read_answers(config.archive)
-    if len(answers.labelled) < config.search.num_folds:
-        raise ConfigError(
-            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds}. "
-            "Annotate more animals or lower search.num_folds."
-        )
+    check(config)
     crop(config, way)
     for view in VIEWS:
         finetune(config, view, way)
@@ -70,6 +65,21 @@ def study(config: StudyConfig, way: Way = HERE) -> Outcome:
     predict(config, way)
     compare(config)
     return write_report(config)
+
+
+def check(config: StudyConfig) -> None:
+    """Find what a person has to correct in the archive, before any machine or model is started.
+
+    Raises:
+        ConfigError: videos, prompts, annotations or cohort do not fit each other, or too few animals are annotated.
+    """
+    stages.read_prompts(config.archive, config.crop)
+    answers = stages.read_answers(config.archive)
+    if len(answers.labelled) < config.search.num_folds:
+        raise ConfigError(
+            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds}. "
+            "Annotate more animals or lower search.num_folds."
+        )
 
 
 def crop(config: StudyConfig, way: Way = HERE) -> Manifest:

@@ -21,6 +21,7 @@ from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, 
 from sheep.errors import ConfigError, MediaError
 from sheep.labels import Annotation
 from sheep.ledger import Entry, Manifest, open_stage, unchanged
+from sheep.tables import Prompt
 from sheep.units import CropJob, EmbedJob, PredictJob, Unit, Worker
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,7 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
             another configuration.
         ContractError: more videos failed than `config.max_error_frac`.
     """
-    folder = storage.join(archive.root, archive.videos)
-    found = video.find(folder)
-    file = storage.join(archive.root, archive.prompts)
-    starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
-    for given in starts.values():
-        prompts.start_frame(given, config.stride_frames)
+    found, starts = read_prompts(archive, config)
     weights = weights_identity(config.sam2, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
     stage = open_stage(out, "crop", config, {"sam2": weights})
     units = {
@@ -67,11 +63,29 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
         )
         for key, identity in found.items()
     }
-    sizes = _sizes_px(folder, stage.todo(_inputs(units)))
+    folder = storage.join(archive.root, archive.videos)
+    sizes = {} if unchanged(stage, _inputs(units)) else _sizes_px(folder, stage.todo(_inputs(units)))
     for key in sizes:
-        prompts.check_inside(starts[key], sizes, name=file)
+        prompts.check_inside(starts[key], sizes, name=storage.join(archive.root, archive.prompts))
     job = CropJob(stage=stage, videos=folder, config=config)
     return _run([(job, units)], carry, max_error_frac=config.max_error_frac)[0]
+
+
+def read_prompts(archive: ArchiveConfig, config: CropConfig) -> tuple[dict[str, str], dict[str, list[Prompt]]]:
+    """List the videos and where each animal is.
+
+    Returns:
+        Video -> identity of its content, and video -> its prompts.
+
+    Raises:
+        ConfigError: no videos; prompts missing, strange or on a frame that is not tracked.
+    """
+    found = video.find(storage.join(archive.root, archive.videos))
+    file = storage.join(archive.root, archive.prompts)
+    starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
+    for given in starts.values():
+        prompts.start_frame(given, config.stride_frames)
+    return found, starts
 
 
 def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, carry: Carry = in_process) -> dict[str, Manifest]:

@@ -13,9 +13,12 @@ import ray.data
 
 from sheep import log
 from sheep.config import ClusterConfig
+from sheep.errors import ConfigError, ContractError
 from sheep.ledger import Entry
 from sheep.stages import Carry, Job, Work
 from sheep.units import CropJob, EmbedJob, Unit, Worker
+
+_REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 
 
 class _Actor:
@@ -27,13 +30,17 @@ class _Actor:
         self._opened: dict[Job, Worker] = {}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        entries = [self._do(*self._work[number]) for number in batch["number"].tolist()]
-        return {"entry": np.array([entry.to_json() for entry in entries], dtype=object)}
+        rows = [self._do(*self._work[number]) for number in batch["number"].tolist()]
+        return {name: np.array([row[name] for row in rows], dtype=object) for name in ("entry", "refusal", "reason")}
 
-    def _do(self, job: Job, unit: Unit) -> Entry:
-        if job not in self._opened:
-            self._opened[job] = job.open()
-        return self._opened[job](unit)
+    def _do(self, job: Job, unit: Unit) -> dict[str, str]:
+        """An entry, or why the whole job must stop: as a row, because Ray would wrap the error in its own."""
+        try:
+            if job not in self._opened:
+                self._opened[job] = job.open()
+            return {"entry": self._opened[job](unit).to_json(), "refusal": "", "reason": ""}
+        except (ConfigError, ContractError) as error:
+            return {"entry": "", "refusal": type(error).__name__, "reason": str(error)}
 
 
 def carry_over(cluster: ClusterConfig) -> Carry:
@@ -51,6 +58,8 @@ def carry_over(cluster: ClusterConfig) -> Carry:
             num_gpus=num_gpus,
         )
         for row in dataset.iter_rows():
+            if row["refusal"]:
+                raise _REFUSALS[row["refusal"]](row["reason"])
             yield Entry.from_json(row["entry"])
 
     return carry

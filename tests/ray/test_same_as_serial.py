@@ -13,7 +13,7 @@ from sheep.config import ClusterConfig, StudyConfig
 from sheep.ledger import Entry, Manifest
 from sheep.onray.data import carry_over
 from sheep.serial import Way
-from sheep.units import CropJob, Unit, Worker
+from sheep.units import CropJob, Unit, Worker, recorded
 
 ASKED = ("frozen", "crop")
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -78,12 +78,16 @@ class KilledOnce(CropJob):
     def open(self) -> Worker:
         work = CropJob.open(self)
 
+        def die(unit: Unit) -> Entry:
+            attempt = self.stage.attempt(unit.key, unit.input)
+            attempt.put("crops", "parquet", b"half a part")
+            Path(self.marks, attempt.attempt).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("alive after SIGKILL")
+
         def dying(unit: Unit) -> Entry:
             if unit.key == self.victim and len(os.listdir(self.marks)) < self.deaths:
-                attempt = self.stage.attempt(unit.key, unit.input)
-                attempt.put("crops", "parquet", b"half a part")
-                Path(self.marks, attempt.attempt).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                return recorded(self.stage, unit, lambda: die(unit))
             return work(unit)
 
         return dying

@@ -61,6 +61,7 @@ def test_two_attempts_at_one_unit(stage: Stage) -> None:
 
 
 def test_another_configuration_is_refused_naming_both_digests(stage: Stage) -> None:
+    do(stage, FIRST)
     with pytest.raises(ConfigError, match=r"config\.step \(1 -> 2\)") as caught:
         open_stage(stage.uri, "crop", Setting(step=2), {})
     wanted = open_stage(f"{stage.uri}-2", "crop", Setting(step=2), {})

@@ -154,6 +154,7 @@ def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: Stage) -> None:
 
 
 def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: Stage) -> None:
+    do(stage, "b.mp4", "ewe")
     before = storage.read_bytes(f"{stage.uri}/_stage.json")
     with pytest.raises(ConfigError, match=r"config\.step \(1 -> 2\)") as caught:
         open_stage(stage.uri, "crop", Setting(step=2), {"backbone": "0a"})
@@ -166,6 +167,14 @@ def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: St
         open_stage(stage.uri, "embed", Setting(), {"backbone": "0a"})
     assert storage.read_bytes(f"{stage.uri}/_stage.json") == before
     assert open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"}).config_digest == stage.config_digest
+
+
+def test_a_folder_without_a_finished_unit_is_begun_anew(stage: Stage) -> None:
+    again = open_stage(stage.uri, "crop", Setting(step=2), {"backbone": "0a"})
+    assert again.config_digest != stage.config_digest
+    do(again, "b.mp4", "ewe")
+    with pytest.raises(ConfigError, match=r"config\.step \(2 -> 1\)"):
+        open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"})
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
