@@ -1,0 +1,49 @@
+"""Train or judge the pocket models that ship in `sheep/weights/`, from seeds and on the meadow only.
+
+python -m jobs.pocket sam2 --out runs/pocket_sam2 [--resume] [--config.num-scenes 600]
+python -m jobs.pocket dinov2 --out runs/pocket_dinov2 [--resume]
+python -m jobs.pocket judge [--seed 100]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import tyro
+
+from sheep import log
+from sheep.errors import ConfigError
+from sheep.meadow.pocket_dinov2 import PocketDinov2Config
+from sheep.meadow.pocket_sam2 import PocketSam2Config
+
+
+def sam2(out: str, config: PocketSam2Config = PocketSam2Config(), resume: bool = False) -> None:  # noqa: B008
+    """Train a pocket SAM-2; `out` becomes a folder that `--crop.sam2` takes."""
+    from sheep.meadow import pocket_sam2
+
+    print(json.dumps(pocket_sam2.train(config, out, resume=resume), indent=1))
+
+
+def dinov2(out: str, config: PocketDinov2Config = PocketDinov2Config(), resume: bool = False) -> None:  # noqa: B008
+    """Train a pocket DINOv2; `out`/weights becomes a folder that `--finetune.backbone` takes."""
+    from sheep.meadow import pocket_dinov2
+
+    print(pocket_dinov2.train(config, out, resume_dir=str(Path(out) / "last") if resume else None))
+
+
+def judge(
+    sam2: str = "pocket", dinov2: str = "pocket", seed: int = 100, num_videos: int = 24, num_frames: int = 60
+) -> None:
+    """Score both on unseen scenes, beside trivial baselines and controls."""
+    from sheep.meadow import pocket_dinov2, pocket_sam2
+
+    tracked = pocket_sam2.evaluate(sam2, num_videos=num_videos, num_frames=num_frames, seed=seed)
+    print(json.dumps({"sam2": tracked, "dinov2": pocket_dinov2.evaluate(dinov2, seed)}, indent=1))
+
+
+if __name__ == "__main__":
+    log.setup()
+    try:
+        tyro.extras.subcommand_cli_from_dict({"sam2": sam2, "dinov2": dinov2, "judge": judge})
+    except ConfigError as error:
+        sys.exit(f"ConfigError: {error}")
