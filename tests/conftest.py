@@ -169,7 +169,7 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "open_tracker", lambda name, device: Still())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """Ray on this machine with four logical CPUs. Ray writes a token to the home folder, so it is given another."""
     import ray

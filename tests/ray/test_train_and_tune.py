@@ -10,6 +10,7 @@ from sheep import serial, training
 from sheep.arms import Trial
 from sheep.backbone import load
 from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
+from sheep.ledger import read_manifest
 from sheep.onray.finetune import fit_over
 from sheep.onray.search import judge_over
 from sheep.search import Candidate, ProbeData, inner_scores
@@ -24,7 +25,7 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
 
 
 def test_two_train_workers_reach_the_weights_of_one_process(tiny_study: StudyConfig, tmp_path: Path) -> None:
-    settings = replace(tiny_study.finetune, steps=3, head_steps=1, batch_size=8)
+    settings = replace(tiny_study.finetune, steps=4, head_steps=1, batch_size=8, learning_rate=1e-2)
     alone = replace(tiny_study, out=str(tmp_path / "alone"), finetune=settings)
     serial.crop(alone)
     serial.finetune(alone, "crop")
@@ -35,13 +36,21 @@ def test_two_train_workers_reach_the_weights_of_one_process(tiny_study: StudyCon
     (tmp_path / "together" / "crop").symlink_to(crop)
     way = Way(fit=fit_over(ClusterConfig(cpus=0.5)))
     serial.finetune(together, "crop", way)
+    losses = [[step["loss"] for step in curve(config)] for config in (alone, together)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
-    assert one.keys() == two.keys()
-    moved = max(float(np.abs(one[name] - start[name]).max()) for name in one)
-    apart = max(float(np.abs(one[name] - two[name]).max()) for name in one)
-    assert moved > 0
-    assert apart < 0.02 * moved
+    assert apart(one, two) < 0.05 * apart(one, start)
+
+
+def curve(config: StudyConfig) -> list[dict[str, float]]:
+    return training.read_curve(read_manifest(f"{config.out}/finetune/guided"))
+
+
+def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    """Euclidean distance of two sets of weights."""
+    assert one.keys() == other.keys()
+    return float(np.sqrt(sum(np.sum((one[name] - other[name]) ** 2) for name in one)))
 
 
 def test_tune_gives_every_trial_its_own_scores() -> None:
