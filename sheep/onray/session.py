@@ -30,6 +30,9 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    os.environ.setdefault(
+        "RAY_CHDIR_TO_TRIAL_DIR", "0"
+    )  # Train would otherwise move its workers away from relative paths
     submitted = (
         "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     )  # the job's own environment reaches its tasks; Ray refuses it twice
