@@ -5,18 +5,20 @@ In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens pe
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, Dinov2Config, Dinov2Model, Dinov2WithRegistersModel
 
 from sheep.errors import ConfigError
 
-ARCHITECTURES = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+if TYPE_CHECKING:  # importing transformers' models takes ten seconds, which only those who load one should pay for
+    from transformers import Dinov2Model, Dinov2WithRegistersModel
+
+ARCHITECTURES = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
 
 POCKET = Path(__file__).parent / "weights" / "pocket_dinov2"
 
@@ -37,7 +39,7 @@ class Tokens(NamedTuple):
 class Backbone:
     """A DINOv2 network in eval mode and what has to be known to feed it."""
 
-    def __init__(self, model: Dinov2Model | Dinov2WithRegistersModel, name: str) -> None:
+    def __init__(self, model: "Dinov2Model | Dinov2WithRegistersModel", name: str) -> None:
         self.model = model.eval()
         self.name = name
         side = model.config.patch_size
@@ -126,9 +128,11 @@ def load(name: str, *, device: str = "auto") -> Backbone:
     Raises:
         ConfigError: no such folder or id, another architecture, weights missing, or no such device.
     """
+    import transformers
+
     place = device_of(device)
     source = _locate(name)
-    model_class = ARCHITECTURES[_architecture(source, name)]
+    model_class = getattr(transformers, ARCHITECTURES[_architecture(source, name)])
     try:
         model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -153,6 +157,8 @@ def random(seed: int, *, device: str = "cpu", **config: object) -> Backbone:
         device: `auto`, `cpu` or `cuda`.
         config: fields of transformers.Dinov2Config that differ from the pocket architecture.
     """
+    from transformers import Dinov2Config, Dinov2Model
+
     fields: dict[str, object] = {
         "hidden_size": 96,
         "num_hidden_layers": 4,
@@ -207,6 +213,8 @@ def _locate(name: str) -> str:
 
 
 def _architecture(source: str, name: str) -> str:
+    from transformers import AutoConfig
+
     try:
         kind = str(AutoConfig.from_pretrained(source).model_type)
     except (OSError, ValueError) as error:

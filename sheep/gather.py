@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sheep import attention, crops, metrics, report, storage, tables
+from sheep import crops, metrics, report, storage, tables
 from sheep.arms import ARMS, Arm
 from sheep.config import StudyConfig, digest, seed_for, to_json
 from sheep.ledger import Manifest
@@ -189,6 +189,8 @@ def _ethograms(stages: Stages, truth: pa.Table) -> list[Ethogram]:
 
 def _attention(config: StudyConfig, stages: Stages, answers: Answers) -> list[AttentionRow]:
     """The same frames through every backbone: crops of animals that no backbone was fine-tuned on, where there are any."""
+    from sheep import attention  # with torch, which the rest of the report does without
+
     labelled = set(answers.labelled)
     mine = {row["video"]: row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
     chosen = _spread({key: key for key in sorted(mine) if key in stages.crop.files("crops")}, NUM_ATTENTION)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 
 from sheep import groups, labels, prompts, storage, tables, video
 from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, PredictConfig, digest, seed_for
@@ -52,6 +51,8 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
             another configuration.
         ContractError: more videos failed than `config.max_error_frac`.
     """
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # with torch, which no other stage's driver needs
+
     found, starts = read_prompts(archive, config)
     weights = weights_identity(config.sam2, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
     stage = open_stage(out, "crop", config, {"sam2": weights})

@@ -10,16 +10,17 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sheep import storage
 from sheep.config import FinetuneConfig, digest, seed_for
 from sheep.errors import ConfigError
-from sheep.finetune.images import Images
-from sheep.finetune.loop import fit
 from sheep.ledger import Manifest, open_stage, read_manifest, unchanged
 from sheep.stages import weights_identity
 from sheep.units import image_column, local_path
+
+if TYPE_CHECKING:
+    from sheep.finetune.images import Images
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ class FinetuneJob:
     out: str
     """URI of the folder for the backbone."""
 
-    def images(self) -> Images:
+    def images(self) -> "Images":
         """Read the images; frames where the animal was lost are left out of the guided arm, they show none."""
+        from sheep.finetune.images import Images  # with torch: only where training happens
+
         columns = ["video", "animal", "held", image_column(self.config.view)]
         rows = read_manifest(self.source).read("crops", columns=columns, keys=self.videos)
         if self.config.view == "crop":
@@ -64,6 +67,8 @@ Fit = Callable[[FinetuneJob], None]
 
 def fit_here(job: FinetuneJob) -> None:
     """Train in this process."""
+    from sheep.finetune.loop import fit
+
     with tempfile.TemporaryDirectory(prefix="sheep-") as folder, local_path(job.config.backbone, "backbone") as start:
         fit(job.images(), start, job.config, job.seed, folder, report=show)
         storage.upload_folder(folder, job.out)

@@ -9,12 +9,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from sheep import backbone, crops, embeddings, masks, predictions, prompts, storage, tables, video
+from sheep import crops, predictions, prompts, storage, tables, video
 from sheep.config import CropConfig, EmbedConfig, PredictConfig, View, WindowConfig
 from sheep.errors import ConfigError, MediaError
 from sheep.ledger import Attempt, Entry, Manifest, Part, Stage, read_manifest, read_part
@@ -22,6 +22,9 @@ from sheep.probe import Probe
 from sheep.sheets import Tile, contact_sheet
 from sheep.tables import Prompt
 from sheep.windows import slide
+
+if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
+    from sheep import backbone, masks
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class CropJob:
 
         return work
 
-    def _crop(self, tracker: masks.Tracker, unit: Unit) -> Entry:
+    def _crop(self, tracker: "masks.Tracker", unit: Unit) -> Entry:
         attempt = self.stage.attempt(unit.key, unit.input)
         tracks = follow(self._frames(unit), tracker, unit.prompts)
         for start in range(0, tracks.num_rows, self.config.rows_per_part):
@@ -143,7 +146,7 @@ class _Layout:
         return crops.from_rle(self._masks[row].as_py(), *self.size_px)
 
 
-def follow(frames: Iterable[video.Frame], tracker: masks.Tracker, starts: Sequence[Prompt]) -> pa.Table:
+def follow(frames: Iterable[video.Frame], tracker: "masks.Tracker", starts: Sequence[Prompt]) -> pa.Table:
     """Track animals through one video.
 
     Args:
@@ -207,7 +210,9 @@ class EmbedJob:
 
         return work
 
-    def _embed(self, model: backbone.Backbone, unit: Unit) -> Entry:
+    def _embed(self, model: "backbone.Backbone", unit: Unit) -> Entry:
+        from sheep import embeddings
+
         attempt = self.stage.attempt(unit.key, unit.input)
         schema = tables.embeddings(embeddings.width(model, self.config.pool), self.config.dtype)
         for part in unit.parts:
@@ -312,14 +317,18 @@ def recorded(stage: Stage, unit: Unit, work: Callable[[], Entry]) -> Entry:
     return entry
 
 
-def open_tracker(name: str, device: str) -> masks.Tracker:
+def open_tracker(name: str, device: str) -> "masks.Tracker":
     """Load SAM-2 by name, or from a checkpoint at any URI."""
+    from sheep import masks
+
     with local_path(name, "SAM-2 weights") as local:
         return masks.load(local, device=device)
 
 
-def open_backbone(name: str, device: str) -> backbone.Backbone:
+def open_backbone(name: str, device: str) -> "backbone.Backbone":
     """Load a backbone by name, or from a `save_pretrained` folder at any URI."""
+    from sheep import backbone
+
     with local_path(name, "backbone") as local:
         return backbone.load(local, device=device)
 

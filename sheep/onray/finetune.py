@@ -18,7 +18,6 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 
 from sheep import log, storage
 from sheep.config import ClusterConfig, digest, to_json
-from sheep.finetune.loop import fit
 from sheep.training import FinetuneJob, Fit, show
 from sheep.units import local_path
 
@@ -57,6 +56,8 @@ def fit_over(cluster: ClusterConfig) -> Fit:
 
 
 def _loop(settings: dict[str, Any]) -> None:
+    from sheep.finetune.loop import fit  # the driver and Train's controller take no steps
+
     log.setup()
     job: FinetuneJob = settings["job"]
     context = ray.train.get_context()
