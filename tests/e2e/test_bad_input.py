@@ -90,7 +90,9 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
         r"sheep03_1\.csv, row \d+.*'stands'.*expected a behaviour of head_down, lying",
     ),
     "annotations in another encoding": (
-        lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes("B\u00fcro,Subject,Behavior".encode("utf-16")),
+        lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes(
+            "B\u00fcro,Subject,Behavior".encode("utf-16")
+        ),
         r"sheep02_1\.csv: annotation is not UTF-8 .*expected text\. Export it again as UTF-8",
     ),
     "a cohort row for no video": (
