@@ -1,6 +1,6 @@
 """Finished stages -> what the report shows. Reads tables and images; every score, test and interval comes from the stages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sheep.config import StudyConfig, digest, seed_for, to_json
 from sheep.ledger import Manifest
 from sheep.report import AttentionRow, Change, Ethogram, ReportData
 from sheep.stages import Answers, targets_of
-from sheep.training import read_curve
+from sheep.training import backbone_uri, read_curve
 from sheep.units import open_backbone
 
 NUM_ETHOGRAMS = 6
@@ -42,22 +42,27 @@ class Stages:
     compare: Manifest
 
 
-def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: list[str]) -> ReportData:
+def report_data(
+    config: StudyConfig, stages: Stages, answers: Answers, learnt_from: Sequence[str], transductive: bool
+) -> ReportData:
     """Collect what the report shows of a finished study.
 
     Args:
         config: the study.
         stages: its manifests.
         answers: annotations and cohort.
-        notes: warnings for the reader, e.g. that training was transductive.
+        learnt_from: videos that fine-tuning saw.
+        transductive: whether they show animals that are scored.
     """
     truth = answers.truth(stages.crop)
     names = {"name": config.name, "seed": config.seed, "digest": digest(config), "config": to_json(config)}
     found = [arm for arm in ARMS if arm.name in stages.search.facts]
+    changes = [_change(config, stages.search, truth, *pair) for pair in CHANGES if {pair[1], pair[2]} <= set(found)]
+    seen = "also of animals it is scored on" if transductive else "none of an animal it is scored on"
     return ReportData(
         title=f"Study {config.name}",
         study=names,
-        facts=_facts(config, stages, answers),
+        facts=[*_facts(config, stages, answers), ("Fine-tuning saw", f"{len(learnt_from)} videos, {seen}")],
         arms=[
             report.Arm(
                 backbone=arm.backbone,
@@ -69,7 +74,7 @@ def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: li
             for arm in found
             for facts in [stages.search.facts[arm.name]]
         ],
-        changes=[_change(config, stages.search, truth, *pair) for pair in CHANGES if {pair[1], pair[2]} <= set(found)],
+        changes=changes,
         comparisons=stages.compare.facts["comparisons"],
         proportions=stages.compare.facts["proportions"],
         ethograms=_ethograms(stages, truth),
@@ -79,10 +84,11 @@ def report_data(config: StudyConfig, stages: Stages, answers: Answers, notes: li
         errors=[
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
-        warnings=notes,
+        warnings=_warnings(changes, transductive),
     )
 
 
+FIXED_INPUT = "Guidance of the fine-tuning, input held fixed"
 CHANGES = (
     (
         "SAM-2 guidance",
@@ -97,7 +103,7 @@ CHANGES = (
         "The same backbone and crops; the probe of the second sees a window around each frame.",
     ),
     (
-        "Guidance of the fine-tuning, input held fixed",
+        FIXED_INPUT,
         Arm("unguided", "crop", False),
         Arm("guided", "crop", False),
         "Both are shown crops: what fine-tuning on crops brings by itself.",
@@ -144,6 +150,23 @@ def _change(
         rows={**result["labels"], "macro": result["macro"]},
         note=note,
     )
+
+
+def _warnings(changes: Sequence[Change], transductive: bool) -> list[str]:
+    """What a reader could take the tables for that they do not show."""
+    found = []
+    if transductive:
+        found.append(
+            "Every animal is annotated, so fine-tuning also saw frames of the animals it is scored on (transductive)."
+        )
+    for change in changes:
+        low = change.rows["macro"]["percent"]["low"]
+        if change.title == FIXED_INPUT and (low is None or low <= 0):
+            found.append(
+                "The table of SAM-2 guidance changes two things at once. With crops as input on both sides, fine-tuning on crops is not shown "
+                "to be better than on whole frames: see the table with the input held fixed."
+            )
+    return found
 
 
 def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[str, str]]:
@@ -200,7 +223,8 @@ def _attention(config: StudyConfig, stages: Stages, answers: Answers) -> list[At
         middle = rows.slice(rows.num_rows // 2, 1).to_pylist()[0]
         picked.append((video, middle["frame"], crops.from_jpeg(middle["crop"])))
     images = np.stack([image for _, _, image in picked])
-    names = {source.split("-")[0]: stage.config["backbone"] for source, stage in stages.embed.items()}
+    tuned = {name: backbone_uri(stage.uri) for name, stage in stages.finetune.items()}
+    names = {"frozen": config.finetune.backbone, **tuned}
     maps = {
         name: attention.attention_maps(open_backbone(uri, config.embed.device), images, config.embed.image_px)
         for name, uri in sorted(names.items())

@@ -170,7 +170,7 @@ def write_report(config: StudyConfig) -> Outcome:
     every = Stages(
         crop=cropped, finetune=tuned, embed=_embedded(config), search=searched, predict=predicted, compare=compared
     )
-    data = gather.report_data(config, every, answers, training_videos(answers, cropped)[1])
+    data = gather.report_data(config, every, answers, *training_videos(answers, cropped))
     page, numbers = report.build(data)
     target = storage.join(config.out, "report")
     storage.write_bytes(storage.join(target, "report.html"), page.encode())
@@ -182,23 +182,17 @@ def write_report(config: StudyConfig) -> Outcome:
     )
 
 
-def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], list[str]]:
+def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], bool]:
     """Choose whose frames fine-tuning may see: animals without labels, so that every score is of animals it never saw.
 
     Returns:
-        Videos, and notes for the report: without unlabelled animals all are used, and scores are transductive.
+        Videos, and whether scores are transductive: without unlabelled animals all videos are used.
     """
     labelled = set(answers.labelled)
     usable = {entry.key for entry in cropped.entries if not entry.error}
     touched = {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
     free = sorted(usable - touched)
-    if free:
-        return free, [
-            f"Fine-tuning saw only the {len(free)} videos without an annotated animal; all scores are of animals it never saw."
-        ]
-    return sorted(usable), [
-        "Every animal is annotated, so fine-tuning also saw unlabelled frames of the animals it is scored on (transductive)."
-    ]
+    return (free, False) if free else (sorted(usable), True)
 
 
 def _finetuned(config: StudyConfig, name: str) -> str:
