@@ -51,9 +51,9 @@ class MeadowConfig:
     """>= 1."""
     num_annotated: int = 16
     """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn from."""
-    standing_frac_control: float = 0.70
+    standing_frac_control: float = 0.78
     """Mean share of time that control animals stand, 0.1 to 0.9."""
-    standing_frac_treated: float = 0.35
+    standing_frac_treated: float = 0.28
     """The same for treated animals; equal to the control's in a null study."""
     animal_sd_frac: float = 0.05
     """Standard deviation of that share between animals of a group."""
