@@ -40,7 +40,7 @@ def test_two_train_workers_reach_the_weights_of_one_process(tiny_study: StudyCon
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
-    assert apart(one, two) < 0.05 * apart(one, start)
+    assert apart(one, two) < 0.02 * apart(one, start)
 
 
 def curve(config: StudyConfig) -> list[dict[str, float]]:
