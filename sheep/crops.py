@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -23,20 +23,50 @@ class Outline:
     """What a mask says of its animal in one frame."""
 
     box: tuple[float, float, float, float] | None
-    """x0, y0, x1, y1 [px], x1 and y1 exclusive; None for an empty mask."""
+    """x0, y0, x1, y1 [px] of the largest piece, x1 and y1 exclusive; None for an empty mask."""
     area_px: int
+    """Of the whole mask, specks included."""
     edge: bool
-    """The mask touches the frame's border."""
+    """The largest piece touches the frame's border."""
 
 
 def outline(mask: NDArray[np.bool_]) -> Outline:
-    """Measure a mask of shape (H, W)."""
+    """Measure a mask of shape (H, W).
+
+    Box and edge are those of the largest piece: SAM-2's masks have stray specks far from the animal, and one of them would
+    blow up the window of every frame around it.
+    """
+    whole = bounds(mask)
+    if whole is None:
+        return Outline(None, 0, False)
+    box = bounds(largest(mask)) or whole
+    edge = box[0] == 0 or box[1] == 0 or box[2] == mask.shape[1] or box[3] == mask.shape[0]
+    return Outline((float(box[0]), float(box[1]), float(box[2]), float(box[3])), int(mask.sum()), edge)
+
+
+def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Box around every pixel of a mask (H, W): x0, y0, x1, y1 [px], x1 and y1 exclusive; None for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return Outline(None, 0, False)
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    edge = y0 == 0 or x0 == 0 or y1 == mask.shape[0] or x1 == mask.shape[1]
-    return Outline((float(x0), float(y0), float(x1), float(y1)), int(mask.sum()), edge)
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest connected piece of a mask (H, W); of equal ones the first in reading order.
+
+    Pixels that touch at a corner are connected. An empty mask stays empty.
+    """
+    box = bounds(mask)
+    if box is None:
+        return mask
+    inside = np.s_[box[1] : box[3], box[0] : box[2]]  # the rest of the frame holds nothing to label
+    pieces, count = label(mask[inside], structure=np.ones((3, 3), dtype=bool))
+    if count == 1:
+        return mask
+    kept = np.zeros_like(mask)
+    kept[inside] = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    return kept
 
 
 def to_rle(mask: NDArray[np.bool_]) -> bytes:

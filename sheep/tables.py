@@ -33,17 +33,19 @@ _KEY_FIELDS = [
 TRACKS = pa.schema(
     [
         *_KEY_FIELDS,
-        pa.field("x0", pa.float32()),  # box of the mask [px]; null where the mask is empty
+        pa.field("x0", pa.float32()),  # box of the mask's largest piece [px]; null where the mask is empty
         pa.field("y0", pa.float32()),
         pa.field("x1", pa.float32()),
         pa.field("y1", pa.float32()),
         pa.field("height_px", pa.int32(), nullable=False),  # of the decoded frame
         pa.field("width_px", pa.int32(), nullable=False),
-        pa.field("mask", pa.binary(), nullable=False),  # COCO run lengths (compressed counts), column-major
+        pa.field(
+            "mask", pa.binary(), nullable=False
+        ),  # as SAM-2 gave it, specks included; COCO run lengths (compressed counts), column-major
         pa.field("object_score", pa.float32(), nullable=False),  # SAM-2's logit; <= 0 means absent
-        pa.field("area_px", pa.int64(), nullable=False),
+        pa.field("area_px", pa.int64(), nullable=False),  # of the whole mask
         pa.field("lost", pa.bool_(), nullable=False),  # empty mask
-        pa.field("edge", pa.bool_(), nullable=False),  # mask touches the frame's border
+        pa.field("edge", pa.bool_(), nullable=False),  # the largest piece touches the frame's border
         pa.field(
             "jump", pa.bool_(), nullable=False
         ),  # centre moved by more than the box's longer side since the last seen frame

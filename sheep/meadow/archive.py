@@ -26,7 +26,7 @@ from scipy.ndimage import distance_transform_edt
 
 from sheep import storage, tables
 from sheep.config import seed_for
-from sheep.crops import from_rle, outline, to_rle
+from sheep.crops import bounds, from_rle, to_rle
 from sheep.errors import ConfigError
 from sheep.meadow.scene import Frame, SceneConfig, draw_coat, draw_scene, render
 
@@ -230,13 +230,13 @@ def _boris(clip: Clip, labels: NDArray[np.uint8], fps_hz: float) -> bytes:
 
 def _prompt(clip: Clip, mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[object, ...]:
     """A click deep inside the animal, or, in one video of three, a box around it."""
-    box = outline(mask).box
+    box = bounds(mask)
     if box is None:
         raise ConfigError(
             f"{clip.name}: the focal animal is hidden in the first frame. Change the scene's props or the seed."
         )
     if rng.random() < 1 / 3:
-        return (f"{clip.name}.mp4", clip.animal, 0, "box", "", "", *(round(value) for value in box))
+        return (f"{clip.name}.mp4", clip.animal, 0, "box", "", "", *box)
     y, x = np.unravel_index(int(np.argmax(distance_transform_edt(mask))), mask.shape)
     return (f"{clip.name}.mp4", clip.animal, 0, "point", int(x), int(y), "", "", "", "")
 

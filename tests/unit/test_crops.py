@@ -34,9 +34,23 @@ def centre_x(windows: crops.Floats) -> NDArray[np.float64]:
 
 def test_outline_of_a_mask() -> None:
     found = mask(10, 30, 40, 45)
-    found[20, 50] = True
-    assert crops.outline(found) == crops.Outline((40.0, 10.0, 51.0, 30.0), 101, False)
+    assert crops.outline(found) == crops.Outline((40.0, 10.0, 45.0, 30.0), 100, False)
+    found[30, 45] = True  # joined by a corner
+    assert crops.outline(found) == crops.Outline((40.0, 10.0, 46.0, 31.0), 101, False)
     assert crops.outline(mask(0, 0, 0, 0)) == crops.Outline(None, 0, False)
+
+
+def test_specks_do_not_widen_the_box() -> None:
+    found = mask(10, 30, 40, 45) | mask(0, 3, 150, 155)  # 100 px, and 15 px at the border far away
+    found[20, 50] = True
+    assert crops.outline(found) == crops.Outline((40.0, 10.0, 45.0, 30.0), 116, False)
+    assert crops.bounds(found) == (40, 0, 155, 30)
+    np.testing.assert_array_equal(crops.largest(found), mask(10, 30, 40, 45))
+    assert not crops.largest(mask(0, 0, 0, 0)).any()
+
+
+def test_of_equal_pieces_the_first_is_kept() -> None:
+    np.testing.assert_array_equal(crops.largest(mask(5, 9, 60, 64) | mask(20, 24, 10, 14)), mask(5, 9, 60, 64))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,20 @@ def test_the_tracks_of_one_animal() -> None:
     assert masks[0][4:10, 2:12].all()
 
 
+def test_a_speck_moves_neither_box_nor_jump_but_stays_in_the_mask() -> None:
+    class Specked(Script):
+        def _mask(self, animal: str, number: int, image: NDArray[np.uint8]) -> Mask:
+            found = Script._mask(self, animal, number, image)
+            found.mask[30:32, 44:48] = number == 1  # 8 px in the corner
+            return found
+
+    script = Specked({"ewe": {0: (2, 4, 12, 10), 1: (3, 4, 13, 10)}})
+    rows = follow(frames(0, 1), script, [point("ewe")]).to_pylist()  # type: ignore[arg-type]
+    assert [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows] == [[2, 4, 12, 10], [3, 4, 13, 10]]
+    assert [(row["area_px"], row["edge"], row["jump"]) for row in rows] == [(60, False, False), (68, False, False)]
+    assert from_rle(rows[1]["mask"], HEIGHT_PX, WIDTH_PX)[31, 47]
+
+
 def test_two_animals_the_second_from_a_later_frame() -> None:
     near, far = (2, 4, 12, 10), (30, 20, 40, 26)
     script = Script({"ewe": {0: near, 1: near, 2: near}, "lamb": {1: far, 2: far}})
