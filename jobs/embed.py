@@ -1,7 +1,8 @@
 """Stored images -> embeddings by one backbone, of one view.
 
-    python -m jobs.embed <recipe> [--embed.backbone guided] [--embed.view frame] [--field value ...]
+    python -m jobs.embed <recipe> [--embed.backbone guided] [--embed.view frame|masked] [--field value ...]
 
+`--embed.view masked` shows the crop with everything but the animal painted grey.
 `--embed.backbone guided` and `unguided` are the fine-tuned ones of this study; anything else is the recipe's starting point.
 """
 

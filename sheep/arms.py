@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sheep import metrics, search, splits, tables
-from sheep.config import SearchConfig, View, digest, seed_for
+from sheep.config import LearntView, SearchConfig, View, digest, seed_for
 from sheep.errors import ContractError
 from sheep.ledger import Attempt, Manifest, open_stage, unchanged
 from sheep.predictions import FINAL_FOLD, tabulate
@@ -53,8 +53,11 @@ class Arm:
 
 
 BACKBONES: tuple[Backbone, ...] = ("frozen", "unguided", "guided")
-VIEWS: tuple[View, ...] = ("frame", "crop")
-ARMS = tuple(Arm(b, v, t) for b in BACKBONES for v in VIEWS for t in (False, True))
+LEARNT_VIEWS: tuple[LearntView, ...] = ("frame", "crop")
+"""What fine-tuning learns from: unguided, guided."""
+SHOWN_VIEWS: tuple[View, ...] = ("frame", "crop", "masked")
+"""What a backbone is shown when it embeds."""
+ARMS = tuple(Arm(b, v, t) for b in BACKBONES for v in SHOWN_VIEWS for t in (False, True))
 """Every arm of the study."""
 
 

@@ -8,11 +8,14 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sheep.errors import ConfigError
 
-View = Literal["crop", "frame"]
+View = Literal["crop", "frame", "masked"]
+"""What an encoder is shown: the crop, the whole frame, or the crop with all but the animal painted grey."""
+LearntView = Literal["crop", "frame"]
+"""What fine-tuning learns from."""
 Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
@@ -42,6 +45,8 @@ class CropConfig:
     """Space kept around the mask's box, as a share of its longer side; 0 to 2."""
     smooth_s: float = 0.6
     """Time constant over which crop centre and side are smoothed; >= 0 s."""
+    mask_grow_frac: float = 0.04
+    """What the masked view keeps around the mask, for thin legs and the outline, as a share of the crop's side; 0 to 0.5."""
     jpeg_quality: int = 92
     """JPEG quality of stored images; 50 to 100."""
     rows_per_part: int = 2000
@@ -62,6 +67,7 @@ class CropConfig:
         )
         _check(0 <= self.margin_frac <= 2, "crop.margin_frac", self.margin_frac, "0 to 2")
         _check(self.smooth_s >= 0, "crop.smooth_s", self.smooth_s, ">= 0 s")
+        _check(0 <= self.mask_grow_frac <= 0.5, "crop.mask_grow_frac", self.mask_grow_frac, "0 to 0.5")
         _check(50 <= self.jpeg_quality <= 100, "crop.jpeg_quality", self.jpeg_quality, "50 to 100")
         _check(self.rows_per_part >= 1, "crop.rows_per_part", self.rows_per_part, ">= 1")
         _check(0 <= self.max_error_frac <= 1, "crop.max_error_frac", self.max_error_frac, "0 to 1")
@@ -73,7 +79,7 @@ class FinetuneConfig:
 
     backbone: str = "pocket"
     """Where it starts: `pocket`, a Hugging Face id (`facebook/dinov2-small`) or a `save_pretrained` folder."""
-    view: View = "crop"
+    view: LearntView = "crop"
     """What it learns from: `crop` is guided by SAM-2, `frame` is the unguided control."""
     steps: int = 200
     """Optimiser steps in all; >= 1."""
@@ -113,6 +119,7 @@ class FinetuneConfig:
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
+        _check(self.view in get_args(LearntView), "finetune.view", self.view, " or ".join(get_args(LearntView)))
         _check(self.steps >= 1, "finetune.steps", self.steps, ">= 1")
         _check(0 <= self.head_steps <= self.steps, "finetune.head_steps", self.head_steps, f"0 to steps ({self.steps})")
         _check(self.workers >= 1, "finetune.workers", self.workers, ">= 1")
@@ -141,7 +148,7 @@ class EmbedConfig:
     backbone: str = "pocket"
     """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI."""
     view: View = "crop"
-    """Which stored image is embedded."""
+    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey."""
     pool: Pool = "cls_grid"
     """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens, which keeps the
     layout (head low, head high) that a single mean loses."""
@@ -155,6 +162,7 @@ class EmbedConfig:
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
+        _check(self.view in get_args(View), "embed.view", self.view, " or ".join(get_args(View)))
         _check(self.image_px >= 8, "embed.image_px", self.image_px, ">= 8")
         _check(self.batch_size >= 1, "embed.batch_size", self.batch_size, ">= 1")
 

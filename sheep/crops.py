@@ -1,7 +1,7 @@
 """Frames + masks -> square crops around the animal: pure geometry.
 
 In: boxes of one animal over one video. Out: a square window per frame that moves smoothly and never cuts the mask's box
-more than smoothing must, and the pixels in it. Lost frames hold the window where the animal was last seen.
+more than smoothing must, and the pixels and the mask in it. Lost frames hold the window where the animal was last seen.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
-from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d, label, maximum_filter1d
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -161,6 +161,46 @@ def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
         image = np.pad(image, ((outside, outside), (outside, outside), (0, 0)), constant_values=_PAD_GREY)
     box = (x0 + outside, y0 + outside, x0 + outside + side, y0 + outside + side)
     return np.asarray(Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box=box))
+
+
+def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac: float) -> NDArray[np.bool_]:
+    """Take the largest piece of a mask through the same window as `cut` takes the frame.
+
+    Args:
+        mask: (H, W).
+        window: x0, y0, side [px]; may reach outside the frame, where there is no mask.
+        side_px: side of the result.
+        grow_frac: the piece grows by this share of `side_px` to all sides, so that thin legs and the outline stay.
+
+    Returns:
+        (side_px, side_px) bool, each pixel that of the frame beneath its centre, then grown. Empty where the mask is, or
+        where its largest piece lies outside the window.
+    """
+    x0, y0, side = (float(value) for value in window)
+    steps = (np.arange(side_px) + 0.5) * (side / side_px)
+    rows, columns = (np.floor(start + steps).astype(int) for start in (y0, x0))
+    inside = [(places >= 0) & (places < size) for places, size in zip((rows, columns), mask.shape, strict=True)]
+    found = np.zeros((side_px, side_px), dtype=bool)
+    found[np.ix_(*inside)] = largest(mask)[np.ix_(rows[inside[0]], columns[inside[1]])]
+    if not found.any():
+        return found
+    grown: NDArray[np.bool_] = distance_transform_edt(~found) <= grow_frac * side_px
+    return grown
+
+
+def grey_outside(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
+    """Paint everything outside the mask the grey of the padding: the masked view.
+
+    Args:
+        image: (S, S, 3) RGB, a stored crop.
+        mask: (S, S), from `cut_mask`. Where it is empty the crop is left as it is: nothing says what to keep.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
+    if not mask.any():
+        return image
+    return np.where(mask[..., None], image, np.uint8(_PAD_GREY))
 
 
 def letterbox(image: Pixels, side_px: int) -> Pixels:

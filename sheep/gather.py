@@ -120,13 +120,25 @@ CHANGES = (
         Arm("guided", "crop", False),
         "Both are shown crops.",
     ),
+    (
+        "The mask at the input, backbone held fixed",
+        Arm("frozen", "crop", False),
+        Arm("frozen", "masked", False),
+        "Neither is fine-tuned: what painting everything but the animal grey brings by itself.",
+    ),
+    (
+        "Guidance of the fine-tuning, shown masked crops",
+        Arm("unguided", "masked", False),
+        Arm("guided", "masked", False),
+        "Both are shown the crop with everything but the animal painted grey, which neither learnt from.",
+    ),
 )
 """Title, arm without, arm with, note. The first two are the poster's tables."""
 
 
 def words(arm: Arm) -> str:
     """An arm in plain words."""
-    shown = {"crop": "crops", "frame": "whole frames"}[arm.view]
+    shown = {"crop": "crops", "frame": "whole frames", "masked": "masked crops"}[arm.view]
     return f"{_BACKBONE_WORDS[arm.backbone]}, shown {shown}, {'with' if arm.temporal else 'without'} temporal window"
 
 

@@ -1,6 +1,6 @@
 """The whole way in one process, without Ray: the first read for a newcomer, and the oracle of every Ray test.
 
-    archive -> crop -> finetune (unguided, guided) -> embed (3 backbones x 2 views) -> search (12 arms) -> predict -> compare -> report
+    archive -> crop -> finetune (unguided, guided) -> embed (3 backbones x 3 views) -> search (18 arms) -> predict -> compare -> report
 
 Ray carries the same way by handing in other callables (`sheep/onray/`); nothing else differs.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sheep import arms, gather, report, stages, storage, training
-from sheep.arms import ARMS, BACKBONES, VIEWS, Backbone, Judge, judge_here
-from sheep.config import StudyConfig, View
+from sheep.arms import ARMS, BACKBONES, LEARNT_VIEWS, SHOWN_VIEWS, Backbone, Judge, judge_here
+from sheep.config import LearntView, StudyConfig, View
 from sheep.errors import ConfigError
 from sheep.gather import Stages
 from sheep.ledger import Manifest, is_finished, read_manifest
@@ -34,7 +34,7 @@ class Way:
 
 HERE = Way()
 
-TUNED: dict[View, Backbone] = {"frame": "unguided", "crop": "guided"}
+TUNED: dict[LearntView, Backbone] = {"frame": "unguided", "crop": "guided"}
 """What a backbone is called by what it was fine-tuned on."""
 
 
@@ -58,9 +58,9 @@ def study(config: StudyConfig, way: Way = HERE) -> Outcome:
     """
     check(config)
     crop(config, way)
-    for view in VIEWS:
+    for view in LEARNT_VIEWS:
         finetune(config, view, way)
-    embed(config, [(name, view) for name in BACKBONES for view in VIEWS], way)
+    embed(config, [(name, view) for name in BACKBONES for view in SHOWN_VIEWS], way)
     search(config, way)
     predict(config, way)
     compare(config)
@@ -87,7 +87,7 @@ def crop(config: StudyConfig, way: Way = HERE) -> Manifest:
     return stages.crop(config.archive, config.crop, storage.join(config.out, "crop"), carry=way.carry)
 
 
-def finetune(config: StudyConfig, view: View, way: Way = HERE) -> Manifest:
+def finetune(config: StudyConfig, view: LearntView, way: Way = HERE) -> Manifest:
     """Stage 2: stored images -> backbone; on crops it is called guided, on whole frames unguided."""
     cropped = read_manifest(storage.join(config.out, "crop"))
     videos, _ = training_videos(stages.read_answers(config.archive), cropped)

@@ -56,6 +56,9 @@ CROPS = pa.schema(
     [
         *_KEY_FIELDS,
         pa.field("crop", pa.binary(), nullable=False),  # JPEG, square, around the animal
+        pa.field(
+            "crop_mask", pa.binary(), nullable=False
+        ),  # the mask's largest piece, a little grown, in the crop's pixels; COCO run lengths as in TRACKS, empty where held
         pa.field("frame_image", pa.binary(), nullable=False),  # JPEG, square, the whole frame letterboxed
         pa.field("crop_x0", pa.float32(), nullable=False),  # crop window in the frame [px]; may reach outside it
         pa.field("crop_y0", pa.float32(), nullable=False),

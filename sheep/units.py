@@ -98,14 +98,14 @@ class CropJob:
             whole = crops.to_jpeg(crops.letterbox(frame.image, self.config.frame_px), self.config.jpeg_quality)
             for row in layout.rows_of(frame.index):
                 window, lost = layout.window(row), bool(layout.lost[row])
-                crop = crops.cut(frame.image, window, self.config.crop_px)
+                crop, mask = crops.cut(frame.image, window, self.config.crop_px), layout.mask(row)
+                kept = crops.cut_mask(mask, window, self.config.crop_px, grow_frac=self.config.mask_grow_frac)
                 key = {"video": unit.key, "animal": layout.animals[row], "frame": frame.index, "time_s": frame.time_s}
                 place = {"crop_x0": window[0], "crop_y0": window[1], "crop_side_px": window[2], "held": lost}
-                rows.append(
-                    {**key, "crop": crops.to_jpeg(crop, self.config.jpeg_quality), "frame_image": whole, **place}
-                )
+                image = crops.to_jpeg(crop, self.config.jpeg_quality)
+                rows.append({**key, "crop": image, "crop_mask": crops.to_rle(kept), "frame_image": whole, **place})
                 if number in shown and layout.animals[row] == layout.animals[0]:
-                    sheet.append(Tile(frame.image, layout.mask(row), crop, frame.time_s, "lost" if lost else ""))
+                    sheet.append(Tile(frame.image, mask, crop, frame.time_s, "lost" if lost else ""))
             if len(rows) >= self.config.rows_per_part:
                 yield pa.Table.from_pylist(rows, schema=tables.CROPS)
                 rows = []
@@ -216,9 +216,8 @@ class EmbedJob:
         attempt = self.stage.attempt(unit.key, unit.input)
         schema = tables.embeddings(embeddings.width(model, self.config.pool), self.config.dtype)
         for part in unit.parts:
-            rows = read_part(self.source, part, ["video", "animal", "frame", "time_s", image_column(self.config.view)])
-            images = [crops.from_jpeg(data) for data in rows.column(4).to_pylist()]
-            vectors = embeddings.embed(images, model, self.config)
+            rows = read_part(self.source, part, [*tables.KEY, "time_s", *_IMAGE_COLUMNS[self.config.view]])
+            vectors = embeddings.embed(images_of(rows, self.config.view), model, self.config)
             flat = pa.array(vectors.astype(self.config.dtype).reshape(-1))
             column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
             columns = [*(rows.column(i).combine_chunks() for i in range(4)), column]
@@ -348,9 +347,28 @@ def local_path(name: str, what: str) -> Iterator[str]:
         ) from error
 
 
+_IMAGE_COLUMNS: dict[View, tuple[str, ...]] = {
+    "crop": ("crop",),
+    "frame": ("frame_image",),
+    "masked": ("crop", "crop_mask"),
+}
+
+
 def image_column(view: View) -> str:
-    """The crops table's column that holds a view."""
-    return {"crop": "crop", "frame": "frame_image"}[view]
+    """The crops table's column that holds a view's JPEG; the masked view is painted from the crop's."""
+    return _IMAGE_COLUMNS[view][0]
+
+
+def images_of(rows: pa.Table, view: View) -> list[crops.Pixels]:
+    """Decode a view of rows of the crops table; a masked crop without a mask (animal lost) is the crop as it is."""
+    images = [crops.from_jpeg(data) for data in rows.column(image_column(view)).to_pylist()]
+    if view != "masked":
+        return images
+    masks = rows.column("crop_mask").to_pylist()
+    return [
+        crops.grey_outside(image, crops.from_rle(counts, *image.shape[:2]))
+        for image, counts in zip(images, masks, strict=True)
+    ]
 
 
 def vectors_of(rows: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from sheep.report.data import BACKBONES, Arm
+from sheep.report.data import BACKBONES, VIEWS, Arm
 from sheep.report.words import arm_words, is_missing, label_words
 from sheep.tables import LABELS
 
@@ -26,6 +26,7 @@ INK = "#222222"
 GREY = "#8a8a8a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BACKBONE_COLOURS = {"frozen": "#5c5c5c", "unguided": "#E69F00", "guided": "#0072B2"}
+VIEW_MARKERS = {"frame": "s", "crop": "o", "masked": "^"}
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -121,7 +122,7 @@ def arm_scores(arms: Sequence[Arm], metric: str) -> str:
                 continue
             if not is_missing(macro["low"]) and not is_missing(macro["high"]):
                 axes.plot([macro["low"], macro["high"]], [index, index], color=colour, linewidth=2)
-            marker, fill = "o" if arm.view == "crop" else "s", colour if arm.temporal else "white"
+            marker, fill = VIEW_MARKERS[arm.view], colour if arm.temporal else "white"
             axes.plot(
                 [macro["value"]], [index], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5
             )
@@ -191,9 +192,9 @@ def _offset(place: int, count: int) -> float:
 
 
 def order_arms(arms: Sequence[Arm]) -> list[Arm]:
-    """Sort arms by backbone, then whole frame before crop, then single frame before window."""
+    """Sort arms by backbone, then whole frame before crop before masked crop, then single frame before window."""
 
-    def place(arm: Arm) -> tuple[int, bool, bool]:
-        return BACKBONES.index(arm.backbone), arm.view == "crop", arm.temporal
+    def place(arm: Arm) -> tuple[int, int, bool]:
+        return BACKBONES.index(arm.backbone), VIEWS.index(arm.view), arm.temporal
 
     return sorted(arms, key=place)

@@ -15,6 +15,8 @@ from sheep.tables import LABELS
 
 Backbone = Literal["frozen", "unguided", "guided"]
 BACKBONES: tuple[Backbone, ...] = ("frozen", "unguided", "guided")
+View = Literal["frame", "crop", "masked"]
+VIEWS: tuple[View, ...] = ("frame", "crop", "masked")
 
 COMPARISON_KEYS = (
     "label", "reference", "group", "num_reference", "num_group", "mean_reference", "mean_group",
@@ -27,7 +29,7 @@ class Arm:
     """One way of doing it, and how well it recognised the labels."""
 
     backbone: Backbone
-    view: Literal["frame", "crop"]
+    view: View
     temporal: bool
     """Whether neighbouring frames join in."""
     scores: Mapping[str, Any]

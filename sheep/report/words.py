@@ -11,7 +11,7 @@ from sheep.tables import LABELS
 NOT_SCORED = "not scored"
 ROWS = (*LABELS, "macro")
 
-_VIEW_WORDS = {"frame": "whole frame", "crop": "crop"}
+_VIEW_WORDS = {"frame": "whole frame", "crop": "crop", "masked": "masked crop"}
 _TIME_WORDS = {False: "single frame", True: "window"}
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from sheep import serial, stages, storage
-from sheep.config import ClusterConfig, StudyConfig
+from sheep.arms import Backbone
+from sheep.config import ClusterConfig, StudyConfig, View
 from sheep.ledger import Entry, Manifest
 from sheep.onray.data import carry_over
 from sheep.serial import Way
 from sheep.units import CropJob, Unit, Worker, recorded
 
-ASKED = ("frozen", "crop")
+ASKED: list[tuple[Backbone, View]] = [("frozen", "crop"), ("frozen", "masked")]
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
@@ -24,7 +25,7 @@ def oracle(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) ->
     """Crop, embed, search and predict of the tiny archive, in one process."""
     config = replace(tiny_study, out=str(tmp_path_factory.mktemp("serial")))
     serial.crop(config)
-    serial.embed(config, [ASKED])
+    serial.embed(config, ASKED)
     serial.search(config)
     serial.predict(config)
     return config
@@ -50,7 +51,8 @@ def of(config: StudyConfig, stage: str) -> dict[str, str]:
 def test_crop_embed_and_predict_equal_serial(workers: int, oracle: StudyConfig, tmp_path: Path) -> None:
     config = replace(oracle, out=str(tmp_path))
     assert held(serial.crop(config, way(workers))) == of(oracle, "crop")
-    assert held(serial.embed(config, [ASKED], way(workers))[ASKED]) == of(oracle, "embed/frozen-crop")
+    for (backbone, view), found in serial.embed(config, ASKED, way(workers)).items():
+        assert held(found) == of(oracle, f"embed/{backbone}-{view}")
     serial.search(config)
     assert held(serial.predict(config, way(workers))) == of(oracle, "predict")
 
@@ -62,7 +64,7 @@ def test_a_rerun_does_nothing(oracle: StudyConfig) -> None:
     before = storage.find(oracle.out)
     again = Way(carry=refuse)
     serial.crop(oracle, again)
-    serial.embed(oracle, [ASKED], again)
+    serial.embed(oracle, ASKED, again)
     serial.predict(oracle, again)
     assert storage.find(oracle.out) == before
 

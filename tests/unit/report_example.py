@@ -51,7 +51,7 @@ def around(value: float, reach: float) -> dict[str, float]:
 
 def arm(backbone: Any, view: Any, temporal: bool, rng: np.random.Generator) -> Arm:
     """Scores that grow with each ingredient; lying is not scored in the first arm."""
-    lift = {"frozen": 0.0, "unguided": 0.03, "guided": 0.07}[backbone] + 0.05 * (view == "crop") + 0.02 * temporal
+    lift = {"frozen": 0.0, "unguided": 0.03, "guided": 0.07}[backbone] + 0.05 * (view != "frame") + 0.02 * temporal
     labels = {label: around(float(0.62 + lift + rng.normal(0, 0.04)), 0.06) for label in LABELS}
     if backbone == "frozen" and view == "frame" and not temporal:
         labels["lying"] = {"value": math.nan, "low": math.nan, "high": math.nan}
@@ -185,7 +185,10 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
     """The whole study."""
     rng = np.random.default_rng(seed)
     arms = [
-        arm(b, v, t, rng) for b in ("guided", "frozen", "unguided") for v in ("crop", "frame") for t in (True, False)
+        arm(b, v, t, rng)
+        for b in ("guided", "frozen", "unguided")
+        for v in ("crop", "masked", "frame")
+        for t in (True, False)
     ]
     by = {(a.backbone, a.view, a.temporal): a for a in arms}
     guided = by["guided", "crop", False]

@@ -183,6 +183,43 @@ def test_half_a_pixel_further_mixes_neighbours() -> None:
     np.testing.assert_allclose(found[5, 1:-1, 0], 10.5 + 2 * np.arange(1, 19), atol=0.6)
 
 
+def test_the_mask_goes_the_cropped_frames_way() -> None:
+    found = mask(30, 50, 40, 70)
+    whole = crops.cut_mask(found, np.array([30.0, 20, 64]), 64, grow_frac=0)
+    np.testing.assert_array_equal(whole, found[20:84, 30:94])
+    half = crops.cut_mask(found, np.array([30.0, 20, 64]), 32, grow_frac=0)
+    np.testing.assert_array_equal(half, found[21:84:2, 31:94:2])  # beneath the middle of two pixels: the second
+    outside = crops.cut_mask(mask(80, 100, 0, 30), np.array([-10.0, 60, 64]), 64, grow_frac=0)
+    expected = np.zeros((64, 64), bool)
+    expected[20:40, 10:40] = True
+    np.testing.assert_array_equal(outside, expected)
+
+
+def test_the_cropped_mask_is_the_largest_piece_and_grows_round() -> None:
+    found = mask(50, 52, 100, 102) | mask(40, 41, 90, 91)  # 4 px and a speck of one
+    window = np.array([76.0, 26, 50])  # the animal in its middle
+    grown = crops.cut_mask(found, window, 50, grow_frac=0.04)  # by 2 px
+    rows, columns = np.mgrid[:50, :50]
+    away = (
+        np.maximum(0, [24 - rows, rows - 25]).max(axis=0) ** 2 + np.maximum(0, [24 - columns, columns - 25]).max(0) ** 2
+    )
+    np.testing.assert_array_equal(grown, away <= 4)
+    assert grown.sum() == 4 + 4 * 4 + 4  # itself, two more rows of two to each side, and one pixel at each corner
+    assert not crops.cut_mask(mask(0, 0, 0, 0), window, 50, grow_frac=0.04).any()
+    assert not crops.cut_mask(mask(0, 9, 0, 9), window, 50, grow_frac=0.04).any()  # outside the window
+
+
+def test_grey_is_what_lies_outside_the_mask() -> None:
+    image = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    kept = np.zeros((4, 4), bool)
+    kept[1, 2] = kept[3, 0] = True
+    found = crops.grey_outside(image, kept)
+    assert found[1, 2].tolist() == [18, 19, 20]
+    assert found[3, 0].tolist() == [36, 37, 38]
+    assert (found[~kept] == 114).all()
+    np.testing.assert_array_equal(crops.grey_outside(image, np.zeros((4, 4), bool)), image)  # lost: shown as it is
+
+
 @pytest.mark.parametrize(("size_px", "rows", "columns"), [((30, 60), (15, 45), (0, 60)), ((60, 30), (0, 60), (15, 45))])
 def test_letterbox_keeps_the_aspect(size_px: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]) -> None:
     found = crops.letterbox(np.full((*size_px, 3), 250, np.uint8), 60)

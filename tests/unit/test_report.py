@@ -150,6 +150,16 @@ def test_best_of_each_column_is_marked_and_missing_is_said(page: str, data: Repo
     assert arms.count("not scored") == 1
 
 
+def test_every_arm_has_its_row_in_order(page: str, built: tuple[str, dict[str, Any]]) -> None:
+    assert [(arm["backbone"], arm["view"], arm["temporal"]) for arm in built[1]["arms"]] == [
+        (backbone, view, temporal)
+        for backbone in ("frozen", "unguided", "guided")
+        for view in ("frame", "crop", "masked")
+        for temporal in (False, True)
+    ]
+    assert '<td>guided</td><td class="word">masked crop</td><td class="word">window</td>' in page
+
+
 def test_the_final_probe_is_not_called_a_fold(page: str) -> None:
     row = ["guided; crop; window", "final", "0.6", "0.1", "64"]
     assert "".join(f"<td>{cell}</td>" for cell in row) in page

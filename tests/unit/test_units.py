@@ -126,6 +126,10 @@ def test_a_crop_job_leaves_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
     assert 0 <= rows[0]["crop_x0"] <= 128 - 24
     assert 0 <= rows[0]["crop_y0"] <= 96 - 24
     assert not any(row["held"] for row in rows)
+    # In the crop the block is 40 x 32 px, 4 px from the left and 8 from the top, and grows by a pixel (4 % of 48 is 1.92).
+    mask = from_rle(rows[7]["crop_mask"], 48, 48)
+    assert mask[7:41, 3:45].all()
+    assert mask.sum() == 34 * 42
     sheet = Image.open(io.BytesIO(storage.read_bytes(found.files("sheet")[unit.key])))
     assert sheet.format == "JPEG"
     assert sheet.width > 6 * 100  # six tiles beside each other
@@ -182,6 +186,12 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
     np.testing.assert_allclose(
         [(row["crop_x0"], row["crop_y0"], row["crop_side_px"]) for row in rows], [[38, 28, 24]] * 16
     )
+    crop, masked = (units.images_of(found.read("crops"), view) for view in ("crop", "masked"))
+    for number, (one, other) in enumerate(zip(crop, masked, strict=True)):
+        kept = from_rle(rows[number]["crop_mask"], 48, 48)
+        assert kept.any() == (number < 8)
+        np.testing.assert_array_equal(other[kept], one[kept])
+        assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, nothing says what to keep
 
 
 def test_weights_at_a_uri_that_are_not_there_are_named() -> None:
