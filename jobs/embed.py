@@ -1,9 +1,10 @@
-"""Stored images -> embeddings by one backbone, of one view.
+"""Stored images -> embeddings by one backbone or control, of one view.
 
     python -m jobs.embed <recipe> [--embed.backbone guided] [--embed.view frame|masked] [--field value ...]
 
 `--embed.view masked` shows the crop with everything but the animal painted grey.
-`--embed.backbone guided` and `unguided` are the fine-tuned ones of this study; anything else is the recipe's starting point.
+`--embed.backbone guided` and `unguided` are the fine-tuned ones of this study; `untrained`, `pixels` and `geometry` (with
+`--embed.view track`) the controls; anything else is the recipe's starting point.
 """
 
 from jobs.command import run
@@ -17,7 +18,7 @@ def embed(config: StudyConfig) -> str:
     from sheep.onray.session import session
     from sheep.onray.way import way_over
 
-    asked = serial.backbone_name(config), config.embed.view
+    asked = serial.encoder_name(config), config.embed.view
     with session(config.cluster):
         return serial.embed(config, [asked], way_over(config.cluster))[asked].uri
 

@@ -1,7 +1,8 @@
 """The arms of the study, and the search stage: embeddings + labels -> tuned probes and out-of-fold scores per arm.
 
-An arm is a backbone, what it is shown, and whether the probe sees the neighbouring frames. All arms share one set of folds
-grouped by animal, so that they are compared on the same held-out animals. Settings are chosen inside the training animals of
+An arm is an encoder, what it is shown, and whether the probe sees the neighbouring frames. Encoders are the backbones and the
+controls, which should lose. All arms share one set of folds grouped by animal, so that they are compared on the same held-out
+animals. Settings are chosen inside the training animals of
 each fold (nested); the scores are of animals that neither probe nor choice has seen.
 """
 
@@ -27,6 +28,7 @@ from sheep.units import Probes, vectors_of, write_probes
 log = logging.getLogger(__name__)
 
 Backbone = Literal["frozen", "unguided", "guided"]
+Encoder = Literal["frozen", "unguided", "guided", "untrained", "pixels", "geometry"]
 Scores = NDArray[np.float64]
 
 
@@ -34,17 +36,23 @@ Scores = NDArray[np.float64]
 class Arm:
     """One column of the study's table."""
 
-    backbone: Backbone
-    """As it came, fine-tuned on whole frames, or fine-tuned on SAM-2's crops."""
+    encoder: Encoder
+    """A backbone: as it came, fine-tuned on whole frames, or fine-tuned on SAM-2's crops. Or a control: the same architecture with
+    random weights, the crop's pixels, or place and size alone."""
     view: View
     """What is embedded."""
     temporal: bool
     """Whether the probe sees a temporal window."""
 
     @property
+    def control(self) -> bool:
+        """Whether it stands there to be beaten."""
+        return self.encoder not in BACKBONES
+
+    @property
     def source(self) -> str:
         """Name of the embeddings it reads; arms with and without a window share them."""
-        return f"{self.backbone}-{self.view}"
+        return f"{self.encoder}-{self.view}"
 
     @property
     def name(self) -> str:
@@ -57,8 +65,15 @@ LEARNT_VIEWS: tuple[LearntView, ...] = ("frame", "crop")
 """What fine-tuning learns from: unguided, guided."""
 SHOWN_VIEWS: tuple[View, ...] = ("frame", "crop", "masked")
 """What a backbone is shown when it embeds."""
-ARMS = tuple(Arm(b, v, t) for b in BACKBONES for v in SHOWN_VIEWS for t in (False, True))
-"""Every arm of the study."""
+CONTROLS: tuple[tuple[Encoder, View], ...] = (("untrained", "crop"), ("pixels", "crop"), ("geometry", "track"))
+"""Encoders that know nothing of animals, and what each is shown."""
+
+
+def arms_of(controls: bool) -> tuple[Arm, ...]:
+    """Every arm of a study, with or without the controls."""
+    sources: list[tuple[Encoder, View]] = [(name, view) for name in BACKBONES for view in SHOWN_VIEWS]
+    sources += CONTROLS if controls else ()
+    return tuple(Arm(name, view, temporal) for name, view in sources for temporal in (False, True))
 
 
 @dataclass(frozen=True, slots=True)

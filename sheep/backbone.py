@@ -5,7 +5,7 @@ In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens pe
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -149,6 +149,26 @@ def load(name: str, *, device: str = "auto") -> Backbone:
     return Backbone(model.to(place), name)
 
 
+def untrained(name: str, seed: int, *, device: str = "auto") -> Backbone:
+    """Make a network of the architecture that a name stands for, with weights drawn anew; nothing is read of its weights.
+
+    Args:
+        name: as for `load`.
+        seed: of the weights; the same gives the same.
+        device: `auto`, `cpu` or `cuda`; weights are drawn on the CPU in any case.
+
+    Raises:
+        ConfigError: no such folder or id, another architecture, or no such device.
+    """
+    import transformers
+
+    place = device_of(device)
+    source = _locate(name)
+    model_class = getattr(transformers, ARCHITECTURES[_architecture(source, name)])
+    config = transformers.AutoConfig.from_pretrained(source)
+    return Backbone(_drawn(model_class, config, seed).to(place), f"untrained({name}, {seed})")
+
+
 def random(seed: int, *, device: str = "cpu", **config: object) -> Backbone:
     """Make an untrained network of the pocket architecture; the same seed gives the same weights.
 
@@ -167,11 +187,16 @@ def random(seed: int, *, device: str = "cpu", **config: object) -> Backbone:
         "image_size": 64,
         "initializer_range": 0.1,
     }
-    # transformers draws initial weights from the global generator: put it back as it was.
+    model = _drawn(Dinov2Model, Dinov2Config(**(fields | config)), seed)
+    return Backbone(model.to(device_of(device)), f"random({seed})")
+
+
+def _drawn(model_class: Any, config: Any, seed: int) -> Any:
+    """A float32 model with initial weights from a seed, as transformers draws them."""
+    # It draws from the global generator: put that back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Dinov2Model(Dinov2Config(**(fields | config)))
-    return Backbone(model.to(device_of(device)), f"random({seed})")
+        return model_class(config).float()
 
 
 def device_of(name: str) -> torch.device:

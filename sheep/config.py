@@ -12,10 +12,13 @@ from typing import Any, Literal, get_args
 
 from sheep.errors import ConfigError
 
-View = Literal["crop", "frame", "masked"]
-"""What an encoder is shown: the crop, the whole frame, or the crop with all but the animal painted grey."""
+View = Literal["crop", "frame", "masked", "track"]
+"""What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at all but the
+tracks table."""
 LearntView = Literal["crop", "frame"]
 """What fine-tuning learns from."""
+NO_NETWORK = ("pixels", "geometry")
+"""What may stand in place of a backbone to embed without one: controls (`sheep/controls.py`)."""
 Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
@@ -146,9 +149,13 @@ class EmbedConfig:
     """Stored images + backbone -> one vector per animal and frame."""
 
     backbone: str = "pocket"
-    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI."""
+    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a control without network: `pixels` (the image at 20 x
+    20 px) or `geometry` (place and size of the animal)."""
+    untrained_seed: int | None = None
+    """Draw the backbone's weights anew from this seed instead of reading them, another control; None reads them."""
     view: View = "crop"
-    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey."""
+    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey. `track` is no image
+    but the tracks table, for `geometry` and for nothing else."""
     pool: Pool = "cls_grid"
     """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens, which keeps the
     layout (head low, head high) that a single mean loses."""
@@ -163,6 +170,18 @@ class EmbedConfig:
 
     def __post_init__(self) -> None:
         _check(self.view in get_args(View), "embed.view", self.view, " or ".join(get_args(View)))
+        _check(
+            (self.view == "track") == (self.backbone == "geometry"),
+            "embed.view",
+            self.view,
+            f"{'track' if self.backbone == 'geometry' else 'crop, frame or masked'} with embed.backbone {self.backbone!r}",
+        )
+        _check(
+            self.untrained_seed is None or (self.untrained_seed >= 0 and self.backbone not in NO_NETWORK),
+            "embed.untrained_seed",
+            self.untrained_seed,
+            ">= 0, and only with a network",
+        )
         _check(self.image_px >= 8, "embed.image_px", self.image_px, ">= 8")
         _check(self.batch_size >= 1, "embed.batch_size", self.batch_size, ">= 1")
 
@@ -301,6 +320,8 @@ class StudyConfig:
     """The recipe's name, for people."""
     seed: int = 0
     """Every random choice descends from it, by stage and key."""
+    controls: bool = True
+    """Whether encoders that should lose are judged beside the backbones: random weights, bare pixels, place and size alone."""
     out: str = "runs/study"
     """Where every stage writes, one folder each; a plain path, file:// or s3://."""
     archive: ArchiveConfig = ArchiveConfig()

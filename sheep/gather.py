@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sheep import crops, metrics, report, storage, tables
-from sheep.arms import ARMS, Arm
+from sheep.arms import Arm, arms_of
 from sheep.config import StudyConfig, digest, seed_for, to_json
 from sheep.ledger import Manifest
 from sheep.report import AttentionRow, Change, Ethogram, ReportData
@@ -21,11 +21,15 @@ NUM_ETHOGRAMS = 6
 NUM_SHEETS = 6
 NUM_ATTENTION = 4
 
-_BACKBONE_WORDS = {
+_ENCODER_WORDS = {
     "frozen": "backbone as it came",
     "unguided": "fine-tuned on whole frames",
     "guided": "fine-tuned on SAM-2 crops",
+    "untrained": "backbone with random weights",
+    "pixels": "bare pixels",
+    "geometry": "place and size alone",
 }
+_VIEW_WORDS = {"crop": "crops", "frame": "whole frames", "masked": "masked crops", "track": "SAM-2's track"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +60,7 @@ def report_data(
     """
     truth = answers.truth(stages.crop)
     names = {"name": config.name, "seed": config.seed, "digest": digest(config), "config": to_json(config)}
-    found = [arm for arm in ARMS if arm.name in stages.search.facts]
+    found = [arm for arm in arms_of(config.controls) if arm.name in stages.search.facts]
     changes = [_change(config, stages.search, truth, *pair) for pair in CHANGES if {pair[1], pair[2]} <= set(found)]
     seen = "also of animals it is scored on" if transductive else "none of an animal it is scored on"
     return ReportData(
@@ -65,7 +69,7 @@ def report_data(
         facts=[*_facts(config, stages, answers), ("Fine-tuning saw", f"{len(learnt_from)} videos, {seen}")],
         arms=[
             report.Arm(
-                backbone=arm.backbone,
+                encoder=arm.encoder,
                 view=arm.view,
                 temporal=arm.temporal,
                 scores=facts["scores"],
@@ -84,7 +88,7 @@ def report_data(
         errors=[
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
-        warnings=_warnings(changes, transductive),
+        warnings=[*_warnings(changes, transductive), *_unbeaten(config, stages.search, truth, found)],
     )
 
 
@@ -138,15 +142,26 @@ CHANGES = (
 
 def words(arm: Arm) -> str:
     """An arm in plain words."""
-    shown = {"crop": "crops", "frame": "whole frames", "masked": "masked crops"}[arm.view]
-    return f"{_BACKBONE_WORDS[arm.backbone]}, shown {shown}, {'with' if arm.temporal else 'without'} temporal window"
+    window = "with" if arm.temporal else "without"
+    return f"{_ENCODER_WORDS[arm.encoder]}, shown {_VIEW_WORDS[arm.view]}, {window} temporal window"
 
 
 def _change(
     config: StudyConfig, search: Manifest, truth: pa.Table, title: str, without: Arm, with_: Arm, note: str
 ) -> Change:
+    result = _compared(config, search, truth, without, with_)
+    return Change(
+        title=title,
+        without=words(without),
+        with_=words(with_),
+        rows={**result["labels"], "macro": result["macro"]},
+        note=note,
+    )
+
+
+def _compared(config: StudyConfig, search: Manifest, truth: pa.Table, without: Arm, with_: Arm) -> dict[str, Any]:
     before, after = (search.read("oof", keys=[arm.name]) for arm in (without, with_))
-    result = metrics.change(
+    return metrics.change(
         targets_of(_align(truth, before)),
         _probabilities(before),
         _probabilities(after),
@@ -154,13 +169,6 @@ def _change(
         confidence=config.search.confidence,
         num_resamples=config.search.num_resamples,
         seed=seed_for(config.seed, "search", "bootstrap"),
-    )
-    return Change(
-        title=title,
-        without=words(without),
-        with_=words(with_),
-        rows={**result["labels"], "macro": result["macro"]},
-        note=note,
     )
 
 
@@ -179,6 +187,29 @@ def _warnings(changes: Sequence[Change], transductive: bool) -> list[str]:
                 "to be better than on whole frames: see the table with the input held fixed."
             )
     return found
+
+
+def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Sequence[Arm]) -> list[str]:
+    """Say where a backbone shown crops is not shown to beat the best control; all controls know of the animal what its crop does."""
+    said = []
+    macro = {arm: search.facts[arm.name]["scores"]["macro"]["value"] for arm in found}
+    for temporal in (False, True):
+        controls = [arm for arm in found if arm.control and arm.temporal == temporal and macro[arm] is not None]
+        best = max(controls, key=lambda arm: float(macro[arm]), default=None)
+        for name in ("frozen", "guided"):
+            backbone = Arm(name, "crop", temporal)
+            if best is None or backbone not in macro or macro[backbone] is None:
+                continue
+            change = _compared(config, search, truth, best, backbone)["macro"]["difference"]
+            if change["low"] is None or change["low"] <= 0:
+                verb = "does not beat" if change["value"] <= 0 else "is not shown to beat"
+                span = "none" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"
+                said.append(
+                    f"{name}, shown crops, {'window' if temporal else 'single frame'}: a mean of {macro[backbone]:.3f} {verb} the best "
+                    f"control, {best.encoder} ({_ENCODER_WORDS[best.encoder]}), with {macro[best]:.3f} (difference {change['value']:+.3f}, "
+                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this backbone reads behaviour."
+                )
+    return said
 
 
 def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The whole way in one process, without Ray: the first read for a newcomer, and the oracle of every Ray test.
 
-    archive -> crop -> finetune (unguided, guided) -> embed (3 backbones x 3 views) -> search (18 arms) -> predict -> compare -> report
+    archive -> crop -> finetune (unguided, guided) -> embed (3 backbones x 3 views, 3 controls) -> search (24 arms) -> predict -> compare -> report
 
 Ray carries the same way by handing in other callables (`sheep/onray/`); nothing else differs.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sheep import arms, gather, report, stages, storage, training
-from sheep.arms import ARMS, BACKBONES, LEARNT_VIEWS, SHOWN_VIEWS, Backbone, Judge, judge_here
-from sheep.config import LearntView, StudyConfig, View
+from sheep.arms import BACKBONES, CONTROLS, LEARNT_VIEWS, Backbone, Encoder, Judge, arms_of, judge_here
+from sheep.config import EmbedConfig, LearntView, StudyConfig, View, seed_for
 from sheep.errors import ConfigError
 from sheep.gather import Stages
 from sheep.ledger import Manifest, is_finished, read_manifest
@@ -60,7 +60,7 @@ def study(config: StudyConfig, way: Way = HERE) -> Outcome:
     crop(config, way)
     for view in LEARNT_VIEWS:
         finetune(config, view, way)
-    embed(config, [(name, view) for name in BACKBONES for view in SHOWN_VIEWS], way)
+    embed(config, list(dict.fromkeys((arm.encoder, arm.view) for arm in arms_of(config.controls))), way)
     search(config, way)
     predict(config, way)
     compare(config)
@@ -96,33 +96,41 @@ def finetune(config: StudyConfig, view: LearntView, way: Way = HERE) -> Manifest
 
 
 def embed(
-    config: StudyConfig, which: Sequence[tuple[Backbone, View]], way: Way = HERE
-) -> dict[tuple[Backbone, View], Manifest]:
-    """Stage 3: stored images + backbones -> embeddings, each in the folder `embed/<backbone>-<view>`."""
-    configs = {}
-    for name, view in which:
-        source = (
-            config.finetune.backbone if name == "frozen" else backbone_uri(read_manifest(_finetuned(config, name)).uri)
-        )
-        out = storage.join(config.out, "embed", f"{name}-{view}")
-        configs[out] = dataclasses.replace(config.embed, backbone=source, view=view)
+    config: StudyConfig, which: Sequence[tuple[Encoder, View]], way: Way = HERE
+) -> dict[tuple[Encoder, View], Manifest]:
+    """Stage 3: stored images or tracks + encoders -> embeddings, each in the folder `embed/<encoder>-<view>`."""
+    configs = {
+        storage.join(config.out, "embed", f"{name}-{view}"): _encoder_config(config, name, view) for name, view in which
+    }
     found = stages.embed(read_manifest(storage.join(config.out, "crop")), configs, carry=way.carry)
     return dict(zip(which, found.values(), strict=True))
 
 
-def backbone_name(config: StudyConfig) -> Backbone:
-    """What this study calls the backbone that `config.embed` asks for.
+def _encoder_config(config: StudyConfig, name: Encoder, view: View) -> EmbedConfig:
+    if name == "geometry":  # half precision would round a step of a pixel away
+        return dataclasses.replace(config.embed, backbone=name, view=view, dtype="float32")
+    if name == "pixels":
+        return dataclasses.replace(config.embed, backbone=name, view=view)
+    if name in TUNED.values():
+        tuned = backbone_uri(read_manifest(_finetuned(config, name)).uri)
+        return dataclasses.replace(config.embed, backbone=tuned, view=view)
+    seed = seed_for(config.seed, "untrained", "weights") if name == "untrained" else None
+    return dataclasses.replace(config.embed, backbone=config.finetune.backbone, untrained_seed=seed, view=view)
+
+
+def encoder_name(config: StudyConfig) -> Encoder:
+    """What this study calls the backbone or control that `config.embed` asks for.
 
     Raises:
         ConfigError: it is neither fine-tuned here nor the one fine-tuning starts from, so that arms would not compare.
     """
-    for name in BACKBONES:
+    for name in (*BACKBONES, *(control for control, _ in CONTROLS)):
         if config.embed.backbone == name:
             return name
     if config.embed.backbone != config.finetune.backbone:
         raise ConfigError(
-            f"embed.backbone: got {config.embed.backbone!r}, expected guided, unguided, or finetune.backbone ({config.finetune.backbone!r}) for the frozen "
-            "arm. Give both the same name."
+            f"embed.backbone: got {config.embed.backbone!r}, expected guided, unguided, untrained, pixels, geometry, or finetune.backbone "
+            f"({config.finetune.backbone!r}) for the frozen arm. Give both the same name."
         )
     return "frozen"
 
@@ -131,10 +139,11 @@ def search(config: StudyConfig, way: Way = HERE) -> Manifest:
     """Stage 4: embeddings + labels -> probes and scores, for every arm whose embeddings are there."""
     truth = stages.read_answers(config.archive).truth(read_manifest(storage.join(config.out, "crop")))
     embedded = _embedded(config)
-    found = [arm for arm in ARMS if arm.source in embedded]
+    every = arms_of(config.controls)
+    found = [arm for arm in every if arm.source in embedded]
     if not found:
         raise ConfigError(
-            f"{config.out}: no embeddings, expected at least one of embed/{{{', '.join(sorted({arm.source for arm in ARMS}))}}}. Run jobs.embed."
+            f"{config.out}: no embeddings, expected at least one of embed/{{{', '.join(sorted({arm.source for arm in every}))}}}. Run jobs.embed."
         )
     return arms.run(
         embedded, truth, found, config.search, storage.join(config.out, "search"), seed=config.seed, judge=way.judge
@@ -200,5 +209,5 @@ def _finetuned(config: StudyConfig, name: str) -> str:
 
 
 def _embedded(config: StudyConfig) -> dict[str, Manifest]:
-    found = {arm.source: storage.join(config.out, "embed", arm.source) for arm in ARMS}
+    found = {arm.source: storage.join(config.out, "embed", arm.source) for arm in arms_of(config.controls)}
     return {source: read_manifest(uri) for source, uri in found.items() if is_finished(uri)}

@@ -16,7 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from sheep import groups, labels, prompts, storage, tables, video
-from sheep.config import ArchiveConfig, CompareConfig, CropConfig, EmbedConfig, PredictConfig, digest, seed_for
+from sheep.config import (
+    NO_NETWORK,
+    ArchiveConfig,
+    CompareConfig,
+    CropConfig,
+    EmbedConfig,
+    PredictConfig,
+    digest,
+    seed_for,
+)
 from sheep.errors import ConfigError, MediaError
 from sheep.labels import Annotation
 from sheep.ledger import Entry, Manifest, open_stage, unchanged
@@ -90,11 +99,11 @@ def read_prompts(archive: ArchiveConfig, config: CropConfig) -> tuple[dict[str, 
 
 
 def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, carry: Carry = in_process) -> dict[str, Manifest]:
-    """Crops -> one vector per animal and frame, for any number of backbones and views at once.
+    """Crops or tracks -> one vector per animal and frame, for any number of encoders and views at once.
 
     Args:
         crops: the crop stage.
-        configs: output folder -> what is embedded there, and by which backbone.
+        configs: output folder -> what is embedded there, and by which backbone or control.
         carry: who does the work; it gets the units of all folders together, so that workers start once.
 
     Returns:
@@ -105,12 +114,14 @@ def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, carry: Carry =
     """
     asked: list[tuple[Job, dict[str, Unit]]] = []
     for out, config in configs.items():
-        weights = weights_identity(config.backbone, "pocket_dinov2")
+        known = config.backbone in NO_NETWORK
+        weights = config.backbone if known else weights_identity(config.backbone, "pocket_dinov2")
+        table = "tracks" if config.view == "track" else "crops"
         units = {
             entry.key: Unit(
                 key=entry.key,
                 input=digest([entry.content(), weights]),
-                parts=tuple(part for part in entry.parts if part.table == "crops"),
+                parts=tuple(part for part in entry.parts if part.table == table),
             )
             for entry in crops.entries
             if not entry.error

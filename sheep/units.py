@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from sheep import crops, predictions, prompts, storage, tables, video
+from sheep import controls, crops, predictions, prompts, storage, tables, video
 from sheep.config import CropConfig, EmbedConfig, PredictConfig, View, WindowConfig
 from sheep.errors import ConfigError, MediaError
 from sheep.ledger import Attempt, Entry, Manifest, Part, Stage, read_manifest, read_part
@@ -194,7 +194,7 @@ def _flag_jumps(tracks: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedJob:
-    """Stored images -> embeddings."""
+    """Stored images, or tracks -> embeddings."""
 
     stage: Stage
     source: str
@@ -202,26 +202,26 @@ class EmbedJob:
     config: EmbedConfig
 
     def open(self) -> Worker:
-        """Load the backbone and return the worker."""
-        model = open_backbone(self.config.backbone, self.config.device)
+        """Load the backbone, if there is one, and return the worker."""
+        encode = open_encoder(self.config)
 
         def work(unit: Unit) -> Entry:
-            return recorded(self.stage, unit, lambda: self._embed(model, unit))
+            return recorded(self.stage, unit, lambda: self._embed(encode, unit))
 
         return work
 
-    def _embed(self, model: "backbone.Backbone", unit: Unit) -> Entry:
-        from sheep import embeddings
-
+    def _embed(self, encode: "Encode", unit: Unit) -> Entry:
         attempt = self.stage.attempt(unit.key, unit.input)
-        schema = tables.embeddings(embeddings.width(model, self.config.pool), self.config.dtype)
-        for part in unit.parts:
-            rows = read_part(self.source, part, [*tables.KEY, "time_s", *_IMAGE_COLUMNS[self.config.view]])
-            vectors = embeddings.embed(images_of(rows, self.config.view), model, self.config)
+        columns = [*tables.KEY, "time_s", *_COLUMNS[self.config.view]]
+        pieces = (read_part(self.source, part, columns) for part in unit.parts)
+        whole = [pa.concat_tables(pieces)] if self.config.view == "track" else pieces  # lost frames look at seen ones
+        for rows in whole:
+            vectors = encode(rows)
+            schema = tables.embeddings(vectors.shape[1], self.config.dtype)
             flat = pa.array(vectors.astype(self.config.dtype).reshape(-1))
             column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-            columns = [*(rows.column(i).combine_chunks() for i in range(4)), column]
-            attempt.write("embeddings", pa.Table.from_arrays(columns, schema=schema), schema)
+            keys = [rows.column(i).combine_chunks() for i in range(4)]
+            attempt.write("embeddings", pa.Table.from_arrays([*keys, column], schema=schema), schema)
         return attempt.commit()
 
 
@@ -324,12 +324,30 @@ def open_tracker(name: str, device: str) -> "masks.Tracker":
         return masks.load(local, device=device)
 
 
-def open_backbone(name: str, device: str) -> "backbone.Backbone":
-    """Load a backbone by name, or from a `save_pretrained` folder at any URI."""
+def open_backbone(name: str, device: str, *, untrained_seed: int | None = None) -> "backbone.Backbone":
+    """Load a backbone by name, or from a `save_pretrained` folder at any URI; with a seed, only its architecture."""
     from sheep import backbone
 
     with local_path(name, "backbone") as local:
+        if untrained_seed is not None:
+            return backbone.untrained(local, untrained_seed, device=device)
         return backbone.load(local, device=device)
+
+
+Encode = Callable[[pa.Table], "np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]"]
+"""Rows of the crops or tracks table -> (F, D) vectors."""
+
+
+def open_encoder(config: EmbedConfig) -> Encode:
+    """Load what turns rows into vectors: a backbone, or a control without one, which loads no network."""
+    if config.backbone == "geometry":
+        return controls.geometry
+    if config.backbone == "pixels":
+        return lambda rows: controls.pixels(images_of(rows, config.view))
+    from sheep import embeddings
+
+    model = open_backbone(config.backbone, config.device, untrained_seed=config.untrained_seed)
+    return lambda rows: embeddings.embed(images_of(rows, config.view), model, config)
 
 
 @contextlib.contextmanager
@@ -347,16 +365,17 @@ def local_path(name: str, what: str) -> Iterator[str]:
         ) from error
 
 
-_IMAGE_COLUMNS: dict[View, tuple[str, ...]] = {
+_COLUMNS: dict[View, tuple[str, ...]] = {
     "crop": ("crop",),
     "frame": ("frame_image",),
     "masked": ("crop", "crop_mask"),
+    "track": controls.TRACK_COLUMNS,
 }
 
 
 def image_column(view: View) -> str:
     """The crops table's column that holds a view's JPEG; the masked view is painted from the crop's."""
-    return _IMAGE_COLUMNS[view][0]
+    return _COLUMNS[view][0]
 
 
 def images_of(rows: pa.Table, view: View) -> list[crops.Pixels]:

@@ -18,15 +18,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from sheep.report.data import BACKBONES, VIEWS, Arm
+from sheep.report.data import ENCODERS, VIEWS, Arm
 from sheep.report.words import arm_words, is_missing, label_words
 from sheep.tables import LABELS
 
 INK = "#222222"
 GREY = "#8a8a8a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-BACKBONE_COLOURS = {"frozen": "#5c5c5c", "unguided": "#E69F00", "guided": "#0072B2"}
-VIEW_MARKERS = {"frame": "s", "crop": "o", "masked": "^"}
+ENCODER_COLOURS = {
+    "frozen": "#5c5c5c",
+    "unguided": "#E69F00",
+    "guided": "#0072B2",
+    "untrained": "#CC79A7",
+    "pixels": "#D55E00",
+    "geometry": "#009E73",
+}
+VIEW_MARKERS = {"frame": "s", "crop": "o", "masked": "^", "track": "D"}
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -117,7 +124,7 @@ def arm_scores(arms: Sequence[Arm], metric: str) -> str:
         figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(arms)), layout="constrained")
         axes = figure.add_subplot()
         for index, arm in enumerate(arms):
-            macro, colour = arm.scores["macro"], BACKBONE_COLOURS[arm.backbone]
+            macro, colour = arm.scores["macro"], ENCODER_COLOURS[arm.encoder]
             if is_missing(macro["value"]):
                 continue
             if not is_missing(macro["low"]) and not is_missing(macro["high"]):
@@ -146,7 +153,7 @@ def curves(finetunes: Sequence[Mapping[str, Any]], key: str, label: str) -> str:
             name = str(finetune["name"])
             steps = [point["step"] for point in finetune["curve"]]
             values = [math.nan if is_missing(point.get(key)) else point[key] for point in finetune["curve"]]
-            colour = BACKBONE_COLOURS.get(name, PALETTE[place % len(PALETTE)])
+            colour = ENCODER_COLOURS.get(name, PALETTE[place % len(PALETTE)])
             axes.plot(
                 steps, values, color=colour, linestyle=("-", "--", ":", "-.")[place % 4], linewidth=1.6, label=name
             )
@@ -192,9 +199,9 @@ def _offset(place: int, count: int) -> float:
 
 
 def order_arms(arms: Sequence[Arm]) -> list[Arm]:
-    """Sort arms by backbone, then whole frame before crop before masked crop, then single frame before window."""
+    """Sort arms by encoder, controls last, then whole frame before crop before masked crop, then single frame before window."""
 
     def place(arm: Arm) -> tuple[int, int, bool]:
-        return BACKBONES.index(arm.backbone), VIEWS.index(arm.view), arm.temporal
+        return ENCODERS.index(arm.encoder), VIEWS.index(arm.view), arm.temporal
 
     return sorted(arms, key=place)

@@ -15,8 +15,11 @@ from sheep.tables import LABELS
 
 Backbone = Literal["frozen", "unguided", "guided"]
 BACKBONES: tuple[Backbone, ...] = ("frozen", "unguided", "guided")
-View = Literal["frame", "crop", "masked"]
-VIEWS: tuple[View, ...] = ("frame", "crop", "masked")
+Encoder = Literal["frozen", "unguided", "guided", "untrained", "pixels", "geometry"]
+ENCODERS: tuple[Encoder, ...] = (*BACKBONES, "untrained", "pixels", "geometry")
+"""The backbones, then the controls."""
+View = Literal["frame", "crop", "masked", "track"]
+VIEWS: tuple[View, ...] = ("frame", "crop", "masked", "track")
 
 COMPARISON_KEYS = (
     "label", "reference", "group", "num_reference", "num_group", "mean_reference", "mean_group",
@@ -28,7 +31,7 @@ COMPARISON_KEYS = (
 class Arm:
     """One way of doing it, and how well it recognised the labels."""
 
-    backbone: Backbone
+    encoder: Encoder
     view: View
     temporal: bool
     """Whether neighbouring frames join in."""

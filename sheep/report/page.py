@@ -47,6 +47,7 @@ def build(data: ReportData) -> tuple[str, dict[str, Any]]:
         groups=_groups_part(data),
         changes=[_change_part(change) for change in data.changes],
         arm_rows=_arm_rows(arms),
+        macro_table=words.macro_table(arms),
         base_rates=[words.score(_mean([arm.scores["base_rates"].get(label) for arm in arms])) for label in LABELS],
         arm_figure=charts.arm_scores(arms, metric) if arms else "",
         ethograms=[(shown, pictures.ethogram(shown)) for shown in data.ethograms[:MAX_ETHOGRAMS]],

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sheep.report.data import Arm, Change, ReportData
+from sheep.report.data import BACKBONES, ENCODERS, VIEWS, Arm, Change, ReportData
 from sheep.tables import LABELS
 
 NOT_SCORED = "not scored"
 ROWS = (*LABELS, "macro")
 
-_VIEW_WORDS = {"frame": "whole frame", "crop": "crop", "masked": "masked crop"}
+_VIEW_WORDS = {"frame": "whole frame", "crop": "crop", "masked": "masked crop", "track": "track"}
 _TIME_WORDS = {False: "single frame", True: "window"}
 
 
@@ -35,8 +35,30 @@ def label_words(label: str) -> str:
 
 
 def arm_words(arm: Arm) -> tuple[str, str, str]:
-    """Backbone, input and time of an arm; the page explains these few words once."""
-    return arm.backbone, _VIEW_WORDS[arm.view], _TIME_WORDS[arm.temporal]
+    """Encoder, input and time of an arm; the page explains these few words once."""
+    return arm.encoder, _VIEW_WORDS[arm.view], _TIME_WORDS[arm.temporal]
+
+
+def macro_table(arms: Sequence[Arm]) -> list[list[str]]:
+    """Lay the macro scores out, encoder by input and time.
+
+    Returns:
+        A head and a row per encoder, controls last and named so; an arm that was not run is a dash.
+    """
+    by = {(arm.encoder, arm.view, arm.temporal): arm for arm in arms}
+    columns = [
+        (view, temporal)
+        for view in VIEWS
+        for temporal in (False, True)
+        if any(key[1:] == (view, temporal) for key in by)
+    ]
+    table = [["encoder", *(f"{_VIEW_WORDS[view]}, {_TIME_WORDS[temporal]}" for view, temporal in columns)]]
+    for encoder in ENCODERS:
+        if any(key[0] == encoder for key in by):
+            found = [by.get((encoder, *column)) for column in columns]
+            name = encoder if encoder in BACKBONES else f"{encoder} (control)"
+            table.append([name, *("-" if arm is None else score(arm.scores["macro"]["value"]) for arm in found)])
+    return table
 
 
 def score(value: float | None) -> str:
@@ -158,15 +180,20 @@ def _reading(rows: Sequence[Mapping[str, Any]], num_labels: int) -> str:
 
 
 def text_tables(data: ReportData) -> str:
-    """Write the tables of changes and the group result as plain text, aligned for a terminal.
+    """Write the tables of changes, all arms and the group result as plain text, aligned for a terminal.
 
     Returns:
         Lines ended by newlines: per change its title, arms, metric and split and one row per label with without, with,
-        change in percent and its interval; then the answer.
+        change in percent and its interval; then the macro score of every arm, and what not to make of them; then the answer.
     """
     metric, split = metric_words(data.arms)
     level = level_words(data, "search")
     blocks = [_text_change(change, metric, split, level) for change in data.changes]
+    if data.arms:
+        lines = [f"Every arm: {metric}, mean of the labels", *_aligned(macro_table(data.arms))]
+        blocks.append("\n".join(lines))
+    if data.warnings:
+        blocks.append("\n".join(["Before you rely on this", *(f"  {line}" for line in data.warnings)]))
     said = answer(data)
     blocks.append("\n".join(["Groups", *(f"  {line}" for line in (said.headline, *said.details, said.reading))]))
     return "\n\n".join(blocks) + "\n"
@@ -181,12 +208,17 @@ def _text_change(change: Change, metric: str, split: str, level: str) -> str:
             limits = interval(change_percent["low"], change_percent["high"])
             name = "macro" if label == "macro" else label_words(label)
             table.append((name, score(row["without"]), score(row["with"]), signed(change_percent["value"]), limits))
-    widths = [max(len(line[column]) for line in table) for column in range(5)]
     lines = [change.title, f"  without: {change.without}", f"  with:    {change.with_}", f"  {metric}; {split}"]
-    for line in table:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  " + "  ".join(cells))
-    return "\n".join([*lines, *([f"  {change.note}"] if change.note else [])])
+    return "\n".join([*lines, *_aligned(table), *([f"  {change.note}"] if change.note else [])])
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column to the left and the others to the right."""
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return [
+        "  "
+        + "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in table
+    ]

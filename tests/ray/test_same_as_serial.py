@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from sheep import serial, stages, storage
-from sheep.arms import Backbone
+from sheep.arms import Encoder
 from sheep.config import ClusterConfig, StudyConfig, View
 from sheep.ledger import Entry, Manifest
 from sheep.onray.data import carry_over
 from sheep.serial import Way
 from sheep.units import CropJob, Unit, Worker, recorded
 
-ASKED: list[tuple[Backbone, View]] = [("frozen", "crop"), ("frozen", "masked")]
+ASKED: list[tuple[Encoder, View]] = [
+    *(("frozen", "crop"), ("frozen", "masked")),
+    *(("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")),
+]
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
@@ -51,8 +54,8 @@ def of(config: StudyConfig, stage: str) -> dict[str, str]:
 def test_crop_embed_and_predict_equal_serial(workers: int, oracle: StudyConfig, tmp_path: Path) -> None:
     config = replace(oracle, out=str(tmp_path))
     assert held(serial.crop(config, way(workers))) == of(oracle, "crop")
-    for (backbone, view), found in serial.embed(config, ASKED, way(workers)).items():
-        assert held(found) == of(oracle, f"embed/{backbone}-{view}")
+    for (encoder, view), found in serial.embed(config, ASKED, way(workers)).items():
+        assert held(found) == of(oracle, f"embed/{encoder}-{view}")
     serial.search(config)
     assert held(serial.predict(config, way(workers))) == of(oracle, "predict")
 

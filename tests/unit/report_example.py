@@ -12,6 +12,10 @@ from sheep.sheets import Tile, contact_sheet
 from sheep.tables import LABELS
 
 HOSTILE = 'pen<b>3</b>/"day&1" $x_1$.mp4'
+SOURCES = (
+    *((b, v) for b in ("guided", "frozen", "unguided") for v in ("crop", "masked", "frame")),
+    *(("geometry", "track"), ("pixels", "crop"), ("untrained", "crop")),
+)
 BASE = (0.31, 0.22, 0.48, 0.27, 0.12, 0.09)
 
 
@@ -49,11 +53,12 @@ def around(value: float, reach: float) -> dict[str, float]:
     return {"value": value, "low": value - reach, "high": value + reach}
 
 
-def arm(backbone: Any, view: Any, temporal: bool, rng: np.random.Generator) -> Arm:
+def arm(encoder: Any, view: Any, temporal: bool, rng: np.random.Generator) -> Arm:
     """Scores that grow with each ingredient; lying is not scored in the first arm."""
-    lift = {"frozen": 0.0, "unguided": 0.03, "guided": 0.07}[backbone] + 0.05 * (view != "frame") + 0.02 * temporal
+    lifts = {"frozen": 0.0, "unguided": 0.03, "guided": 0.07, "untrained": -0.05, "pixels": 0.06, "geometry": -0.2}
+    lift = lifts[encoder] + 0.05 * (view != "frame") + 0.02 * temporal
     labels = {label: around(float(0.62 + lift + rng.normal(0, 0.04)), 0.06) for label in LABELS}
-    if backbone == "frozen" and view == "frame" and not temporal:
+    if encoder == "frozen" and view == "frame" and not temporal:
         labels["lying"] = {"value": math.nan, "low": math.nan, "high": math.nan}
     macro = float(np.nanmean([score["value"] for score in labels.values()]))
     scores = {
@@ -69,7 +74,7 @@ def arm(backbone: Any, view: Any, temporal: bool, rng: np.random.Generator) -> A
         {"fold": fold, "half_width_s": 0.6 * temporal, "inverse_l2": 0.1, "num_components": 64}
         for fold in (0, 1, 2, 3, -1)
     ]
-    return Arm(backbone=backbone, view=view, temporal=temporal, scores=scores, chosen=chosen)
+    return Arm(encoder=encoder, view=view, temporal=temporal, scores=scores, chosen=chosen)
 
 
 def change(title: str, without: Arm, with_: Arm, note: str = "") -> Change:
@@ -87,8 +92,8 @@ def change(title: str, without: Arm, with_: Arm, note: str = "") -> Change:
         }
     return Change(
         title=title,
-        without=f"{without.backbone}, {without.view}",
-        with_=f"{with_.backbone}, {with_.view}",
+        without=f"{without.encoder}, {without.view}",
+        with_=f"{with_.encoder}, {with_.view}",
         rows=rows,
         note=note,
     )
@@ -184,13 +189,8 @@ def curve(rng: np.random.Generator, name: str) -> dict[str, Any]:
 def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> ReportData:
     """The whole study."""
     rng = np.random.default_rng(seed)
-    arms = [
-        arm(b, v, t, rng)
-        for b in ("guided", "frozen", "unguided")
-        for v in ("crop", "masked", "frame")
-        for t in (True, False)
-    ]
-    by = {(a.backbone, a.view, a.temporal): a for a in arms}
+    arms = [arm(*source, t, rng) for source in SOURCES for t in (True, False)]
+    by = {(a.encoder, a.view, a.temporal): a for a in arms}
     guided = by["guided", "crop", False]
     rows = animals(rng)
     videos = [HOSTILE, *(f"pen2/day{day}.mp4" for day in range(1, 6))]

@@ -99,6 +99,21 @@ def test_random_follows_its_seed_and_leaves_the_global_generator_alone() -> None
     assert not torch.equal(one, other)
 
 
+def test_untrained_takes_the_architecture_and_no_weight(tmp_path: Path) -> None:
+    pocket, drawn = backbones.load("pocket", device="cpu").model.state_dict(), backbones.random(7).model.state_dict()
+    found = backbones.untrained("pocket", 7, device="cpu").model.state_dict()
+    assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in pocket.items()}
+    assert all(
+        torch.equal(value, drawn[name]) for name, value in found.items()
+    )  # the same architecture, the same draws
+    name = "embeddings.patch_embeddings.projection.weight"
+    assert found[name].dtype == torch.float32
+    assert not torch.equal(found[name], backbones.untrained("pocket", 8, device="cpu").model.state_dict()[name])
+    make_registers(3).save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert backbones.untrained(str(tmp_path), 7, device="cpu").num_registers == 3
+
+
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         backbones.load(str(tmp_path / "absent"))

@@ -17,7 +17,7 @@ from PIL import Image
 from sheep.errors import ContractError
 from sheep.report import Change, Ethogram, ReportData, build, text_tables
 from sheep.report.pictures import _columns, lay_over, pick_heads
-from sheep.report.words import answer, interval, p_value, percent, score, signed
+from sheep.report.words import answer, interval, macro_table, p_value, percent, score, signed
 from sheep.tables import LABELS
 from tests.unit.report_example import HOSTILE, compare, example
 
@@ -151,13 +151,33 @@ def test_best_of_each_column_is_marked_and_missing_is_said(page: str, data: Repo
 
 
 def test_every_arm_has_its_row_in_order(page: str, built: tuple[str, dict[str, Any]]) -> None:
-    assert [(arm["backbone"], arm["view"], arm["temporal"]) for arm in built[1]["arms"]] == [
-        (backbone, view, temporal)
-        for backbone in ("frozen", "unguided", "guided")
-        for view in ("frame", "crop", "masked")
-        for temporal in (False, True)
+    controls = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
+    sources = [(name, view) for name in ("frozen", "unguided", "guided") for view in ("frame", "crop", "masked")]
+    assert [(arm["encoder"], arm["view"], arm["temporal"]) for arm in built[1]["arms"]] == [
+        (encoder, view, temporal) for encoder, view in sources + controls for temporal in (False, True)
     ]
     assert '<td>guided</td><td class="word">masked crop</td><td class="word">window</td>' in page
+
+
+def test_one_table_holds_every_arm_and_control(page: str, data: ReportData) -> None:
+    by = {(arm.encoder, arm.view, arm.temporal): f"{arm.scores['macro']['value']:.3f}" for arm in data.arms}
+    head, *rows = macro_table(data.arms)
+    assert head == [
+        "encoder",
+        *(f"{v}, {t}" for v in ("whole frame", "crop", "masked crop", "track") for t in ("single frame", "window")),
+    ]
+    assert [row[0] for row in rows] == [
+        *("frozen", "unguided", "guided"),
+        *("untrained (control)", "pixels (control)", "geometry (control)"),
+    ]
+    shown = [(view, temporal) for view in ("frame", "crop", "masked") for temporal in (False, True)]
+    assert rows[2] == ["guided", *(by["guided", *key] for key in shown), "-", "-"]
+    assert rows[5] == ["geometry (control)", *["-"] * 6, by["geometry", "track", False], by["geometry", "track", True]]
+    assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in rows[4]) + "</tr>" in page
+    lines = text_tables(data).splitlines()
+    start = lines.index("Every arm: average precision, mean of the labels")
+    assert lines[start + 6].split() == ["pixels", "(control)", *rows[4][1:]]
+    assert lines[start + 9 : start + 11] == ["Before you rely on this", f"  {data.warnings[0]}"]
 
 
 def test_the_final_probe_is_not_called_a_fold(page: str) -> None:
@@ -208,7 +228,7 @@ def test_same_data_gives_the_same_page(page: str) -> None:
 def test_numbers_are_json_with_null_for_missing(built: tuple[str, dict[str, Any]]) -> None:
     numbers = json.loads(json.dumps(built[1], allow_nan=False))
     first = numbers["arms"][0]
-    assert (first["backbone"], first["view"], first["temporal"]) == ("frozen", "frame", False)
+    assert (first["encoder"], first["view"], first["temporal"]) == ("frozen", "frame", False)
     assert first["scores"]["labels"]["lying"]["value"] is None
     assert numbers["proportions"][3]["eating"] is None
     assert numbers["answer"]["headline"].startswith("The groups differ in 2")

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sheep import serial, stages, storage, tables
-from sheep.config import StudyConfig
+from sheep.arms import Encoder
+from sheep.config import StudyConfig, View, seed_for
 from sheep.errors import ConfigError
 from sheep.ledger import Entry
 from sheep.serial import Way
@@ -102,6 +103,38 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path) -> None:
 def test_weights_that_are_nowhere_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"weights '{name}': nothing is there"):
         stages.weights_identity(name, "pocket_dinov2")
+
+
+def test_controls_are_embedded_and_searched_like_backbones(study: StudyConfig) -> None:
+    keys = serial.crop(study).read("crops", columns=list(tables.KEY))
+    asked: list[tuple[Encoder, View]] = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
+    found = serial.embed(study, asked)
+    rows = {name: manifest.read("embeddings") for (name, _), manifest in found.items()}
+    assert {name: table.column("embedding").type.list_size for name, table in rows.items()} == {
+        "untrained": 480,
+        "pixels": 1200,
+        "geometry": 9,
+    }
+    assert all(table.select(list(tables.KEY)).equals(keys) for table in rows.values())
+    untrained = found["untrained", "crop"].config
+    assert untrained["untrained_seed"] == seed_for(study.seed, "untrained", "weights")
+    assert untrained["backbone"] == study.finetune.backbone
+    assert sorted(serial.search(study).facts) == [
+        *("geometry-track-single", "geometry-track-window", "pixels-crop-single", "pixels-crop-window"),
+        *("untrained-crop-single", "untrained-crop-window"),
+    ]
+    with pytest.raises(ConfigError, match=r"no embeddings, expected at least one of embed/\{frozen-crop, .*masked\}"):
+        serial.search(dataclasses.replace(study, controls=False))
+
+
+def test_what_embed_is_asked_for_has_a_name(study: StudyConfig) -> None:
+    for name, view in (("pixels", "frame"), ("geometry", "track"), ("guided", "masked"), ("untrained", "crop")):
+        embed = dataclasses.replace(study.embed, backbone=name, view=view)  # type: ignore[arg-type]
+        assert serial.encoder_name(dataclasses.replace(study, embed=embed)) == name
+    assert serial.encoder_name(study) == "frozen"
+    other = dataclasses.replace(study, embed=dataclasses.replace(study.embed, backbone="facebook/dinov2-small"))
+    with pytest.raises(ConfigError, match=r"got 'facebook/dinov2-small', expected guided, unguided, untrained, pixels"):
+        serial.encoder_name(other)
 
 
 def test_predicting_with_an_arm_that_was_not_searched_is_refused(study: StudyConfig) -> None:
