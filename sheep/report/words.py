@@ -43,7 +43,8 @@ def macro_table(arms: Sequence[Arm]) -> list[list[str]]:
     """Lay the macro scores out, encoder by input and time.
 
     Returns:
-        A head and a row per encoder, controls last and named so; an arm that was not run is a dash.
+        A head, in short words so that the table fits a terminal, and a row per encoder, controls last and named so; an arm that
+        was not run is a dash.
     """
     by = {(arm.encoder, arm.view, arm.temporal): arm for arm in arms}
     columns = [
@@ -52,7 +53,7 @@ def macro_table(arms: Sequence[Arm]) -> list[list[str]]:
         for temporal in (False, True)
         if any(key[1:] == (view, temporal) for key in by)
     ]
-    table = [["encoder", *(f"{_VIEW_WORDS[view]}, {_TIME_WORDS[temporal]}" for view, temporal in columns)]]
+    table = [["encoder", *(f"{view}, {'window' if temporal else 'single'}" for view, temporal in columns)]]
     for encoder in ENCODERS:
         if any(key[0] == encoder for key in by):
             found = [by.get((encoder, *column)) for column in columns]

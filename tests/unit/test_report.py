@@ -164,7 +164,7 @@ def test_one_table_holds_every_arm_and_control(page: str, data: ReportData) -> N
     head, *rows = macro_table(data.arms)
     assert head == [
         "encoder",
-        *(f"{v}, {t}" for v in ("whole frame", "crop", "masked crop", "track") for t in ("single frame", "window")),
+        *(f"{v}, {t}" for v in ("frame", "crop", "masked", "track") for t in ("single", "window")),
     ]
     assert [row[0] for row in rows] == [
         *("frozen", "unguided", "guided"),
