@@ -207,7 +207,7 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
                 said.append(
                     f"{name}, shown crops, {'window' if temporal else 'single frame'}: a mean of {macro[backbone]:.3f} {verb} the best "
                     f"control, {best.encoder} ({_ENCODER_WORDS[best.encoder]}), with {macro[best]:.3f} (difference {change['value']:+.3f}, "
-                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this backbone reads behaviour."
+                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this backbone reads behaviour better than that."
                 )
     return said
 
