@@ -2,7 +2,7 @@
 
 python -m jobs.pocket sam2 --out runs/pocket_sam2 [--resume] [--config.num-scenes 600]
 python -m jobs.pocket dinov2 --out runs/pocket_dinov2 [--resume]
-python -m jobs.pocket judge [--seed 100]
+python -m jobs.pocket judge [--seeds 100 101 102]
 """
 
 import json
@@ -32,13 +32,25 @@ def dinov2(out: str, config: PocketDinov2Config = PocketDinov2Config(), resume: 
 
 
 def judge(
-    sam2: str = "pocket", dinov2: str = "pocket", seed: int = 100, num_videos: int = 24, num_frames: int = 60
+    sam2: str = "pocket",
+    dinov2: str = "pocket",
+    seeds: tuple[int, ...] = (100, 101, 102),
+    num_videos: int = 24,
+    num_frames: int = 60,
 ) -> None:
-    """Score both on unseen scenes, beside trivial baselines and controls."""
-    from sheep.meadow import pocket_dinov2, pocket_sam2
+    """Score both on scenes of fresh seeds, beside trivial baselines and controls; SAM-2 on those of the first seed."""
+    import torch
 
-    tracked = pocket_sam2.evaluate(sam2, num_videos=num_videos, num_frames=num_frames, seed=seed)
-    print(json.dumps({"sam2": tracked, "dinov2": pocket_dinov2.evaluate(dinov2, seed)}, indent=1))
+    from sheep.meadow import pocket_dinov2, pocket_sam2_score
+
+    torch.set_num_threads(1)  # times are per core, and small networks gain nothing from more
+    scores = pocket_sam2_score.evaluate(
+        sam2, num_videos=num_videos, num_frames=num_frames, seed=seeds[0], thorough=True
+    )
+    print(f"SAM-2 {sam2}: {num_videos} unseen videos of {num_frames} frames, prompted in frame 0, seed {seeds[0]}")
+    print(pocket_sam2_score.table(scores), end="\n\n")
+    print(f"DINOv2 {dinov2}: frozen, crops at the true box x 1.3, no window, folds by animal, seeds {seeds}")
+    print(pocket_dinov2.table([pocket_dinov2.evaluate(dinov2, seed) for seed in seeds]))
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ class FinetuneConfig:
     """Share of patches hidden from the student in half of the global crops; 0 to 0.9."""
     koleo_weight: float = 0.1
     """Weight of the KoLeo term; >= 0."""
+    silhouette_weight: float = 0.0
+    """Weight of the silhouette term: the class token must tell the outline that SAM-2 drew; >= 0. Crops only."""
     clip_norm: float = 3.0
     """Gradient norm bound; > 0."""
     workers: int = 1
@@ -135,7 +137,7 @@ class FinetuneConfig:
         _check(self.num_local >= 0, "finetune.num_local", self.num_local, ">= 0")
         for name in ("learning_rate", "head_learning_rate", "clip_norm", "global_px", "local_px"):
             _check(getattr(self, name) > 0, f"finetune.{name}", getattr(self, name), "> 0")
-        for name in ("weight_decay", "koleo_weight"):
+        for name in ("weight_decay", "koleo_weight", "silhouette_weight"):
             _check(getattr(self, name) >= 0, f"finetune.{name}", getattr(self, name), ">= 0")
         _check(0 < self.layer_decay <= 1, "finetune.layer_decay", self.layer_decay, "0 to 1")
         _check(0 < self.teacher_momentum < 1, "finetune.teacher_momentum", self.teacher_momentum, "0 to 1")

@@ -46,9 +46,12 @@ class FinetuneJob:
         """Read the images; frames where the animal was lost are left out of the guided arm, they show none."""
         from sheep.finetune.images import Images  # with torch: only where training happens
 
-        columns = ["video", "animal", "held", image_column(self.config.view)]
+        guided = self.config.view == "crop"
+        # Masks belong to the guided arm: whole frames are the control that knows nothing of SAM-2.
+        masked = guided and self.config.silhouette_weight > 0
+        columns = ["video", "animal", "held", image_column(self.config.view), *(["crop_mask"] if masked else [])]
         rows = read_manifest(self.source).read("crops", columns=columns, keys=self.videos)
-        if self.config.view == "crop":
+        if guided:
             rows = rows.filter([not held for held in rows.column("held").to_pylist()])
         if not rows.num_rows:
             raise ConfigError(
@@ -58,6 +61,7 @@ class FinetuneJob:
             jpegs=rows.column(3).to_pylist(),
             animals=rows.column("animal").to_pylist(),
             videos=rows.column("video").to_pylist(),
+            masks=rows.column("crop_mask").to_pylist() if masked else None,
         )
 
 

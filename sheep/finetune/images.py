@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from pycocotools import mask as coco
 from torch import Tensor
 
 from sheep.backbone import resize
@@ -46,41 +47,46 @@ class Decoded(Protocol):
     """Images ready for batches."""
 
     def take(self, rows: np.ndarray) -> Tensor:
-        """Return (B, S, S, 3) uint8 images of the rows."""
+        """Return (B, S, S, 3) uint8 images of the rows, or (B, S, S, 4) with the animal's mask, 0 or 255, as the last channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """JPEG images with the animal and video of each; three lists of one length."""
+    """JPEG images with the animal and video of each, and its mask where wanted; lists of one length."""
 
     jpegs: list[bytes]
     animals: list[str]
     videos: list[str]
+    masks: list[bytes] | None = None
+    """COCO run lengths of the animal in each image, at the image's size."""
 
     def __post_init__(self) -> None:
-        counts = (len(self.jpegs), len(self.animals), len(self.videos))
+        counts = [len(self.jpegs), len(self.animals), len(self.videos)]
+        counts += [] if self.masks is None else [len(self.masks)]
         if len(set(counts)) != 1:
-            raise ContractError(f"images: got {counts} images, animals and videos, expected as many of each.")
+            raise ContractError(f"images: got {counts} images, animals, videos and masks, expected as many of each.")
 
     def digest(self) -> str:
         """Digest of every image and key."""
         state = hashlib.sha256()
         for row in zip(self.jpegs, self.animals, self.videos, strict=True):
             state.update(hashlib.sha256(row[0]).digest() + f"{row[1]}\0{row[2]}\0".encode())
+        for mask in self.masks or []:
+            state.update(hashlib.sha256(mask).digest())
         return state.hexdigest()[:16]
 
     def decoded(self, max_px: int) -> Decoded:
         """Decode once where the images fit into memory, else per batch."""
         side = min(max_px, min(_open(self.jpegs[0]).size))
-        lazy = _Jpegs(self.jpegs, side)
-        if len(self.jpegs) * side * side * 3 > MEMORY_BYTES:
+        lazy = _Jpegs(self.jpegs, self.masks, side)
+        if len(self.jpegs) * side * side * (3 if self.masks is None else 4) > MEMORY_BYTES:
             return lazy
         return _Array(lazy.take(np.arange(len(self.jpegs))))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """Images that are already decoded: (N, S, S, 3) uint8 with the animal and video of each."""
+    """Images that are already decoded: (N, S, S, 3) uint8, or 4 with masks as channel, with the animal and video of each."""
 
     pixels: np.ndarray
     animals: list[str]
@@ -138,12 +144,22 @@ class _Array:
 
 
 class _Jpegs:
-    def __init__(self, jpegs: list[bytes], side: int) -> None:
-        self._jpegs = jpegs
+    def __init__(self, jpegs: list[bytes], masks: list[bytes] | None, side: int) -> None:
+        self._jpegs, self._masks = jpegs, masks
         self._side = side
 
     def take(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.stack([_pixels(self._jpegs[row], self._side) for row in rows]))
+        return torch.from_numpy(np.stack([self._decode(row) for row in rows]))
+
+    def _decode(self, row: int) -> np.ndarray:
+        image = _open(self._jpegs[row])
+        pixels = _pixels(image, self._side)
+        if self._masks is None:
+            return pixels
+        width, height = image.size
+        mask = Image.fromarray(coco.decode({"counts": self._masks[row], "size": [height, width]}) * np.uint8(255))
+        resized = mask.resize((self._side, self._side), Image.Resampling.BILINEAR)
+        return np.concatenate([pixels, np.asarray(resized)[..., None]], axis=-1)
 
 
 def working_px(global_px: int) -> int:
@@ -160,9 +176,9 @@ def _open(jpeg: bytes) -> Image.Image:
         ) from error
 
 
-def _pixels(jpeg: bytes, side: int) -> np.ndarray:
+def _pixels(stored: Image.Image, side: int) -> np.ndarray:
     try:
-        image = _open(jpeg).convert("RGB")
+        image = stored.convert("RGB")
     except OSError as error:
         raise ContractError(f"finetune: a stored JPEG is broken ({error}). Run the crop stage again.") from error
     if image.size != (side, side):

@@ -17,16 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sheep.backbone import normalise
-from sheep.config import FinetuneConfig, seed_for, to_json
+from sheep.config import FinetuneConfig, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint
-from sheep.finetune.images import Decoded, ImageSource, Sampler, working_px
-from sheep.finetune.losses import AllReduce, dino_loss, ibot_loss, koleo_loss, sinkhorn
-from sheep.finetune.masking import draw_masks
+from sheep.finetune.batches import Batches
+from sheep.finetune.images import ImageSource, Sampler, working_px
+from sheep.finetune.losses import AllReduce, dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 from sheep.finetune.networks import follow, make_pair
 from sheep.finetune.schedules import momentum, parameter_groups, rates
-from sheep.finetune.views import GLOBAL_AREA, LOCAL_AREA, draw_noise, make_views
 
 _log = logging.getLogger(__name__)
 
@@ -134,8 +132,8 @@ class _Run:
                 f"finetune: got {got}, expected a multiple. Change finetune.batch_size or finetune.workers."
             )
         self.config, self.seed, self.workers = config, seed, workers
-        self.sampler = Sampler(images.animals, images.videos, seed)
-        if self.sampler.num_animals == 1:
+        sampler = Sampler(images.animals, images.videos, seed)
+        if sampler.num_animals == 1:
             _log.warning(
                 "finetune.one_animal animal=%s images=%d: nothing tells what differs between animals",
                 images.animals[0],
@@ -150,10 +148,10 @@ class _Run:
             raise ConfigError(
                 f"finetune: backbone {backbone!r} has no mask token. Set finetune.mask_frac to 0 or choose another."
             )
-        heads = (self.student.dino_head, self.student.ibot_head)
-        groups = parameter_groups(self.student.backbone, heads, self.student.num_blocks, config)
+        groups = parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
-        self.pixels: Decoded = images.decoded(working_px(config.global_px))
+        decoded = images.decoded(working_px(config.global_px))
+        self.batches = Batches(decoded, sampler, config, seed, encoder.patch_px)
         self.identity = self._identity(images)
         self.step = 0
         self.bad_steps = 0
@@ -207,7 +205,10 @@ class _Run:
     def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Forward both networks on this worker's slice of the step's global batch."""
         config, workers = self.config, self.workers
-        global_views, local_views, hidden = self._batch(step)
+        each = config.batch_size // workers.world
+        mine = slice(workers.rank * each, (workers.rank + 1) * each)
+        batch = self.batches.draw(step, mine, self.student.encoder.device)
+        global_views, local_views, hidden = batch.global_views, batch.local_views, batch.hidden
         count = len(global_views) // 2
         with torch.no_grad():
             seen = self.teacher.tokens(global_views)
@@ -228,34 +229,16 @@ class _Run:
             [koleo_loss(view, workers.rank, workers.world, workers.all_reduce) for view in views]
         ).mean()
         loss = dino + ibot + config.koleo_weight * koleo
-        parts = {"loss": loss, "loss_dino": dino, "loss_ibot": ibot, "loss_koleo": koleo}
+        parts = {"loss_dino": dino, "loss_ibot": ibot, "loss_koleo": koleo}
+        if batch.masks is not None:
+            shapes, patches = self.student.shape_head(tokens.cls), self.student.part_head(tokens.patches).squeeze(-1)
+            parts["loss_silhouette"] = silhouette_loss(shapes, patches, batch.masks)
+            loss = loss + config.silhouette_weight * parts["loss_silhouette"]
+        parts["loss"] = loss
         return loss, parts | _health(targets, seen.cls)
 
     def _targets(self, logits: Tensor) -> Tensor:
         return sinkhorn(logits, self.config.teacher_temperature, self.workers.all_reduce)
-
-    def _batch(self, step: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return this worker's global views (2B, 3, S, S), local views, and hidden patches (2B, P), view by view.
-
-        Local views and hidden patches are None where the configuration asks for none.
-        """
-        config = self.config
-        total = config.batch_size
-        each = total // self.workers.world
-        mine = slice(self.workers.rank * each, (self.workers.rank + 1) * each)
-        place = self.student.encoder.device
-        rows = self.sampler.draw(step, total)[mine]
-        images = self.pixels.take(rows).to(place).permute(0, 3, 1, 2).float() / 255
-        noise = draw_noise(seed_for(self.seed, "finetune.views", str(step)), total, 2 + config.num_local)[mine]
-
-        def views(numbers: range, side: int, area: tuple[float, float]) -> Tensor:
-            return normalise(torch.cat([make_views(images, noise[:, number], side, area) for number in numbers]))
-
-        grid = config.global_px // self.student.encoder.patch_px
-        masks = draw_masks(seed_for(self.seed, "finetune.masks", str(step)), total, grid, config.mask_frac)[:, mine]
-        local = views(range(2, 2 + config.num_local), config.local_px, LOCAL_AREA) if config.num_local else None
-        hidden = masks.flatten(0, 1).to(place) if config.mask_frac > 0 else None
-        return views(range(2), config.global_px, GLOBAL_AREA), local, hidden
 
     def _bound_gradients(self) -> float:
         """Average gradients over workers and clip them; return the norm before clipping."""

@@ -1,4 +1,4 @@
-"""The three losses, and the teacher's targets.
+"""The losses, and the teacher's targets.
 
 lightly offers the same losses. KoLeo is lightly's. DINO's and iBOT's are not: lightly updates their centre inside `forward` and
 reduces it through torch.distributed, so that transport could not stay outside, and it offers no Sinkhorn-Knopp. A test holds
@@ -9,6 +9,7 @@ targets drift to uniform on small data.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from lightly.loss import KoLeoLoss
 from torch import Tensor
 
@@ -76,6 +77,28 @@ def ibot_loss(student: Tensor, targets: Tensor) -> Tensor:
     """
     log_student = torch.log_softmax(student.float() / STUDENT_TEMPERATURE, dim=-1)
     return -(targets * log_student).sum(dim=-1).mean()
+
+
+def silhouette_loss(shapes: Tensor, parts: Tensor, masks: Tensor) -> Tensor:
+    """Ask the class token for the animal's silhouette, and every patch for its share of the animal.
+
+    Args:
+        shapes: (N, s * s) logits of the class tokens, row by row.
+        parts: (N, P) logits of the patch tokens, P a square number.
+        masks: (N, 1, S, S) in [0, 1]; S a multiple of s and of the side of the patch grid.
+
+    Returns:
+        Mean cross-entropy [nats] over cells plus that over patches, >= 0.
+
+    Source: ours. DINO rewards whatever tells images apart, on an archive mostly coat and ground; posture is in the outline, and
+    SAM-2 has drawn it.
+    """
+    total = shapes.new_zeros(())
+    for logits in (shapes, parts):
+        side = round(logits.shape[1] ** 0.5)
+        wanted = F.adaptive_avg_pool2d(masks, side).flatten(1)
+        total = total + F.binary_cross_entropy_with_logits(logits.float(), wanted)
+    return total
 
 
 def koleo_loss(features: Tensor, rank: int, world: int, all_reduce: AllReduce) -> Tensor:

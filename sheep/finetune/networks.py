@@ -1,4 +1,4 @@
-"""Student and teacher: each a backbone with a DINO and an iBOT head. The teacher follows the student."""
+"""Student and teacher: each a backbone with its heads (DINO, iBOT, silhouettes). The teacher follows the student."""
 
 import math
 
@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from sheep.backbone import Backbone, Tokens, load
 from sheep.config import seed_for
 
+SILHOUETTE_PX = 16
+"""Side of the silhouette that the class token has to tell."""
+
 
 class Network(nn.Module):
-    """A backbone with its two heads; the modules of one side."""
+    """A backbone with its heads; the modules of one side."""
 
     def __init__(self, backbone: Backbone, num_prototypes: int, seed: int) -> None:
         super().__init__()
@@ -20,6 +23,13 @@ class Network(nn.Module):
         self.backbone = backbone.model
         self.dino_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "dino"))
         self.ibot_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "ibot"))
+        self.shape_head = make_linear(backbone.dim, SILHOUETTE_PX**2, seed_for(seed, "finetune.head", "shape"))
+        self.part_head = make_linear(backbone.dim, 1, seed_for(seed, "finetune.head", "part"))
+
+    @property
+    def heads(self) -> tuple[nn.Module, ...]:
+        """All that is not the backbone."""
+        return self.dino_head, self.ibot_head, self.shape_head, self.part_head
 
     @property
     def num_blocks(self) -> int:
@@ -46,6 +56,15 @@ def make_head(dim: int, num_prototypes: int, seed: int) -> DINOProjectionHead:
             if parameter.ndim == 2 and not name.endswith("weight_g"):
                 parameter.normal_(std=1 / math.sqrt(parameter.shape[1]), generator=generator)
     return head
+
+
+def make_linear(dim: int, outputs: int, seed: int) -> nn.Linear:
+    """Make a linear layer whose weights follow from the seed alone; its outputs start near 0."""
+    layer = nn.utils.skip_init(nn.Linear, dim, outputs)
+    with torch.no_grad():
+        layer.weight.normal_(std=0.1 / math.sqrt(dim), generator=torch.Generator().manual_seed(seed))
+        layer.bias.zero_()
+    return layer
 
 
 def make_pair(name: str, num_prototypes: int, seed: int, device: str) -> tuple[Network, Network]:

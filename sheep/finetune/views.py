@@ -44,10 +44,18 @@ def make_views(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, f
     Source: random resized crop as in torchvision, colour jitter with the ranges above, in one affine map per image.
     """
     noise = noise.to(images.device)
-    return _colour(_crop(images, noise[:, :5], view_px, area), noise[:, 5:])
+    return _colour(crop(images, noise[:, :5], view_px, area), noise[:, 5:])
 
 
-def _crop(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, float]) -> Tensor:
+def crop(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, float]) -> Tensor:
+    """Cut and flip as `make_views` does, without its colours; for masks, which have to follow their images.
+
+    Args:
+        images: (B, C, H, W) float.
+        noise: (B, 5), the first columns of `draw_noise`.
+        view_px: side of the result.
+        area: least and largest share of the image's area.
+    """
     share = area[0] + (area[1] - area[0]) * noise[:, 0]
     aspect = torch.exp((2 * noise[:, 1] - 1) * math.log(_ASPECT))
     width = (share * aspect).sqrt().clamp(max=1)
@@ -59,7 +67,7 @@ def _crop(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, float]
     affine = torch.stack(
         [torch.stack([width * flip, zero, centre_x], dim=-1), torch.stack([zero, height, centre_y], dim=-1)], dim=1
     )
-    grid = F.affine_grid(affine, [len(images), 3, view_px, view_px], align_corners=False)
+    grid = F.affine_grid(affine, [len(images), images.shape[1], view_px, view_px], align_corners=False)
     # Images are kept at no more than 1.5 times the global side, so plain bilinear sampling skips at most every third pixel.
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

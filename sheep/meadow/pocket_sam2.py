@@ -1,8 +1,8 @@
 """Train the pocket SAM-2 on the meadow: images first, so that it learns to obey its prompt, then clips with memory.
 
 Source: Ravi et al., SAM 2 (2024), appendix D: focal and dice on masks (20 : 1), the predicted IoU, the object score. Ours:
-single masks only, prompts in frame 0 only, half weight on IoU and score. Time decides how long a stage takes unless
-`num_steps` does, so that training ends when it must.
+single masks only, prompts in frame 0 only, half weight on IoU and score. It starts on small inputs, where a step is cheap, and
+ends on the size that is shipped.
 """
 
 import json
@@ -23,20 +23,18 @@ from torch import Tensor
 
 from sheep.config import seed_for
 from sheep.errors import ConfigError
-from sheep.masks import StreamingPredictor, build, load
+from sheep.masks import StreamingPredictor, build
 from sheep.meadow.pocket_sam2_data import (
     MIN_SEEN_PX,
     Prompts,
     Scenes,
     draw_clip,
     draw_cut,
-    draw_ellipse,
     draw_prompts,
-    draw_questions,
     draw_scenes,
-    jaccard,
 )
-from sheep.meadow.scene import SceneConfig, draw_scene, render
+from sheep.meadow.pocket_sam2_score import evaluate
+from sheep.meadow.scene import SceneConfig
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +53,10 @@ class StageConfig:
     """Frames per clip; 1 trains on images, without memory."""
     batch_size: int
     """Clips per step."""
-    budget_s: float
-    """Wall-clock time the stage may take; the learning rate falls with it. Ignored where num_steps > 0."""
-    num_steps: int = 0
-    """Steps; with it a run can be repeated exactly. 0 lets the budget decide."""
+    num_steps: int
+    """Steps of the stage; the learning rate falls with them."""
+    image_px: int = 160
+    """Side of the network's input, a multiple of 32. Weights carry over: positions are interpolated."""
     lr_first: float = 1e-3
     """AdamW's learning rate at the start (after 100 warm-up steps)."""
     lr_last: float = 1e-5
@@ -71,7 +69,7 @@ class PocketSam2Config:
 
     seed: int = 0
     """Seed of data, prompts and initial weights."""
-    num_scenes: int = 600
+    num_scenes: int = 1500
     """Scenes rendered for training."""
     scene: SceneConfig = field(
         default_factory=lambda: SceneConfig(
@@ -80,9 +78,10 @@ class PocketSam2Config:
     )
     """What they are drawn from; 0.2 MB of memory a frame of 192 x 256."""
     stages: tuple[StageConfig, ...] = (
-        StageConfig(num_frames=1, batch_size=8, budget_s=960, lr_last=2e-4),
-        StageConfig(num_frames=4, batch_size=4, budget_s=1260, lr_first=8e-4, lr_last=2e-4),
-        StageConfig(num_frames=6, batch_size=3, budget_s=1140, lr_first=3e-4, lr_last=1e-5),
+        StageConfig(num_frames=1, batch_size=8, num_steps=4000, image_px=128, lr_last=6e-4),
+        StageConfig(num_frames=1, batch_size=8, num_steps=2200, lr_first=6e-4, lr_last=3e-4),
+        StageConfig(num_frames=4, batch_size=4, num_steps=2600, lr_first=6e-4, lr_last=2e-4),
+        StageConfig(num_frames=8, batch_size=2, num_steps=1400, lr_first=3e-4, lr_last=1e-5),
     )
     """Parts of the training, in order."""
     weight_decay: float = 0.02
@@ -91,7 +90,7 @@ class PocketSam2Config:
     """Share of the averaged weights kept per step (less at the start); they are what is saved."""
     max_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
-    save_s: float = 240.0
+    save_s: float = 480.0
     """Time between checkpoints and evaluations."""
     num_eval_videos: int = 4
     """Unseen scenes tracked at each checkpoint."""
@@ -117,7 +116,6 @@ class _Run:
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.rng = np.random.default_rng(seed_for(config.seed, "pocket_sam2", "prompts"))
         self.counts = {"stage": 0, "stage_step": 0, "step": 0}
-        self.spent_s = 0.0  # in this stage
         self.history: list[dict[str, Any]] = []
 
     def average(self, keep: float) -> None:
@@ -132,7 +130,7 @@ class _Run:
         save_file({name: value.half().contiguous() for name, value in self.ema.items()}, out / "model.safetensors")
         (out / YAML.name).write_text(YAML.read_text(), encoding="ascii")
         (out / "history.json").write_text(json.dumps(self.history, indent=1), encoding="ascii")
-        rest = {"counts": self.counts, "spent_s": self.spent_s, "history": self.history}
+        rest: dict[str, Any] = {"counts": self.counts, "history": self.history}
         rest["rng"] = self.rng.bit_generator.state
         tensors = {"model": self.model.state_dict(), "ema": self.ema, "optimizer": self.optimizer.state_dict()}
         torch.save(tensors | {"rest": json.dumps(rest)}, out / "resume.tmp")
@@ -147,7 +145,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
         rest = json.loads(state["rest"])
-        self.counts, self.spent_s, self.history = rest["counts"], rest["spent_s"], rest["history"]
+        self.counts, self.history = rest["counts"], rest["history"]
         self.rng.bit_generator.state = rest["rng"]
 
 
@@ -180,7 +178,6 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
     while run.counts["stage"] < len(config.stages):
         _train_stage(config, run, scenes, folder, report)
         run.counts |= {"stage": run.counts["stage"] + 1, "stage_step": 0}
-        run.spent_s = 0.0
         _checkpoint(config, run, folder, report)
     return run.history[-1] | {"seconds": time.monotonic() - begun}
 
@@ -188,11 +185,10 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
 def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path, report: Report | None) -> None:
     stage = config.stages[run.counts["stage"]]
     sums: dict[str, float] = {}
-    saved = last = time.monotonic()
-    while True:
-        progress = run.counts["stage_step"] / stage.num_steps if stage.num_steps else run.spent_s / stage.budget_s
-        if progress >= 1:
-            return
+    _set_image_px(run.model, stage.image_px)
+    saved = time.monotonic()
+    while run.counts["stage_step"] < stage.num_steps:
+        progress = run.counts["stage_step"] / stage.num_steps
         warm = min(1.0, (run.counts["stage_step"] + 1) / 100)
         for group in run.optimizer.param_groups:
             group["lr"] = warm * (
@@ -208,18 +204,25 @@ def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path,
         run.average(config.ema)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        now = time.monotonic()
-        run.spent_s, last = run.spent_s + now - last, now
         if run.counts["stage_step"] % 50 == 0:
             _tell(report, run, {name: round(value / 50, 4) for name, value in sums.items()})
             sums = {}
-        if now - saved > config.save_s:
+        if time.monotonic() - saved > config.save_s:
             _checkpoint(config, run, out, report)
-            saved = last = time.monotonic()
+            saved = time.monotonic()
+
+
+def _set_image_px(model: StreamingPredictor, image_px: int) -> None:
+    """Let a network take another input size: none of its weights depends on it, and these sizes are all that sam2 keeps."""
+    model.image_size = image_px
+    side = model.sam_image_embedding_size = image_px // model.backbone_stride
+    encoder = model.sam_prompt_encoder
+    encoder.input_image_size, encoder.image_embedding_size = (image_px, image_px), (side, side)
+    encoder.mask_input_size = (4 * side, 4 * side)
 
 
 def _tell(report: Report | None, run: _Run, values: dict[str, Any]) -> None:
-    record = run.counts | {"spent_s": round(run.spent_s)} | values
+    record = run.counts | values
     _log.info("pocket_sam2 %s", " ".join(f"{name}={value}" for name, value in record.items()))
     if report is not None:
         report(record)
@@ -341,44 +344,3 @@ def _losses(logits: Tensor, ious: Tensor, scores: Tensor, ids: Tensor, targets: 
     }
     values["loss"] = 20 * values["focal"] + values["dice"] + 0.5 * values["iou"] + 0.5 * values["score"]
     return values | {"j": (iou * seen).sum() / count, "right": ((scores[:, 0] > 0) == (seen > 0)).float().mean()}
-
-
-def evaluate(weights: str, *, num_videos: int, num_frames: int, seed: int) -> dict[str, Any]:
-    """Score weights as they will be used: through `sheep.masks`, at the video's size, on the focal animal of unseen scenes.
-
-    Args:
-        weights: what `sheep.masks.load` takes.
-        num_videos: scenes of the renderer's defaults (192 x 256, 0 to 3 others).
-        num_frames: frames of each.
-        seed: seed of scenes and prompts.
-
-    Returns:
-        Mean J (intersection over union) over the frames in which the animal can be seen, by prompt in frame 0: `box`, `point`
-        (any pixel of the animal), `ground` (a pixel of no animal; a network that obeys scores 0); `other`: J of another animal
-        prompted by box, against that animal; `box_frame0`, `point_frame0`; baselines `ellipse_frame0` (inscribed in the box) and
-        `copy` (the true first mask, unmoved); `score_right`: share of frames whose object score agrees with the truth (box).
-    """
-    tracker = load(weights, device="cpu")
-    sums: dict[str, list[float]] = {}
-    for video in range(num_videos):
-        rng = np.random.default_rng(seed_for(seed, "pocket_sam2/eval", str(video)))
-        frames = list(render(draw_scene(SceneConfig(num_frames=num_frames), rng)))
-        truth = np.stack([frame.ids for frame in frames])
-        images = [frame.image for frame in frames]
-        for kind, animal, prompt in draw_questions(truth[0], rng):
-            tracked = [masks[0] for masks in tracker.track(enumerate(images), [prompt])]
-            found, right = np.stack([mask.mask for mask in tracked]), truth == animal
-            scores = jaccard(found, right)
-            sums.setdefault(kind, []).extend(scores.tolist())
-            if animal == 1 and kind != "ground":
-                sums.setdefault(f"{kind}_frame0", []).append(float(scores[0]))
-            if kind == "box":
-                seen = right.any((1, 2))
-                sums.setdefault("score_right", []).extend(
-                    ((np.array([m.object_score for m in tracked]) > 0) == seen).tolist()
-                )
-                sums.setdefault("ellipse_frame0", []).append(
-                    float(jaccard(draw_ellipse(prompt.xy, truth.shape[1:])[None], right[:1])[0])
-                )
-                sums.setdefault("copy", []).extend(jaccard(np.repeat(right[:1], num_frames, 0), right).tolist())
-    return {name: round(float(np.mean(values)), 4) for name, values in sorted(sums.items())}

@@ -53,6 +53,8 @@ def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator) 
 def draw_clip(scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Cut a random clip from a random scene: every frame or every second, a window of it or all, mirrored or not, recoloured.
 
+    Every fourth is repainted, each animal and the ground in a colour of its own, so that an animal is not known by its colour.
+
     Returns:
         images (F, 3, S, S) float32, normalised; ids (F, S, S) uint8.
     """
@@ -64,6 +66,8 @@ def draw_clip(scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Gen
     images, ids = scenes.images[scene, times, rows, columns], scenes.ids[scene, times, rows, columns]
     if rng.random() < 0.5:
         images, ids = images[:, :, ::-1], ids[:, :, ::-1]
+    if rng.random() < 0.25:
+        images = _repaint(images, ids, rng)
     pixels = torch.stack([prepare(image, image_px) for image in images])
     gain = torch.from_numpy(rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3)).float()[:, None, None]
     offset = torch.from_numpy(rng.normal(0, 0.15, 3)).float()[:, None, None]
@@ -115,6 +119,21 @@ def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Pro
         labels=torch.tensor(labels, dtype=torch.int32),
         targets=torch.tensor(targets),
     )
+
+
+def _repaint(images: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Move the mean colour of every animal and of the ground to a random one, and lower the contrast within each."""
+    first, owners = images[0].reshape(-1, 3).astype(np.float32), ids[0].ravel()
+    gains = np.zeros((256, 1), np.float32)
+    offsets = np.zeros((256, 3), np.float32)
+    for owner in range(int(ids.max()) + 1):
+        mine = first[owners == owner]
+        mean = mine.mean(0) if len(mine) else np.full(3, 128, np.float32)
+        tone, tint = rng.uniform(15, 240), rng.normal(0, 15, 3)
+        gains[owner] = rng.uniform(0.15, 1.0)
+        offsets[owner] = tone + tint - gains[owner] * mean
+    painted = images * gains[ids] + offsets[ids]
+    return np.clip(painted, 0, 255).astype(np.uint8)
 
 
 def _window(size: int, rng: np.random.Generator) -> slice:

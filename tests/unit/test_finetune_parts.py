@@ -38,7 +38,7 @@ def test_rates_rise_fall_and_wait_for_the_heads() -> None:
 def test_every_parameter_is_in_one_group() -> None:
     config = FinetuneConfig(layer_decay=0.5, weight_decay=0.1)
     net = Network(backbones.random(0), 16, seed=0)
-    groups = parameter_groups(net.backbone, (net.dino_head, net.ibot_head), net.num_blocks, config)
+    groups = parameter_groups(net.backbone, net.heads, net.num_blocks, config)
     placed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(placed) == sorted(id(parameter) for parameter in net.parameters() if parameter.requires_grad)
     scale = {name: group["scale"] for group in groups for name in group["names"]}
