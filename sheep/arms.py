@@ -78,22 +78,22 @@ def arms_of(controls: bool) -> tuple[Arm, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate of one arm."""
+    """Candidates of one arm that are judged together: of one window and number of components."""
 
     arm: str
     source: str
-    candidate: Candidate
+    candidates: tuple[Candidate, ...]
 
 
-Judge = Callable[[Mapping[str, ProbeData], NDArray[np.int64], Sequence[Trial], int], list[Scores]]
-"""Scores every trial: embeddings by source, folds (F,), trials, seed -> (K, K) inner scores each."""
+Judge = Callable[[Mapping[str, ProbeData], NDArray[np.int64], Sequence[Trial], int], list[list[Scores]]]
+"""Scores every trial: embeddings by source, folds (F,), trials, seed -> (K, K) inner scores of each one's candidates."""
 
 
 def judge_here(
     data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int
-) -> list[Scores]:
+) -> list[list[Scores]]:
     """Score trials one after the other, here."""
-    return [search.inner_scores(trial.candidate, data[trial.source], folds, seed=seed) for trial in trials]
+    return [search.inner_scores(trial.candidates, data[trial.source], folds, seed=seed) for trial in trials]
 
 
 def run(
@@ -135,9 +135,9 @@ def run(
     first = next(iter(data.values()))
     folds = splits.grouped_folds(first.animals, first.targets, config.num_folds, seed_for(seed, "search", "folds"))
     trials = [
-        Trial(arm.name, arm.source, candidate)
+        Trial(arm.name, arm.source, together)
         for arm in arms
-        for candidate in search.candidates(config, temporal=arm.temporal)
+        for together in search.together(search.candidates(config, temporal=arm.temporal))
     ]
     log.info(
         "search out=%s arms=%d trials=%d frames=%d animals=%d",
@@ -166,11 +166,17 @@ class _Settled:
 
 
 def _settle(
-    arm: Arm, trials: Sequence[Trial], inner: Sequence[Scores], data: ProbeData, folds: NDArray[np.int64], seed: int
+    arm: Arm,
+    trials: Sequence[Trial],
+    inner: Sequence[list[Scores]],
+    data: ProbeData,
+    folds: NDArray[np.int64],
+    seed: int,
 ) -> _Settled:
     """Fit each fold's probe with the settings chosen without it, and the final one on every labelled animal."""
     own = [index for index, trial in enumerate(trials) if trial.arm == arm.name]
-    tried, scores = [trials[index].candidate for index in own], [inner[index] for index in own]
+    tried = [candidate for index in own for candidate in trials[index].candidates]
+    scores = [score for index in own for score in inner[index]]
     probe_seed = seed_for(seed, "search", "probe")
     chosen = [tried[index] for index in search.choose(scores)]
     probability = np.zeros(data.targets.shape, dtype=np.float32)

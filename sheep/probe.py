@@ -7,7 +7,7 @@ are compared by mean probability, which must stay calibrated.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
@@ -28,6 +28,52 @@ FORMAT = 1
 
 _EXACT_DIM = 512  # up to here exact components cost no more than random ones
 _NEWTON_DIM = 256  # above this many inputs the Hessian costs more than L-BFGS steps
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Vectors, standardised and brought to their principal components: what probes of different penalties share."""
+
+    mean: NDArray[np.float64]
+    """(D,) of the raw vectors."""
+    to_scores: NDArray[np.float64]
+    """(D, C): raw centred vector -> principal components."""
+    scores: NDArray[np.float64]
+    """(F, C)."""
+
+
+def project(X: NDArray[np.floating], num_components: int, seed: int) -> Projection:
+    """Standardise vectors and find their principal components; 0 components keep the standardised vectors.
+
+    Args:
+        X: (F, D) vectors, finite.
+        num_components: at most; fewer where there are fewer rows or dimensions.
+        seed: of the approximate solver, which is used above 512 dimensions.
+
+    Raises:
+        ContractError: a vector is not finite.
+    """
+    if not np.isfinite(X).all():
+        raise ContractError("probe: vectors hold values that are not finite, expected none. Check the embeddings.")
+    X = np.asarray(X, dtype=np.float32)
+    mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = (
+        1.0  # a constant dimension carries nothing; do not blow up its rounding
+    )
+    axes = _axes((X - mean.astype(np.float32)) / scale.astype(np.float32), num_components, seed)
+    to_scores = axes / scale[:, None]
+    return Projection(mean, to_scores, X.astype(np.float64) @ to_scores - mean @ to_scores)
+
+
+def _axes(standard: NDArray[np.float32], most: int, seed: int) -> NDArray[np.float64]:
+    """Principal axes of the standardised vectors, (D, C)."""
+    num_rows, dim = standard.shape
+    num_components = min(most, num_rows, dim)
+    if num_components in (0, dim):
+        return np.eye(dim)
+    solver = "covariance_eigh" if dim <= _EXACT_DIM else "randomized"
+    pca = PCA(num_components, svd_solver=solver, iterated_power=3, random_state=seed % 2**32)
+    return np.asarray(pca.fit(standard).components_.T, dtype=np.float64)
 
 
 class Probe:
@@ -60,20 +106,14 @@ class Probe:
         """
         if len(X) != len(Y) or not len(X):
             raise ContractError(f"probe: {len(X)} vectors for {len(Y)} rows of targets, expected as many, and some.")
-        if not np.isfinite(X).all():
-            raise ContractError("probe: vectors hold values that are not finite, expected none. Check the embeddings.")
-        X = np.asarray(X, dtype=np.float32)
-        mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
-        scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = (
-            1.0  # a constant dimension carries nothing; do not blow up its rounding
-        )
-        axes = self._axes((X - mean.astype(np.float32)) / scale.astype(np.float32))
-        to_scores = axes / scale[:, None]  # (D, C): raw centred vector -> principal components
-        scores = X.astype(np.float64) @ to_scores - mean @ to_scores
-        weights, biases = zip(*(self._fit_label(scores, Y[:, i], i) for i in range(Y.shape[1])), strict=True)
-        weight = to_scores @ np.stack(weights, axis=1)  # (D, L)
+        return self.fit_projected(project(X, self.config.num_components, self.seed), Y)
+
+    def fit_projected(self, projection: Projection, Y: NDArray[np.floating]) -> Self:
+        """Fit as `fit` does from vectors that are projected already, with this probe's number of components and seed."""
+        fitted = [self._fit_label(projection.scores, Y[:, label], label) for label in range(Y.shape[1])]
+        weight = projection.to_scores @ np.stack([weights for weights, _ in fitted], axis=1)  # (D, L)
         self.weight = np.ascontiguousarray(weight.T, dtype=np.float32)
-        self.bias = (np.array(biases) - mean @ weight).astype(np.float32)
+        self.bias = (np.array([bias for _, bias in fitted]) - projection.mean @ weight).astype(np.float32)
         return self
 
     def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -124,16 +164,6 @@ class Probe:
             )
         probe.weight, probe.bias = weight, bias
         return probe
-
-    def _axes(self, standard: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Principal axes of the standardised vectors, (D, C)."""
-        num_rows, dim = standard.shape
-        num_components = min(self.config.num_components, num_rows, dim)
-        if num_components in (0, dim):
-            return np.eye(dim)
-        solver = "covariance_eigh" if dim <= _EXACT_DIM else "randomized"
-        pca = PCA(num_components, svd_solver=solver, iterated_power=3, random_state=self.seed % 2**32)
-        return np.asarray(pca.fit(standard).components_.T, dtype=np.float64)
 
     def _fit_label(
         self, scores: NDArray[np.float64], target: NDArray[np.floating], label: int

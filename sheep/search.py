@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sheep.config import ProbeConfig, SearchConfig, WindowConfig, seed_for
 from sheep.errors import ConfigError, ContractError
 from sheep.metrics import macro_average_precision
-from sheep.probe import Probe
+from sheep.probe import Probe, project
 from sheep.windows import slide_all
 
 
@@ -78,33 +78,51 @@ def candidates(config: SearchConfig, *, temporal: bool) -> list[Candidate]:
     ]
 
 
+def together(tried: Sequence[Candidate]) -> list[tuple[Candidate, ...]]:
+    """Group candidates by window and number of components, in the order in which these first occur."""
+    groups: dict[tuple[WindowConfig, int], list[Candidate]] = {}
+    for candidate in tried:
+        groups.setdefault((candidate.window, candidate.probe.num_components), []).append(candidate)
+    return [tuple(group) for group in groups.values()]
+
+
 def inner_scores(
-    candidate: Candidate, data: ProbeData, folds: NDArray[np.integer], *, seed: int
-) -> NDArray[np.float64]:
-    """Judge one candidate under grouped folds, by K (K - 1) / 2 fits.
+    tried: Sequence[Candidate], data: ProbeData, folds: NDArray[np.integer], *, seed: int
+) -> list[NDArray[np.float64]]:
+    """Judge candidates that differ in penalty only, under grouped folds, by K (K - 1) / 2 fits each.
 
     Args:
-        candidate: window and probe.
+        tried: of one window and number of components, so that all share the costly part, the components.
         data: labelled frames.
         folds: (F,) from `splits.grouped_folds`, in [0, K), K >= 3.
         seed: of the probes.
 
     Returns:
-        (K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i and j; nan on the
+        Per candidate (K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i and j; nan on the
         diagonal, and where no label of fold j has both classes.
 
     Raises:
-        ContractError: fewer than three folds, an empty fold, or an animal in two.
+        ContractError: fewer than three folds, an empty fold, or an animal in two; candidates of several windows.
     """
     num_folds = _check_folds(data, folds)
-    vectors = _vectors(candidate, data)
-    scores = np.full((num_folds, num_folds), np.nan)
+    shared = {(candidate.window, candidate.probe.num_components) for candidate in tried}
+    if len(shared) != 1:
+        raise ContractError(
+            f"search: candidates of {len(shared)} windows and components, expected one. Judge them apart."
+        )
+    [(window, num_components)] = shared
+    vectors = _vectors(window, data)
+    scores = np.full((len(tried), num_folds, num_folds), np.nan)
     for i, j in combinations(range(num_folds), 2):
-        probe = _fit(candidate, vectors, data.targets, (folds != i) & (folds != j), seed, f"{i},{j}")
-        for without, tested in ((i, j), (j, i)):
-            rows = folds == tested
-            scores[without, tested] = macro_average_precision(data.targets[rows], probe.predict_proba(vectors[rows]))
-    return scores
+        rows, probe_seed = (folds != i) & (folds != j), seed_for(seed, "probe", f"{i},{j}")
+        projection = project(vectors[rows], num_components, probe_seed)
+        for number, candidate in enumerate(tried):
+            probe = Probe(candidate.probe, probe_seed).fit_projected(projection, data.targets[rows])
+            for without, tested in ((i, j), (j, i)):
+                held_out = folds == tested
+                found = probe.predict_proba(vectors[held_out])
+                scores[number, without, tested] = macro_average_precision(data.targets[held_out], found)
+    return list(scores)
 
 
 def choose(inner: Sequence[NDArray[np.float64]]) -> list[int]:
@@ -139,7 +157,7 @@ def fit_without(
         ContractError: fewer than three folds, an empty fold, or an animal in two.
     """
     _check_folds(data, folds)
-    vectors = _vectors(candidate, data)
+    vectors = _vectors(candidate.window, data)
     probe = _fit(candidate, vectors, data.targets, folds != fold, seed, f"{fold}")
     return probe, probe.predict_proba(vectors[folds == fold])
 
@@ -147,13 +165,13 @@ def fit_without(
 def fit_final(candidate: Candidate, data: ProbeData, *, seed: int) -> Probe:
     """Fit on every labelled row, for animals without labels."""
     return _fit(
-        candidate, _vectors(candidate, data), data.targets, np.ones(len(data.targets), dtype=bool), seed, "final"
+        candidate, _vectors(candidate.window, data), data.targets, np.ones(len(data.targets), dtype=bool), seed, "final"
     )
 
 
-def _vectors(candidate: Candidate, data: ProbeData) -> NDArray[np.float32]:
+def _vectors(window: WindowConfig, data: ProbeData) -> NDArray[np.float32]:
     groups = [f"{video}\0{animal}" for video, animal in zip(data.videos, data.animals, strict=True)]
-    return slide_all(data.embeddings, data.time_s, groups, candidate.window)
+    return slide_all(data.embeddings, data.time_s, groups, window)
 
 
 def _fit(

@@ -1,7 +1,7 @@
 """Procedural scenes -> the pocket DINOv2 that ships with the package, and what it is worth beside controls.
 
 It is trained by the same loop that fine-tunes it later, from random weights, on scenes of seeds that no study uses: views of
-animals (the focal one and others), of random places and of whole frames. Labels take no part in training; masks do. A released
+animals, the focal one and others, many on ground of another scene. Labels take no part in training; masks do. A released
 DINOv2 knows animals from 142 million pictures, a few thousand drawn ones teach DINO alone coats and ground; outlines stand in.
 """
 
@@ -46,7 +46,7 @@ class PocketDinov2Config:
 
     seed: int = 0
     """Of scenes, weights and batches; scenes live in a namespace of their own."""
-    num_scenes: int = 1500
+    num_scenes: int = 1200
     """Scenes drawn; >= 2."""
     frames_per_scene: int = 8
     """Frames kept of each scene, seconds apart; >= 1."""
@@ -66,8 +66,8 @@ class PocketDinov2Config:
     """Outputs of the heads; more than there are images in a step would leave the targets nearly uniform."""
     koleo_weight: float = 0.1
     """Weight of KoLeo."""
-    silhouette_weight: float = 20.0
-    """Weight of the silhouette term; at 4 the others kept it from falling."""
+    silhouette_weight: float = 10.0
+    """Weight of the silhouette term; its gradient is then about six times the others'."""
     ground_frac: float = 0.6
     """Share of animals that are put on ground of another scene, so that the ground tells nothing about them."""
     num_local: int = 0
@@ -140,7 +140,7 @@ def export(checkpoint_dir: Path, out: Path) -> None:
 
 
 def draw_images(config: PocketDinov2Config) -> Arrays:
-    """Draw training images: for every kept frame the focal animal, another animal where there is one, and a place or the frame.
+    """Draw training images: for every kept frame the focal animal, and another animal where there is one, some on other ground.
 
     Returns:
         Arrays (N, S, S, 4), the mask as last channel, whose `animals` are scenes and whose `videos` are kinds, so that batches hold
@@ -156,7 +156,8 @@ def draw_images(config: PocketDinov2Config) -> Arrays:
             for kind, image in _views(frame, rng, config.image_px):
                 if kind == "place":
                     grounds = [*grounds[-_NUM_GROUNDS:], image]
-                elif grounds and rng.random() < config.ground_frac:
+                    continue  # has no one animal whose outline could be asked for
+                if grounds and rng.random() < config.ground_frac:
                     image = _paste(image, grounds[int(rng.integers(len(grounds)))])
                 pixels.append(image)
                 scenes.append(f"scene {number}")
@@ -259,8 +260,7 @@ def _views(frame: Frame, rng: np.random.Generator, image_px: int) -> Iterator[tu
     side = float(max(height, width)) if rng.random() < 0.4 else rng.uniform(0.35, 1.0) * height
     free = np.array([width - side, height - side])  # below 0: centred, grey beside it, as the crop stage letterboxes
     corner = np.where(free > 0, rng.uniform(0, 1, 2) * free, free / 2)
-    # All of a place is kept: there is no one animal in it that could be put on another ground.
-    yield "place", _cut(frame.image, np.ones((height, width), bool), np.array([*corner, side]), image_px)
+    yield "place", _cut(frame.image, frame.ids > 0, np.array([*corner, side]), image_px)
 
 
 def _cut(image: np.ndarray, mask: np.ndarray, window: np.ndarray, side_px: int) -> np.ndarray:

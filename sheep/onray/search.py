@@ -25,7 +25,7 @@ def judge_over(cluster: ClusterConfig) -> Judge:
 
     def judge(
         data: Mapping[str, ProbeData], folds: NDArray[np.int64], trials: Sequence[Trial], seed: int
-    ) -> list[Scores]:
+    ) -> list[list[Scores]]:
         trainable = tune.with_resources(
             tune.with_parameters(_judge_one, data=data, folds=folds, trials=list(trials), seed=seed),
             {"cpu": cluster.cpus},
@@ -45,7 +45,7 @@ def judge_over(cluster: ClusterConfig) -> Judge:
                 f"search: {results.num_errors} of {len(trials)} trials failed, expected none. First: {results.errors[0]}"
             )
         found: dict[int, Any] = {result.config["trial"]: result.metrics["inner"] for result in results}
-        return [np.array(found[index], dtype=np.float64) for index in range(len(trials))]
+        return [[np.array(one, dtype=np.float64) for one in found[index]] for index in range(len(trials))]
 
     return judge
 
@@ -55,5 +55,6 @@ def _judge_one(
 ) -> None:
     trial = trials[config["trial"]]
     with threadpool_limits(1):
-        inner = search.inner_scores(trial.candidate, data[trial.source], folds, seed=seed)
-    tune.report({"inner": inner.tolist(), "score": float(np.nanmean(inner)), "arm": trial.arm})
+        inner = search.inner_scores(trial.candidates, data[trial.source], folds, seed=seed)
+    best = max(float(np.nanmean(scores)) for scores in inner)
+    tune.report({"inner": [scores.tolist() for scores in inner], "score": best, "arm": trial.arm})

@@ -13,7 +13,7 @@ from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
 from sheep.ledger import read_manifest
 from sheep.onray.finetune import fit_over
 from sheep.onray.search import judge_over
-from sheep.search import Candidate, ProbeData, inner_scores
+from sheep.search import Candidate, ProbeData, inner_scores, together
 from sheep.serial import Way
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -74,7 +74,8 @@ def test_tune_gives_every_trial_its_own_scores() -> None:
     candidates = [
         Candidate(WindowConfig(half_width_s=h), ProbeConfig(inverse_l2=c)) for h in (0.0, 0.4) for c in (0.01, 1.0)
     ]
-    trials = [Trial("arm", "x", candidate) for candidate in candidates]
+    trials = [Trial("arm", "x", one) for one in together(candidates)]
+    assert [len(trial.candidates) for trial in trials] == [2, 2]
     found = judge_over(ClusterConfig(cpus=0.5))(data, folds, trials, 7)
     for trial, scores in zip(trials, found, strict=True):
-        np.testing.assert_allclose(scores, inner_scores(trial.candidate, data["x"], folds, seed=7), rtol=1e-9)
+        np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)

@@ -39,7 +39,7 @@ def test_candidates_are_all_combinations_on_one_side_of_zero_width():
 def test_inner_scores_come_from_probes_that_saw_neither_fold():
     data = _data(np.random.default_rng(0))
     folds = grouped_folds(data.animals, data.targets, 3, 0)
-    found = search.inner_scores(PLAIN, data, folds, seed=5)
+    found = search.inner_scores([PLAIN], data, folds, seed=5)[0]
     probe = search._fit(PLAIN, data.embeddings, data.targets, folds == 2, 5, "0,1")
     for without, tested in ((0, 1), (1, 0)):
         rows = folds == tested
@@ -56,7 +56,7 @@ def test_what_happens_in_a_fold_changes_neither_its_choice_nor_its_probe():
     targets[folds == 2] = 1 - targets[folds == 2]
     embeddings[folds == 2] *= 9
     spoiled = replace(data, targets=targets, embeddings=embeddings)
-    before, after = (search.inner_scores(PLAIN, each, folds, seed=0) for each in (data, spoiled))
+    before, after = (search.inner_scores([PLAIN], each, folds, seed=0)[0] for each in (data, spoiled))
     np.testing.assert_array_equal(after[2], before[2])
     assert not np.array_equal(after[1], before[1], equal_nan=True)
     probes = [[search.fit_without(PLAIN, each, folds, fold, seed=0)[0] for fold in (1, 2)] for each in (data, spoiled)]
@@ -82,7 +82,7 @@ def test_cheating_embeddings_end_to_end():
     folds = grouped_folds(data.animals, data.targets, 3, 0)
     leaking = rng.normal(size=data.embeddings.shape).astype(np.float32)
     leaking[folds == 0, :2] += 6 * data.targets[folds == 0]
-    inner = [search.inner_scores(PLAIN, each, folds, seed=0) for each in (data, replace(data, embeddings=leaking))]
+    inner = [search.inner_scores([PLAIN], each, folds, seed=0)[0] for each in (data, replace(data, embeddings=leaking))]
     assert search.choose(inner)[0] == 0
 
 
@@ -96,7 +96,7 @@ def test_without_signal_nested_scores_stay_at_the_base_rate():
             for width in (0.0, 0.4)
             for inverse_l2 in (0.01, 10)
         ]
-        chosen = search.choose([search.inner_scores(candidate, data, folds, seed=0) for candidate in tried])
+        chosen = search.choose([search.inner_scores([candidate], data, folds, seed=0)[0] for candidate in tried])
         probability = np.full(data.targets.shape, np.nan)
         for fold, index in enumerate(chosen):
             probability[folds == fold] = search.fit_without(tried[index], data, folds, fold, seed=0)[1]
@@ -129,7 +129,7 @@ def test_label_without_both_classes_in_a_fold_does_not_count_as_zero():
     targets = data.targets.copy()
     targets[folds == 1, 1] = 0
     only_first = replace(data, targets=targets)
-    found = search.inner_scores(PLAIN, only_first, folds, seed=0)
+    found = search.inner_scores([PLAIN], only_first, folds, seed=0)[0]
     probe = search._fit(PLAIN, data.embeddings, targets, (folds != 0) & (folds != 1), 0, "0,1")
     probability = probe.predict_proba(data.embeddings[folds == 1])
     assert found[0, 1] == pytest.approx(macro_average_precision(targets[folds == 1, :1], probability[:, :1]))
@@ -141,10 +141,23 @@ def test_refuses_broken_folds_and_data():
     torn = folds.copy()
     torn[0] = (torn[0] + 1) % 3
     with pytest.raises(ContractError, match="no animal in two"):
-        search.inner_scores(PLAIN, data, torn, seed=0)
+        search.inner_scores([PLAIN], data, torn, seed=0)
     with pytest.raises(ContractError, match="empty \\[1\\]"):
-        search.inner_scores(PLAIN, data, np.where(folds == 1, 2, folds), seed=0)
+        search.inner_scores([PLAIN], data, np.where(folds == 1, 2, folds), seed=0)
     with pytest.raises(ContractError, match="without any scored label"):
         replace(data, targets=np.full_like(data.targets, np.nan))
     with pytest.raises(ConfigError, match="Annotate more animals"):
         search.choose([np.full((3, 3), np.nan)])
+
+
+def test_candidates_judged_together_score_as_they_do_alone():
+    """Penalties share the components; nothing else may be shared."""
+    data = _data(np.random.default_rng(3))
+    folds = grouped_folds(data.animals, data.targets, 4, 0)
+    tried = [replace(PLAIN, probe=replace(PLAIN.probe, inverse_l2=value)) for value in (0.001, 0.1, 10.0)]
+    for candidate, scores in zip(tried, search.inner_scores(tried, data, folds, seed=2), strict=True):
+        np.testing.assert_array_equal(scores, search.inner_scores([candidate], data, folds, seed=2)[0])
+    wider = replace(PLAIN, window=replace(PLAIN.window, half_width_s=1.0))
+    assert search.together([PLAIN, wider, tried[2]]) == [(PLAIN, tried[2]), (wider,)]
+    with pytest.raises(ContractError, match="windows"):
+        search.inner_scores([PLAIN, wider], data, folds, seed=0)
