@@ -119,7 +119,7 @@ def test_windows_of_a_trial_stay_within_video_and_animal():
     changed = data.embeddings.copy()
     changed[folds != 0] += 100.0  # a window across animals would carry this into fold 0
     np.testing.assert_array_equal(
-        search._vectors(wide, data)[:40], search._vectors(wide, replace(data, embeddings=changed))[:40]
+        search._vectors(wide.window, data)[:40], search._vectors(wide.window, replace(data, embeddings=changed))[:40]
     )
 
 
