@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sheep import backbone as backbones
 from sheep import crops
@@ -188,7 +189,8 @@ def evaluate(
     features = {name: embed(images, net, config) for name, net in nets.items()}
     small = [np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)) for image in images]
     features["pixels"] = np.stack(small).reshape(len(images), -1).astype(np.float32)
-    return {name: _score(vectors, labels, groups) for name, vectors in features.items()}
+    with threadpool_limits(1):  # the matrices are small: threads would wait for each other
+        return {name: _score(vectors, labels, groups) for name, vectors in features.items()}
 
 
 def table(runs: Sequence[dict[str, dict[str, float]]]) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sheep import backbone as backbones
-from sheep.meadow.pocket_dinov2 import PocketDinov2Config, draw_crops, draw_images, train
+from sheep.meadow.pocket_dinov2 import PocketDinov2Config, draw_crops, draw_images, evaluate, table, train
 
 CONFIG = PocketDinov2Config(num_scenes=3, frames_per_scene=2, steps=2, batch_size=4, num_prototypes=8, export_every=1)
 
@@ -43,3 +43,15 @@ def test_shipped_weights_name_their_training() -> None:
     assert facts["identity"]["num_images"] > 1000
     if facts["last"]["feature_std"] < 0.5:
         pytest.fail("the shipped backbone gives every image much the same vector")
+
+
+def test_shipped_weights_beat_pixels_and_untrained_ones() -> None:
+    """Few scenes, so the bounds are half of what the card states; without them no arm of the demo would say anything."""
+    found = evaluate("pocket", seed=11, num_scenes=32, frames_per_scene=12)
+    macro = {name: scores["macro"] for name, scores in found.items()}
+    untrained = [value for name, value in macro.items() if name.startswith("random")]
+    assert len(untrained) == 3
+    assert macro["pocket"] > macro["pixels"] + 0.025
+    assert macro["pocket"] > max(untrained) + 0.05
+    assert min(untrained) > found["pocket"]["prior"]  # the probe itself works on any of them
+    assert f"pocket      {macro['pocket']:.3f}  {macro['pocket']:.3f}" in table([found])
