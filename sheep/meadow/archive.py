@@ -49,11 +49,11 @@ class MeadowConfig:
     """Animals, half of them in each group; even, >= 4."""
     videos_per_animal: int = 2
     """>= 1."""
-    num_annotated: int = 12
+    num_annotated: int = 16
     """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn from."""
-    standing_frac_control: float = 0.70
+    standing_frac_control: float = 0.75
     """Mean share of time that control animals stand, 0.1 to 0.9."""
-    standing_frac_treated: float = 0.40
+    standing_frac_treated: float = 0.25
     """The same for treated animals; equal to the control's in a null study."""
     animal_sd_frac: float = 0.05
     """Standard deviation of that share between animals of a group."""

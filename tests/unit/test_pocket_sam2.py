@@ -82,7 +82,8 @@ def test_following_by_colour_keeps_to_the_animal_it_started_on() -> None:
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, float]:
-    return evaluate("pocket", num_videos=5, num_frames=24, seed=11, thorough=True)
+    # Long enough that a copied first mask has gone stale: in 24 frames most animals stay where they were.
+    return evaluate("pocket", num_videos=4, num_frames=45, seed=11, thorough=True)
 
 
 def test_shipped_weights_use_their_prompt(shipped: dict[str, float]) -> None:
