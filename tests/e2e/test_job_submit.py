@@ -92,7 +92,7 @@ def test_study_by_job_submit_over_s3(head: str, s3: S3Server, tiny_archive: str,
     page = storage.read_bytes(f"{bucket}/run/report/report.html").decode()
     assert "Temporal information" in page
     numbers = json.loads(storage.read_bytes(f"{bucket}/run/report/report.json"))
-    assert len(numbers["arms"]) == 12
+    assert len(numbers["arms"]) == 24  # 18 of a backbone, 6 controls
     cropped = read_manifest(f"{bucket}/run/crop")
     assert cropped.rows("tracks") == cropped.rows("crops") == 6 * 16
 
