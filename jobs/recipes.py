@@ -24,7 +24,7 @@ def meadow() -> StudyConfig:
         archive=ArchiveConfig(root="runs/meadow"),
         crop=CropConfig(crop_px=96, frame_px=96),
         finetune=FinetuneConfig(
-            steps=60, head_steps=20, batch_size=32, learning_rate=1e-3, teacher_momentum=0.95, workers=2
+            steps=40, head_steps=15, batch_size=32, learning_rate=1e-3, teacher_momentum=0.95, workers=2
         ),  # at the defaults, made for released weights, so short a run leaves the teacher where it was
         search=SearchConfig(half_widths_s=(0.0, 0.6, 1.2), inverse_l2s=(0.001, 0.01)),
     )
