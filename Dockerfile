@@ -18,8 +18,8 @@ WORKDIR /home/ray/sheep
 COPY --chown=ray:ray requirements-setup.lock requirements.lock requirements-source.lock ./
 RUN python3 -m venv .venv
 RUN .venv/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-setup.lock
-RUN .venv/bin/uv pip install --no-cache --python .venv/bin/python --require-hashes --no-build-isolation -r requirements.lock
-RUN SAM2_BUILD_CUDA=0 .venv/bin/uv pip install --no-cache --python .venv/bin/python --require-hashes --no-build-isolation --no-deps -r requirements-source.lock
+RUN .venv/bin/uv pip install --no-cache --compile-bytecode --python .venv/bin/python --require-hashes --no-build-isolation -r requirements.lock
+RUN SAM2_BUILD_CUDA=0 .venv/bin/uv pip install --no-cache --compile-bytecode --python .venv/bin/python --require-hashes --no-build-isolation --no-deps -r requirements-source.lock
 
 # Twice: Ray runs its commands in login shells, which forget the first.
 ENV PATH=/home/ray/sheep/.venv/bin:$PATH
