@@ -153,7 +153,7 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
     """Train, and leave a folder that `sheep.masks.load` takes.
 
     Args:
-        config: data, stages and their budgets.
+        config: data, stages and their steps.
         out: folder for model.safetensors (float16, averaged weights), the yaml, history.json and resume.pt.
         resume: continue from resume.pt in `out`.
         report: called with each log record.

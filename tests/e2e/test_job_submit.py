@@ -28,7 +28,7 @@ START_S = 90
 @pytest.fixture
 def head(s3: S3Server) -> Iterator[str]:
     """Address of the job server of a head node on this machine; only what was started here is ended."""
-    port, dashboard, client = free_ports(3)
+    port, dashboard, client, agent = free_ports(4)
     home = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie below it
     environment = {
         **os.environ,
@@ -41,6 +41,7 @@ def head(s3: S3Server) -> Iterator[str]:
         f"--port={port}",
         f"--dashboard-port={dashboard}",
         f"--ray-client-server-port={client}",
+        f"--dashboard-agent-listen-port={agent}",  # jobs go through the agent: by default any other Ray here has its port
         f"--temp-dir={home}",
     ]
     size = ["--num-cpus=4", "--object-store-memory=200000000"]

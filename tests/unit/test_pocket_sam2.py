@@ -89,6 +89,8 @@ def shipped() -> dict[str, float]:
 def test_shipped_weights_use_their_prompt(shipped: dict[str, float]) -> None:
     """An earlier network gave the same mask for the animal's box and for a click on the grass."""
     assert shipped["box_frame0"] > shipped["ellipse_frame0"] + 0.1
+    assert shipped["box"] > 0.6
+    assert shipped["point"] > 0.5
     assert shipped["other"] > 0.6
     assert shipped["ground"] < 0.2
     assert shipped["switched"] < 0.1
