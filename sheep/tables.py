@@ -127,15 +127,19 @@ ERRORS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """Where one animal is in one frame: a click on it, or a box around it."""
+    """Where one animal is in one frame: a click on it, a box around it, or its mask."""
 
     video: str
     animal: str
     frame: int
     """Frame of the video, from 0; the animal is followed from there on."""
-    kind: Literal["point", "box"]
+    kind: Literal["point", "box", "mask"]
     xy: tuple[float, ...]
-    """(x, y) for a point, (x0, y0, x1, y1) for a box [px]."""
+    """(x, y) for a point, (x0, y0, x1, y1) for a box, and for a mask the box around it [px]."""
+    mask: bytes = b""
+    """The mask as COCO compressed run lengths, of the whole upright frame; empty unless the kind is mask."""
+    size_px: tuple[int, int] = (0, 0)
+    """(height, width) of that frame."""
 
 
 def embeddings(dim: int, dtype: str) -> pa.Schema:

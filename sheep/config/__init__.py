@@ -1,0 +1,44 @@
+"""Typed, frozen configurations, one per stage, and what makes them traceable: a digest, JSON, and seeds.
+
+A recipe (`jobs/recipes.py`) is a Python function that returns a `StudyConfig`; the command line is generated from these
+classes. Nothing here reads hardware, clock, network or environment. Quantities carry their unit in the name.
+"""
+
+from sheep.config.crop import CropConfig
+from sheep.config.finetune import FinetuneConfig, LearntView
+from sheep.config.ground import digest, seed_for, to_json
+from sheep.config.study import (
+    NO_NETWORK,
+    ArchiveConfig,
+    ClusterConfig,
+    CompareConfig,
+    EmbedConfig,
+    Pool,
+    PredictConfig,
+    ProbeConfig,
+    SearchConfig,
+    StudyConfig,
+    View,
+    WindowConfig,
+)
+
+__all__ = [
+    "NO_NETWORK",
+    "ArchiveConfig",
+    "ClusterConfig",
+    "CompareConfig",
+    "CropConfig",
+    "EmbedConfig",
+    "FinetuneConfig",
+    "LearntView",
+    "Pool",
+    "PredictConfig",
+    "ProbeConfig",
+    "SearchConfig",
+    "StudyConfig",
+    "View",
+    "WindowConfig",
+    "digest",
+    "seed_for",
+    "to_json",
+]

@@ -1,0 +1,205 @@
+"""Every other stage, what Ray is asked for, and the study that holds them all."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sheep.config.crop import CropConfig
+from sheep.config.finetune import FinetuneConfig
+from sheep.config.ground import check
+
+View = Literal["crop", "frame", "masked", "track"]
+"""What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at all but the
+tracks table."""
+NO_NETWORK = ("pixels", "geometry")
+"""What may stand in place of a backbone to embed without one: controls (`sheep/controls.py`)."""
+Pool = Literal["cls", "cls_mean", "cls_grid"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedConfig:
+    """Stored images + backbone -> one vector per animal and frame."""
+
+    backbone: str = "pocket"
+    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a control without network: `pixels` (the image at 20 x
+    20 px) or `geometry` (place and size of the animal)."""
+    untrained_seed: int | None = None
+    """Draw the backbone's weights anew from this seed instead of reading them, another control; None reads them."""
+    view: View = "crop"
+    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey. `track` is no image
+    but the tracks table, for `geometry` and for nothing else."""
+    pool: Pool = "cls_grid"
+    """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens, which keeps the
+    layout (head low, head high) that a single mean loses."""
+    image_px: int = 64
+    """Side the image is resized to before the backbone; a multiple of the patch size."""
+    batch_size: int = 64
+    """Images per forward; >= 1."""
+    dtype: Literal["float16", "float32"] = "float32"
+    """Type of the stored vectors."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+
+    def __post_init__(self) -> None:
+        check(self.view in get_args(View), "embed.view", self.view, " or ".join(get_args(View)))
+        check(
+            (self.view == "track") == (self.backbone == "geometry"),
+            "embed.view",
+            self.view,
+            f"{'track' if self.backbone == 'geometry' else 'crop, frame or masked'} with embed.backbone {self.backbone!r}",
+        )
+        check(
+            self.untrained_seed is None or (self.untrained_seed >= 0 and self.backbone not in NO_NETWORK),
+            "embed.untrained_seed",
+            self.untrained_seed,
+            ">= 0, and only with a network",
+        )
+        check(self.image_px >= 8, "embed.image_px", self.image_px, ">= 8")
+        check(self.batch_size >= 1, "embed.batch_size", self.batch_size, ">= 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowConfig:
+    """What of the neighbouring frames joins a frame's vector."""
+
+    half_width_s: float = 0.0
+    """Reach to each side; 0 means no temporal information: the frame's own vector."""
+
+    def __post_init__(self) -> None:
+        check(self.half_width_s >= 0, "window.half_width_s", self.half_width_s, ">= 0 s")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeConfig:
+    """The linear probe: standardise, PCA, one L2-regularised logistic regression per label."""
+
+    inverse_l2: float = 0.1
+    """Inverse strength of the L2 penalty (scikit-learn's C); > 0."""
+    num_components: int = 64
+    """Principal components kept; 0 keeps every dimension."""
+
+    def __post_init__(self) -> None:
+        check(self.inverse_l2 > 0, "probe.inverse_l2", self.inverse_l2, "> 0")
+        check(self.num_components >= 0, "probe.num_components", self.num_components, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """Candidates for window and probe, and the grouped folds they are judged on (nested: chosen inside the training animals)."""
+
+    half_widths_s: tuple[float, ...] = (0.0, 0.6, 1.2)
+    """Window reaches tried; 0 must be among them for the arm without temporal information."""
+    inverse_l2s: tuple[float, ...] = (0.01, 0.1)
+    """Probe penalties tried."""
+    num_components: tuple[int, ...] = (64,)
+    """Principal components tried."""
+    num_folds: int = 4
+    """Outer folds, grouped by animal; >= 3 (the inner choice leaves two folds out)."""
+    confidence: float = 0.95
+    """Level of the intervals over animals; 0 to 1."""
+    num_resamples: int = 400
+    """Bootstrap resamples of animals; >= 100."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.half_widths_s), "search.half_widths_s", self.half_widths_s, "at least one")
+        check(bool(self.inverse_l2s), "search.inverse_l2s", self.inverse_l2s, "at least one")
+        check(bool(self.num_components), "search.num_components", self.num_components, "at least one")
+        check(self.num_folds >= 3, "search.num_folds", self.num_folds, ">= 3")
+        check(0 < self.confidence < 1, "search.confidence", self.confidence, "0 to 1")
+        check(self.num_resamples >= 100, "search.num_resamples", self.num_resamples, ">= 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictConfig:
+    """Probe + embeddings -> probabilities per frame -> bouts."""
+
+    arm: str = "guided-crop-window"
+    """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is seen."""
+    threshold: float = 0.5
+    """A frame belongs to a bout when its probability reaches this; 0 to 1."""
+    min_bout_s: float = 0.4
+    """Shorter bouts are dropped, shorter gaps closed; >= 0 s."""
+
+    def __post_init__(self) -> None:
+        check(0 < self.threshold < 1, "predict.threshold", self.threshold, "0 to 1")
+        check(self.min_bout_s >= 0, "predict.min_bout_s", self.min_bout_s, ">= 0 s")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareConfig:
+    """Predictions + cohort -> differences between groups, with the animal as the unit."""
+
+    reference: str = ""
+    """The group others are compared with; empty takes the alphabetically first."""
+    num_permutations: int = 9999
+    """Label permutations of the test (all of them when fewer exist); >= 99."""
+    confidence: float = 0.95
+    """Level of the intervals; 0 to 1."""
+    alpha: float = 0.05
+    """False discovery rate below which a difference is called found; 0 to 1."""
+
+    def __post_init__(self) -> None:
+        check(self.num_permutations >= 99, "compare.num_permutations", self.num_permutations, ">= 99")
+        check(0 < self.confidence < 1, "compare.confidence", self.confidence, "0 to 1")
+        check(0 < self.alpha < 1, "compare.alpha", self.alpha, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveConfig:
+    """Where a study's input lies: a folder as a lab would have it, at any URI."""
+
+    root: str = "meadow"
+    """Folder with `videos/`, `prompts.csv`, `annotations/` and `cohort.csv`; a plain path, file:// or s3://."""
+    videos: str = "videos"
+    """Folder of videos, relative to root; empty for the root itself."""
+    prompts: str = "prompts.csv"
+    """Prompt file, relative to root."""
+    annotations: str = "annotations"
+    """Folder of annotation files (BORIS tabular exports), one per video, by the video's stem; not every animal needs one."""
+    cohort: str = "cohort.csv"
+    """Cohort file: video, animal, group."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterConfig:
+    """What Ray is asked for; changes speed, never results (not part of any digest)."""
+
+    crop_workers: int = 2
+    """SAM-2 actors; >= 1."""
+    embed_workers: int = 2
+    """Embedding actors; >= 1."""
+    predict_workers: int = 1
+    """Prediction actors; >= 1."""
+    trials: int = 2
+    """Search trials at a time; >= 1."""
+    cpus: float = 1.0
+    """CPUs per actor, worker and trial; > 0."""
+    gpus: float = 0.0
+    """GPUs per crop and embed actor and per training worker; fractions share one; >= 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("crop_workers", "embed_workers", "predict_workers", "trials"):
+            check(getattr(self, name) >= 1, f"cluster.{name}", getattr(self, name), ">= 1")
+        check(self.cpus > 0, "cluster.cpus", self.cpus, "> 0")
+        check(self.gpus >= 0, "cluster.gpus", self.gpus, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """The whole way, every arm of the tables."""
+
+    name: str
+    """The recipe's name, for people."""
+    seed: int = 0
+    """Every random choice descends from it, by stage and key."""
+    controls: bool = True
+    """Whether encoders that should lose are judged beside the backbones: random weights, bare pixels, place and size alone."""
+    out: str = "runs/study"
+    """Where every stage writes, one folder each; a plain path, file:// or s3://."""
+    archive: ArchiveConfig = ArchiveConfig()
+    crop: CropConfig = CropConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    embed: EmbedConfig = EmbedConfig()
+    search: SearchConfig = SearchConfig()
+    predict: PredictConfig = PredictConfig()
+    compare: CompareConfig = CompareConfig()
+    cluster: ClusterConfig = ClusterConfig()
