@@ -41,7 +41,7 @@ def judge(
     """Score both on scenes of fresh seeds, beside trivial baselines and controls; SAM-2 on those of the first seed."""
     import torch
 
-    from sheep.meadow import pocket_dinov2, pocket_sam2_score
+    from sheep.meadow import pocket_dinov2, pocket_dinov2_control, pocket_sam2_score
 
     torch.set_num_threads(1)  # times are per core, and small networks gain nothing from more
     scores = pocket_sam2_score.evaluate(
@@ -50,7 +50,11 @@ def judge(
     print(f"SAM-2 {sam2}: {num_videos} unseen videos of {num_frames} frames, prompted in frame 0, seed {seeds[0]}")
     print(pocket_sam2_score.table(scores), end="\n\n")
     print(f"DINOv2 {dinov2}: frozen, crops at the true box x 1.3, no window, folds by animal, seeds {seeds}")
-    print(pocket_dinov2.table([pocket_dinov2.evaluate(dinov2, seed) for seed in seeds]))
+    print(pocket_dinov2.table([pocket_dinov2.evaluate(dinov2, seed) for seed in seeds]), end="\n\n")
+    print(
+        "Can that network learn the labels at all? Trained on labelled crops of other scenes, scored on the same sets"
+    )
+    print(pocket_dinov2_control.table(pocket_dinov2_control.compare(seeds)))
 
 
 if __name__ == "__main__":
