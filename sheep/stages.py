@@ -68,7 +68,7 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
     units = {
         key: Unit(
             key=key,
-            input=digest([identity, [[p.animal, p.frame, p.kind, *p.xy] for p in starts[key]]]),
+            input=digest([identity, prompts.identity(starts[key])]),
             prompts=tuple(starts[key]),
         )
         for key, identity in found.items()
@@ -92,7 +92,7 @@ def read_prompts(archive: ArchiveConfig, config: CropConfig) -> tuple[dict[str, 
     """
     found = video.find(storage.join(archive.root, archive.videos))
     file = storage.join(archive.root, archive.prompts)
-    starts = prompts.by_video(prompts.parse(_text(file, "prompt file"), name=file), list(found), name=file)
+    starts = prompts.by_video(prompts.read(_bytes(file, "prompt file"), name=file), list(found), name=file)
     for given in starts.values():
         prompts.start_frame(given, config.stride_frames)
     return found, starts
@@ -287,11 +287,16 @@ def _inputs(units: Mapping[str, Unit]) -> dict[str, str]:
 
 def _text(uri: str, what: str) -> str:
     try:
-        return storage.read_bytes(uri).decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{uri}: no {what} there, expected one. Check the archive's root and the name.") from error
+        return _bytes(uri, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{uri}: {what} is not UTF-8 ({error}), expected text. Export it again as UTF-8.") from error
+
+
+def _bytes(uri: str, what: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{uri}: no {what} there, expected one. Check the archive's root and the name.") from error
 
 
 def _sizes_px(folder: str, keys: Sequence[str]) -> dict[str, tuple[int, int]]:

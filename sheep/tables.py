@@ -98,13 +98,16 @@ PROMPTS = pa.schema(
         pa.field("video", pa.string(), nullable=False),
         pa.field("animal", pa.string(), nullable=False),
         pa.field("frame", pa.int64(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # point, box
+        pa.field("kind", pa.string(), nullable=False),  # point (x, y), box (the next four) or mask (the last three)
         pa.field("x", pa.float32()),
         pa.field("y", pa.float32()),
         pa.field("x0", pa.float32()),
         pa.field("y0", pa.float32()),
         pa.field("x1", pa.float32()),
         pa.field("y1", pa.float32()),
+        pa.field("mask", pa.binary()),  # COCO compressed run lengths of the whole upright frame
+        pa.field("height_px", pa.int32()),  # of the mask, and so of the video
+        pa.field("width_px", pa.int32()),
     ]
 )
 

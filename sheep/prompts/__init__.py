@@ -1,0 +1,10 @@
+"""Prompt files -> where each animal is: clicks, boxes or masks, by video.
+
+In: CSV or Parquet (`tables.PROMPTS`) or COCO JSON, by the file's ending. Out: `Prompt`s. An animal's first prompt in a video starts it,
+prompts on later frames correct it from there on. Everything a person can get wrong here is found before any model is loaded.
+"""
+
+from sheep.prompts.checks import by_video, check_inside, identity, start_frame
+from sheep.prompts.files import parse, read, to_csv
+
+__all__ = ["by_video", "check_inside", "identity", "parse", "read", "start_frame", "to_csv"]
