@@ -151,22 +151,34 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of SAM-2, in this process: every animal stays a block of 20 x 16 px where it was prompted."""
     import numpy as np
 
-    from sheep import units
+    from sheep import cropping
     from sheep.masks import Mask
 
     class Still:
-        def track(self, frames: Any, prompts: Any) -> Iterator[list[Mask]]:
-            for number, image in frames:
-                found = []
-                for prompt in prompts:
-                    if prompt.frame <= number:
-                        x, y = (round(sum(prompt.xy[axis::2]) / len(prompt.xy[axis::2])) for axis in (0, 1))
-                        mask = np.zeros(image.shape[:2], dtype=bool)
-                        mask[max(0, y - 8) : y + 8, max(0, x - 10) : x + 10] = True
-                        found.append(Mask(animal=prompt.animal, frame=number, mask=mask, object_score=4.0))
-                yield found
+        def start(self, prompts: Any) -> "Still":
+            self.prompts = sorted(prompts, key=lambda prompt: prompt.frame)
+            return self
 
-    monkeypatch.setattr(units, "open_tracker", lambda name, device: Still())
+        def restore(self, data: bytes, prompts: Any) -> "Still":
+            assert data == b"still"
+            return self.start(prompts)
+
+        def save(self) -> bytes:
+            return b"still"
+
+        def step(self, number: int, image: Any) -> list[Mask]:
+            found = {}
+            for prompt in self.prompts:
+                if prompt.frame <= number:
+                    x, y = (round(sum(prompt.xy[axis::2]) / len(prompt.xy[axis::2])) for axis in (0, 1))
+                    mask = np.zeros(image.shape[:2], dtype=bool)
+                    mask[max(0, y - 8) : y + 8, max(0, x - 10) : x + 10] = True
+                    found[prompt.animal] = Mask(
+                        animal=prompt.animal, frame=number, mask=mask, object_score=4.0, predicted_iou=0.9
+                    )
+            return list(found.values())
+
+    monkeypatch.setattr(cropping, "open_tracker", lambda name, device: Still())
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from sheep.config import seed_for
 from sheep.errors import ConfigError
-from sheep.masks import StreamingPredictor, build
 from sheep.meadow.pocket_sam2_data import (
     MIN_SEEN_PX,
     Prompts,
@@ -35,6 +34,7 @@ from sheep.meadow.pocket_sam2_data import (
 )
 from sheep.meadow.pocket_sam2_score import evaluate
 from sheep.meadow.scene import SceneConfig
+from sheep.predictor import StreamingPredictor, build
 
 _log = logging.getLogger(__name__)
 
