@@ -19,6 +19,8 @@ class CropConfig:
     """Stop after so many tracked frames; 0 means the whole video."""
     decoder: Literal["pyav", "decord"] = "pyav"
     """Video decoder; pyav is exact and flat in memory on every file tried (docs/decisions.md)."""
+    ahead_frames: int = 4
+    """A thread decodes so many frames while the model works on one; 0 decodes in between. Changes no result; 0 to 64."""
     crop_px: int = 96
     """Side of the square crop that is stored; >= 16."""
     frame_px: int = 96
@@ -41,6 +43,7 @@ class CropConfig:
     def __post_init__(self) -> None:
         check(self.stride_frames >= 1, "crop.stride_frames", self.stride_frames, ">= 1")
         check(self.max_frames >= 0, "crop.max_frames", self.max_frames, ">= 0")
+        check(0 <= self.ahead_frames <= 64, "crop.ahead_frames", self.ahead_frames, "0 to 64")
         check(
             self.crop_px >= 16 and self.frame_px >= 16,
             "crop.crop_px, crop.frame_px",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sheep import storage, video
+from sheep import decoding, storage, video
+from sheep.decoding import Picture
 from sheep.errors import ConfigError, MediaError
 
 HEIGHT_PX, WIDTH_PX = 48, 64
@@ -225,8 +226,8 @@ def test_a_matroska_that_ends_early_is_truncated(tmp_path: Path) -> None:
 
 
 def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = iter([(0, 0.0, lambda: grey(0)), (1, 0.1, lambda: grey(0)), (2, 0.1, lambda: grey(0))])
-    monkeypatch.setattr(video, "_decode_pyav", lambda uri: shown)
+    shown = (Picture(index, 0, 0, time_s, lambda: grey(0)) for index, time_s in enumerate((0.0, 0.1, 0.1)))
+    monkeypatch.setattr(decoding, "by_pyav", lambda uri, after: shown)
     with pytest.raises(MediaError, match=r"frame 2 is shown at 0\.100 s"):
         list(video.decode(even, stride=5))
 
@@ -245,8 +246,8 @@ def test_an_avi_that_mixes_up_its_times_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_size_that_changes_is_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = iter([(0, 0.0, lambda: grey(0)), (1, 0.1, lambda: grey(0)[:, :32])])
-    monkeypatch.setattr(video, "_decode_pyav", lambda uri: shown)
+    shown = iter([Picture(0, 0, 0, 0.0, lambda: grey(0)), Picture(1, 1, 0, 0.1, lambda: grey(0)[:, :32])])
+    monkeypatch.setattr(decoding, "by_pyav", lambda uri, after: shown)
     with pytest.raises(MediaError, match="frame 1 is 32 x 48 px, the first is 64 x 48 px"):
         list(video.decode(even))
 
