@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,7 +18,12 @@ FACTS = "state.json"
 
 
 def write(
-    folder: Path, student: Network, teacher: Network, optimiser: torch.optim.Optimizer, facts: dict[str, Any]
+    folder: Path,
+    student: Network,
+    teacher: Network,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    facts: dict[str, Any],
 ) -> None:
     """Write a checkpoint.
 
@@ -26,25 +32,38 @@ def write(
         student: backbone and heads.
         teacher: backbone and heads.
         optimiser: AdamW with named groups (schedules.parameter_groups).
+        best: backbone of the teacher that would be saved now; empty without guard.
         facts: plain JSON values: `identity` (what must be equal to resume), `step` and the curves so far.
+
+    Raises:
+        ConfigError: the disk refuses it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"student.{name}": value for name, value in student.state_dict().items()}
     tensors |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
     for name, parameter in _named(optimiser):
         tensors |= {f"optimiser.{name}.{key}": value for key, value in optimiser.state[parameter].items()}
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
-    # The JSON comes last: a folder without it is unfinished.
-    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(plain, folder / TENSORS)
+        # The JSON comes last: a folder without it is unfinished.
+        (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
+    except (OSError, SafetensorError) as error:
+        size = sum(value.nbytes for value in plain.values()) / 2**20
+        raise ConfigError(
+            f"checkpoint {folder}: the disk refuses it ({error}), expected room for {size:.0f} MiB and leave to write. Free some, or point TMPDIR "
+            "to a larger disk; the run goes on from its last checkpoint."
+        ) from error
 
 
 def read(
     folder: Path, student: Network, teacher: Network, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Load a checkpoint into networks and optimiser of the same configuration.
 
     Returns:
-        The facts that were written.
+        The facts that were written, and the backbone of the best teacher.
 
     Raises:
         ConfigError: no checkpoint there, or one of another configuration, backbone, seed or images.
@@ -58,11 +77,11 @@ def read(
         raise ConfigError(
             f"resume from {folder}: it was written by another run ({pairs}). Start in a new folder, or resume with the old values."
         )
-    tensors = load_file(folder / TENSORS)
     try:
+        tensors = load_file(folder / TENSORS)
         student.load_state_dict(_within(tensors, "student."), strict=True)
         teacher.load_state_dict(_within(tensors, "teacher."), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise ContractError(f"resume from {folder}: {error}. The checkpoint is damaged: use an earlier one.") from error
     moments = _within(tensors, "optimiser.")
     for name, parameter in _named(optimiser):
@@ -73,7 +92,7 @@ def read(
             optimiser.state[parameter] = {
                 key: value if key == "step" else value.to(place) for key, value in found.items()
             }
-    return facts
+    return facts, _within(tensors, "best.")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

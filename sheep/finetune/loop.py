@@ -17,14 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sheep.backbone import device_of
 from sheep.config import FinetuneConfig, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint
 from sheep.finetune.batches import Batches
+from sheep.finetune.guard import Guard, GuardFrames
 from sheep.finetune.images import ImageSource, Sampler, working_px
-from sheep.finetune.losses import AllReduce, dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
+from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 from sheep.finetune.networks import follow, make_pair
 from sheep.finetune.schedules import momentum, parameter_groups, rates
+from sheep.finetune.workers import AllReduce, Workers, identity, raised
 
 _log = logging.getLogger(__name__)
 
@@ -42,26 +45,15 @@ class FitResult:
     backbone_dir: str
     """`save_pretrained` folder of the teacher; written by rank 0 only."""
     steps: int
+    """Steps taken: fewer than configured after an early stop."""
+    weights_step: int
+    """Step whose teacher was saved; 0 is the starting backbone, bit for bit."""
     first: dict[str, float]
     """Measures of the first step (of the run, not of the resumed part)."""
     last: dict[str, float]
     """Measures of the last step."""
     seconds: float
     """Wall time of this process's part."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Which of how many workers this is, and how they agree."""
-
-    rank: int
-    world: int
-    all_reduce: AllReduce
-
-
-def identity(tensor: Tensor) -> Tensor:
-    """Mean over one worker."""
-    return tensor
 
 
 def nothing(measures: dict[str, float]) -> None:
@@ -75,6 +67,7 @@ def fit(
     seed: int,
     out_dir: str,
     *,
+    guard: GuardFrames | None = None,
     rank: int = 0,
     world: int = 1,
     all_reduce: AllReduce = identity,
@@ -90,12 +83,13 @@ def fit(
         backbone: see sheep.backbone.load.
         config: batch_size counts images over all workers.
         seed: of the study; everything random descends from it.
-        out_dir: local folder; rank 0 writes the teacher there, and checkpoints below it.
+        out_dir: local folder; rank 0 writes the chosen teacher there, and checkpoints below it.
+        guard: labelled frames that choose the teacher, on rank 0, where `config.guard_animals` is above 0.
         rank: this worker, 0 to world - 1.
         world: number of workers.
         all_reduce: mean over the workers, of gradients, of target statistics and of what is reported.
         report: called after every step on every rank with the same measures.
-        save: called on rank 0 with a checkpoint's folder every `save_every` steps and after the last, before that step's
+        save: called on rank 0 with a checkpoint's folder every `save_every` steps and after the last that is taken, before that step's
             report. It may move the folder away.
         save_every: steps between checkpoints; >= 1.
         resume_dir: folder of a checkpoint to go on from.
@@ -105,13 +99,17 @@ def fit(
         ContractError: the loss was no number three times in a row, or a stored image is broken.
     """
     started = time.monotonic()
-    workers = Workers(rank=rank, world=world, all_reduce=all_reduce)
-    run = _Run(images, backbone, config, seed, workers)
+    workers = Workers(rank=rank, world=world, all_reduce=all_reduce, device=device_of(config.device))
+    run = _Run(images, backbone, config, seed, workers, guard)
     if resume_dir is not None:
         run.resume(Path(resume_dir))
+    else:
+        run.look()
     for step in range(run.step, config.steps):
-        measures = run.advance(step)
-        if save is not None and rank == 0 and ((step + 1) % save_every == 0 or step + 1 == config.steps):
+        if run.is_over:
+            break
+        measures = run.advance(step) | run.look()
+        if save is not None and rank == 0 and ((step + 1) % save_every == 0 or step + 1 == config.steps or run.is_over):
             folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
             run.write(folder)
             save(str(folder))
@@ -119,19 +117,31 @@ def fit(
     seconds = time.monotonic() - started
     if rank == 0:
         run.export(Path(out_dir), seconds)
-    return FitResult(backbone_dir=out_dir, steps=config.steps, first=run.curve[0], last=run.curve[-1], seconds=seconds)
+    weights_step = run.step if run.guard is None else int(run.guard.chosen["step"])
+    return FitResult(
+        backbone_dir=out_dir,
+        steps=run.step,
+        weights_step=weights_step,
+        first=run.curve[0],
+        last=run.curve[-1],
+        seconds=seconds,
+    )
 
 
 class _Run:
     """The state of a training and what one step does to it."""
 
-    def __init__(self, images: ImageSource, backbone: str, config: FinetuneConfig, seed: int, workers: Workers) -> None:
-        if config.batch_size % workers.world:
-            got = f"batch_size {config.batch_size} and {workers.world} workers"
-            raise ConfigError(
-                f"finetune: got {got}, expected a multiple. Change finetune.batch_size or finetune.workers."
-            )
+    def __init__(
+        self,
+        images: ImageSource,
+        backbone: str,
+        config: FinetuneConfig,
+        seed: int,
+        workers: Workers,
+        frames: GuardFrames | None,
+    ) -> None:
         self.config, self.seed, self.workers = config, seed, workers
+        self.mine = workers.share(config.batch_size)
         sampler = Sampler(images.animals, images.videos, seed)
         if sampler.num_animals == 1:
             _log.warning(
@@ -152,6 +162,7 @@ class _Run:
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
         decoded = images.decoded(working_px(config.global_px))
         self.batches = Batches(decoded, sampler, config, seed, encoder.patch_px)
+        self.guard = Guard(images, decoded, seed, frames, config, workers) if config.guard_every else None
         self.identity = self._identity(images)
         self.step = 0
         self.bad_steps = 0
@@ -164,12 +175,12 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = (head_rate if group["is_head"] else backbone_rate) * group["scale"]
         self.optimiser.zero_grad(set_to_none=True)
-        loss, parts = self._losses(step)
-        measures = self._agree(parts)
+        loss, parts, is_bad = self._losses(step)
+        measures, culprits = self._agree(parts, is_bad)
         loss.backward()
-        measures["grad_norm"] = self._bound_gradients()
+        measures["grad_norm"], worse = self._bound_gradients()
         # Loss and norm are means over all workers, so all decide alike.
-        if self._is_good(measures["loss"], measures["grad_norm"], step):
+        if self._is_good(measures["loss"], measures["grad_norm"], step, culprits or worse):
             self.optimiser.step()
             follow(self.teacher, self.student, momentum(step, self.config))
         self.step = step + 1
@@ -177,18 +188,39 @@ class _Run:
         self.curve.append(measures)
         return measures
 
+    def look(self) -> dict[str, float]:
+        """Let the guard measure the teacher where it is due; what it saw joins the step's measures."""
+        if self.guard is None or not self.guard.due(self.step):
+            return {}
+        row = self.guard.look(self.step, self.teacher)
+        seen = {f"guard_{name}": value for name, value in row.items() if name != "step"}
+        if self.curve:
+            self.curve[-1].update(seen)
+        return seen
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the guard ends the training early."""
+        return self.guard is not None and self.guard.is_over
+
     def resume(self, folder: Path) -> None:
         """Go on from a checkpoint."""
-        facts = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
+        facts, best = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
         self.step, self.bad_steps, self.curve = facts["step"], facts["bad_steps"], facts["curve"]
+        if self.guard is not None:
+            self.guard.restore(facts["guard"], best)
 
     def write(self, folder: Path) -> None:
         """Write a checkpoint."""
         facts = {"identity": self.identity, "step": self.step, "bad_steps": self.bad_steps, "curve": self.curve}
-        checkpoint.write(folder, self.student, self.teacher, self.optimiser, facts)
+        facts["guard"] = [] if self.guard is None else self.guard.history
+        best = {} if self.guard is None else self.guard.best
+        checkpoint.write(folder, self.student, self.teacher, self.optimiser, best, facts)
 
     def export(self, folder: Path, seconds: float) -> None:
-        """Write the teacher's backbone and training.json."""
+        """Write the chosen teacher's backbone and training.json."""
+        if self.guard is not None:
+            self.teacher.backbone.load_state_dict(self.guard.best, strict=True)
         self.teacher.encoder.save(folder)
         facts = {
             "config": to_json(self.config),
@@ -199,15 +231,14 @@ class _Run:
             "first": self.curve[0],
             "last": self.curve[-1],
             "curve": _thin(self.curve),
+            "guard": None if self.guard is None else self.guard.facts(self.step),
         }
         (folder / "training.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
 
-    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Forward both networks on this worker's slice of the step's global batch."""
+    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Forward both networks on this worker's slice of the step's global batch; the last says whether something here was no number."""
         config, workers = self.config, self.workers
-        each = config.batch_size // workers.world
-        mine = slice(workers.rank * each, (workers.rank + 1) * each)
-        batch = self.batches.draw(step, mine, self.student.encoder.device)
+        batch = self.batches.draw(step, self.mine, self.student.encoder.device)
         global_views, local_views, hidden = batch.global_views, batch.local_views, batch.hidden
         count = len(global_views) // 2
         with torch.no_grad():
@@ -235,48 +266,61 @@ class _Run:
             parts["loss_silhouette"] = silhouette_loss(shapes, patches, batch.masks)
             loss = loss + config.silhouette_weight * parts["loss_silhouette"]
         parts["loss"] = loss
-        return loss, parts | _health(targets, seen.cls)
+        # Targets and KoLeo mix all workers' values, so that one's nan is everyone's; these are this worker's own.
+        is_bad = ~torch.stack([part.isfinite().all() for part in (global_views, seen.cls, outputs)]).all()
+        return loss, parts | _health(targets, seen.cls), is_bad
 
     def _targets(self, logits: Tensor) -> Tensor:
         return sinkhorn(logits, self.config.teacher_temperature, self.workers.all_reduce)
 
-    def _bound_gradients(self) -> float:
-        """Average gradients over workers and clip them; return the norm before clipping."""
+    def _bound_gradients(self) -> tuple[float, list[int]]:
+        """Average gradients over workers and clip them; return the norm before clipping, and whose were no numbers."""
         parameters = [parameter for parameter in self.student.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        culprits: list[int] = []
         if self.workers.world > 1:
             # One vector, so that workers talk once a step.
-            flat = self.workers.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]))
-            parts = flat.split([gradient.numel() for gradient in gradients])
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            flat = self.workers.all_reduce(torch.cat([flat, self.workers.flags(~flat.isfinite().all())]))
+            *parts, flags = flat.split([*(gradient.numel() for gradient in gradients), self.workers.world])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm))
+            culprits = raised(flags)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)), culprits
 
-    def _agree(self, measures: dict[str, Tensor]) -> dict[str, float]:
+    def _agree(self, measures: dict[str, Tensor], is_bad: Tensor) -> tuple[dict[str, float], list[int]]:
+        """Means over workers, and the ranks whose own activations, or else losses, were no numbers."""
         values = torch.stack([value.detach().float() for value in measures.values()])
-        return dict(zip(measures, self.workers.all_reduce(values).tolist(), strict=True))
+        flags, world = self.workers.flags, self.workers.world
+        mean = self.workers.all_reduce(torch.cat([values, flags(is_bad), flags(~measures["loss"].isfinite())]))
+        first, second = raised(mean[-2 * world : -world]), raised(mean[-world:])
+        return dict(zip(measures, mean[: -2 * world].tolist(), strict=True)), first or second
 
-    def _is_good(self, loss: float, grad_norm: float, step: int) -> bool:
+    def _is_good(self, loss: float, grad_norm: float, step: int, culprits: list[int]) -> bool:
         """Whether to take the step; too many bad ones in a row end the run."""
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self.bad_steps = 0
             return True
         self.bad_steps += 1
+        whose = f"rank {', '.join(map(str, culprits or [self.workers.rank]))} of {self.workers.world}"
         if self.bad_steps >= MAX_BAD_STEPS:
             raise ContractError(
                 f"finetune: loss {loss} and gradient norm {grad_norm}, not finite in {self.bad_steps} steps in a row, the last at "
-                f"step {step} (seen by rank {self.workers.rank} of {self.workers.world}), expected numbers. Lower "
-                "finetune.learning_rate or finetune.clip_norm."
+                f"step {step} (first on {whose}), expected numbers. Lower finetune.learning_rate or finetune.clip_norm; where it is always the "
+                "same rank, look at its machine."
             )
-        _log.warning("finetune.skipped step=%d rank=%d loss=%s grad_norm=%s", step, self.workers.rank, loss, grad_norm)
+        _log.warning("finetune.skipped step=%d whose=%s loss=%s grad_norm=%s", step, whose, loss, grad_norm)
         return False
 
     def _identity(self, images: ImageSource) -> dict[str, Any]:
         """What must be equal for a checkpoint to be gone on from; the weights by content, since their folder may have moved."""
         settings = {key: value for key, value in to_json(self.config).items() if key not in _FREE}
         weights = checkpoint.digest(self.student.backbone.state_dict())
+        encoder = self.student.encoder
+        kind = f"{encoder.model.config.model_type}, {self.student.num_blocks} blocks of {encoder.dim}, patches of {encoder.patch_px} px"
         return {
             **settings,
+            "architecture": kind,
             "seed": self.seed,
             "weights": weights,
             "images": images.digest(),

@@ -6,15 +6,12 @@ ours to lightly's numbers. Sinkhorn-Knopp (as in DINOv2's releases) was chosen o
 targets drift to uniform on small data.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from lightly.loss import KoLeoLoss
 from torch import Tensor
 
-AllReduce = Callable[[Tensor], Tensor]
-"""Mean over the workers; the identity for one. Returns a tensor of the same shape and need not be differentiable."""
+from sheep.finetune.workers import AllReduce
 
 STUDENT_TEMPERATURE = 0.1
 

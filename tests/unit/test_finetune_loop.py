@@ -155,7 +155,7 @@ def test_no_number_three_times_ends_the_run(
     loop_dino = loop.dino_loss
     monkeypatch.setattr(loop, "dino_loss", spoiled)
     reported: list[dict[str, float]] = []
-    with pytest.raises(ContractError, match=r"3 steps in a row, the last at step 5 \(seen by rank 0 of 1\)"):
+    with pytest.raises(ContractError, match=r"3 steps in a row, the last at step 5 \(first on rank 0 of 1\)"):
         fit(images, start, _changed(CONFIG, steps=9), 0, str(tmp_path), report=reported.append)
     assert [np.isfinite(measures["loss"]) for measures in reported] == [False, False, True, False, False]
 
