@@ -14,7 +14,7 @@ from sheep.config import StudyConfig, digest, seed_for, to_json
 from sheep.ledger import Manifest
 from sheep.report import AttentionRow, Change, Ethogram, ReportData
 from sheep.stages import Answers, targets_of
-from sheep.training import backbone_uri, read_curve
+from sheep.training import backbone_uri, read_curve, read_guard
 from sheep.units import open_backbone
 
 NUM_ETHOGRAMS = 6
@@ -47,7 +47,13 @@ class Stages:
 
 
 def report_data(
-    config: StudyConfig, stages: Stages, answers: Answers, learnt_from: Sequence[str], transductive: bool
+    config: StudyConfig,
+    stages: Stages,
+    answers: Answers,
+    learnt_from: Sequence[str],
+    transductive: bool,
+    *,
+    guards: Sequence[str] = (),
 ) -> ReportData:
     """Collect what the report shows of a finished study.
 
@@ -57,6 +63,7 @@ def report_data(
         answers: annotations and cohort.
         learnt_from: videos that fine-tuning saw.
         transductive: whether they show animals that are scored.
+        guards: annotated animals that chose the fine-tuned backbones and are scored in no arm.
     """
     truth = answers.truth(stages.crop)
     names = {"name": config.name, "seed": config.seed, "digest": digest(config), "config": to_json(config)}
@@ -66,7 +73,11 @@ def report_data(
     return ReportData(
         title=f"Study {config.name}",
         study=names,
-        facts=[*_facts(config, stages, answers), ("Fine-tuning saw", f"{len(learnt_from)} videos, {seen}")],
+        facts=[
+            *_facts(config, stages, answers),
+            ("Fine-tuning saw", f"{len(learnt_from)} videos, {seen}"),
+            ("Fine-tuning was guarded by", _guard_words(guards)),
+        ],
         arms=[
             report.Arm(
                 encoder=arm.encoder,
@@ -84,7 +95,10 @@ def report_data(
         ethograms=_ethograms(stages, truth),
         sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
         attention=_attention(config, stages, answers),
-        finetunes=[{"name": name, "curve": read_curve(stage)} for name, stage in stages.finetune.items()],
+        finetunes=[
+            {"name": name, "curve": read_curve(stage), "guard": read_guard(stage)}
+            for name, stage in stages.finetune.items()
+        ],
         errors=[
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
@@ -210,6 +224,12 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
                     f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this backbone reads behaviour better than that."
                 )
     return said
+
+
+def _guard_words(guards: Sequence[str]) -> str:
+    if not guards:
+        return "no labelled animal"
+    return f"{', '.join(guards)}: their labels chose the backbones, so they are in no score and no probe; groups are compared with them"
 
 
 def _facts(config: StudyConfig, stages: Stages, answers: Answers) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from sheep import arms, gather, report, stages, storage, training
 from sheep.arms import BACKBONES, CONTROLS, LEARNT_VIEWS, Backbone, Encoder, Judge, arms_of, judge_here
 from sheep.config import EmbedConfig, LearntView, StudyConfig, View, seed_for
@@ -75,10 +77,11 @@ def check(config: StudyConfig) -> None:
     """
     stages.read_prompts(config.archive, config.crop)
     answers = stages.read_answers(config.archive)
-    if len(answers.labelled) < config.search.num_folds:
+    guards = training.choose_guards(answers, config.finetune, config.seed)
+    if len(answers.labelled) - len(guards) < config.search.num_folds:
         raise ConfigError(
-            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds}. "
-            "Annotate more animals or lower search.num_folds."
+            f"{config.archive.root}: {len(answers.labelled)} annotated animals, of which finetune.guard_animals = {len(guards)} guard the fine-tuning, "
+            f"expected at least search.num_folds = {config.search.num_folds} others. Annotate more animals or lower one of the two."
         )
 
 
@@ -90,9 +93,14 @@ def crop(config: StudyConfig, way: Way = HERE) -> Manifest:
 def finetune(config: StudyConfig, view: LearntView, way: Way = HERE) -> Manifest:
     """Stage 2: stored images -> backbone; on crops it is called guided, on whole frames unguided."""
     cropped = read_manifest(storage.join(config.out, "crop"))
-    videos, _ = training_videos(stages.read_answers(config.archive), cropped)
+    answers = stages.read_answers(config.archive)
+    guards = training.choose_guards(answers, config.finetune, config.seed)
+    videos, _ = training_videos(answers, cropped, guards)
+    shown = training.guard_rows(answers.truth(cropped), guards) if guards else ()
     settings = dataclasses.replace(config.finetune, view=view)
-    return training.finetune(cropped, videos, settings, _finetuned(config, TUNED[view]), seed=config.seed, fit=way.fit)
+    return training.finetune(
+        cropped, videos, settings, _finetuned(config, TUNED[view]), seed=config.seed, guard=shown, fit=way.fit
+    )
 
 
 def embed(
@@ -136,8 +144,14 @@ def encoder_name(config: StudyConfig) -> Encoder:
 
 
 def search(config: StudyConfig, way: Way = HERE) -> Manifest:
-    """Stage 4: embeddings + labels -> probes and scores, for every arm whose embeddings are there."""
-    truth = stages.read_answers(config.archive).truth(read_manifest(storage.join(config.out, "crop")))
+    """Stage 4: embeddings + labels -> probes and scores, for every arm whose embeddings are there.
+
+    Guard animals are left out: their labels chose the backbones, so they can neither be scored nor teach a probe.
+    """
+    answers = stages.read_answers(config.archive)
+    truth = answers.truth(read_manifest(storage.join(config.out, "crop")))
+    guards = training.choose_guards(answers, config.finetune, config.seed)
+    truth = truth.filter(pa.array([animal not in guards for animal in truth.column("animal").to_pylist()], pa.bool_()))
     embedded = _embedded(config)
     every = arms_of(config.controls)
     found = [arm for arm in every if arm.source in embedded]
@@ -179,7 +193,8 @@ def write_report(config: StudyConfig) -> Outcome:
     every = Stages(
         crop=cropped, finetune=tuned, embed=_embedded(config), search=searched, predict=predicted, compare=compared
     )
-    data = gather.report_data(config, every, answers, *training_videos(answers, cropped))
+    guards = training.choose_guards(answers, config.finetune, config.seed)
+    data = gather.report_data(config, every, answers, *training_videos(answers, cropped, guards), guards=guards)
     page, numbers = report.build(data)
     target = storage.join(config.out, "report")
     storage.write_bytes(storage.join(target, "report.html"), page.encode())
@@ -191,17 +206,19 @@ def write_report(config: StudyConfig) -> Outcome:
     )
 
 
-def training_videos(answers: Answers, cropped: Manifest) -> tuple[list[str], bool]:
+def training_videos(answers: Answers, cropped: Manifest, guards: Sequence[str] = ()) -> tuple[list[str], bool]:
     """Choose whose frames fine-tuning may see: animals without labels, so that every score is of animals it never saw.
 
     Returns:
-        Videos, and whether scores are transductive: without unlabelled animals all videos are used.
+        Videos, and whether scores are transductive: without unlabelled animals all videos are used but those that show a guard animal.
     """
-    labelled = set(answers.labelled)
     usable = {entry.key for entry in cropped.entries if not entry.error}
-    touched = {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in labelled}
-    free = sorted(usable - touched)
-    return (free, False) if free else (sorted(usable), True)
+
+    def showing(animals: set[str]) -> set[str]:
+        return {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in animals}
+
+    free = sorted(usable - showing(set(answers.labelled)))
+    return (free, False) if free else (sorted(usable - showing(set(guards))), True)
 
 
 def _finetuned(config: StudyConfig, name: str) -> str:
