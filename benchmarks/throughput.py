@@ -29,12 +29,13 @@ import tyro
 from sheep import crops, stages, storage, video
 from sheep.backbone import Backbone
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig
+from sheep.cropping import CropJob, follow, open_tracker
 from sheep.ledger import Entry, Manifest
 from sheep.masks import Tracker, prepare
 from sheep.meadow.archive import MeadowConfig, write_archive
 from sheep.meadow.scene import SceneConfig
 from sheep.stages import Carry, Work
-from sheep.units import CropJob, Unit, follow, open_backbone, open_tracker
+from sheep.units import Unit, open_backbone
 
 CROP = CropConfig(device="cpu")
 EMBED = EmbedConfig(device="cpu")
@@ -166,8 +167,8 @@ def peak_mib(uri: str, unit: Unit, repeats: int) -> tuple[int, float, float]:
     tracker = open_tracker("pocket", "cpu")
     exhaust(tracker.track(((f.index, f.image) for f in video.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
     before = high_water_mib()
-    tracks = follow(repeated(uri, repeats), tracker, unit.prompts)
-    return tracks.num_rows, before, high_water_mib()
+    num_rows = sum(1 for _ in follow(repeated(uri, repeats), tracker, unit.prompts))
+    return num_rows, before, high_water_mib()
 
 
 def repeated(uri: str, repeats: int) -> Iterator[video.Frame]:

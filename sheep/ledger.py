@@ -8,6 +8,7 @@ every entry, so that a reader needs one object. Resuming is a set difference.
     <stage>/_stage.json              configuration and fixed inputs, written first
     <stage>/parts/<table>/<unit>-<attempt>-<n>.parquet
     <stage>/_ledger/<unit>.json      one per finished unit
+    <stage>/_progress/<unit>.json    what of an unfinished unit need not be done again (`sheep/progress.py`)
     <stage>/_attempts/<run>/<unit>/  one marker per try, to stop a video that keeps killing its worker
     <stage>/_manifest.json
 """
@@ -119,7 +120,7 @@ class Stage:
         """Begin one try at a unit.
 
         Raises:
-            MediaError: this run has begun it MAX_ATTEMPTS times already and its worker died each time.
+            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before it got any further.
         """
         markers = storage.join(self.uri, "_attempts", self.run, self.slug(key))
         tries = len(storage.find(markers))
@@ -212,6 +213,13 @@ class Attempt:
         storage.write_bytes(storage.join(self.stage.uri, path), data)
         sha256 = hashlib.sha256(data).hexdigest()
         self.parts.append(Part(table=name, path=path, rows=rows, bytes=len(data), sha256=sha256))
+
+    def progressed(self) -> None:
+        """Forget earlier deaths: this try has got to where the next one can go on, so a long video may die often."""
+        markers = storage.join(self.stage.uri, "_attempts", self.stage.run, self.stage.slug(self.key))
+        for name in storage.find(markers):
+            if name != self.attempt:
+                storage.remove(storage.join(markers, name))
 
     def commit(self) -> Entry:
         """Make the parts count: one object, written last."""

@@ -1,7 +1,7 @@
 """Frames, masks and crops of one video -> one contact sheet, so that a person can see what was followed.
 
-The crop stage makes one sheet per video while frames and masks are still in memory. A tile shows the frame with the
-mask on it, the crop beneath and the time; a note such as "lost" is written over the frame.
+The crop stage draws one tile at a time, while its frame and mask are in memory, and lays them out when the video is through.
+A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written over the frame.
 """
 
 import io
@@ -68,11 +68,11 @@ def overlay(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uin
     return drawn
 
 
-def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 6) -> bytes:
+def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: int = 6) -> bytes:
     """Lay tiles out in rows, in the order given.
 
     Args:
-        tiles: at least one; about 12 evenly spaced in time read well. Frames may differ in size.
+        tiles: at least one, from `draw`; about 12 evenly spaced in time read well. Their heights may differ.
         title: written above, e.g. video and animal; cut when too long.
         columns: tiles per row; >= 1.
 
@@ -80,14 +80,14 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 6) -> byt
         A JPEG, RGB, about 168 px wide per column.
 
     Raises:
-        ContractError: no tiles, columns below 1, or a tile's arrays do not fit each other.
+        ContractError: no tiles, or columns below 1.
     """
     if not tiles or columns < 1:
         raise ContractError(
             f"contact sheet: {len(tiles)} tiles in {columns} columns, expected at least one of each. "
             "This is a bug: report it."
         )
-    drawn = [_draw_tile(tile) for tile in tiles]
+    drawn = [Image.fromarray(tile) for tile in tiles]
     columns = min(columns, len(drawn))
     height = max(tile.height for tile in drawn)
     rows = -(-len(drawn) // columns)
@@ -103,7 +103,15 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 6) -> byt
     return stream.getvalue()
 
 
-def _draw_tile(tile: Tile) -> Image.Image:
+def draw(tile: Tile) -> NDArray[np.uint8]:
+    """Draw one tile: some 100 KiB that stand for a frame, a mask and a crop of any size.
+
+    Returns:
+        (H, 160, 3) uint8 RGB.
+
+    Raises:
+        ContractError: the tile's arrays do not fit each other.
+    """
     _require_image(tile.crop, "crop")
     frame, mask = _shrink(tile.frame, tile.mask)
     scene = Image.fromarray(overlay(frame, mask))
@@ -111,14 +119,14 @@ def _draw_tile(tile: Tile) -> Image.Image:
     canvas = Image.new("RGB", (_TILE_PX, scene.height + _TILE_PX + _TIME_PX + 2), "white")
     canvas.paste(scene, (0, 0))
     canvas.paste(crop, (0, scene.height + 2))
-    draw = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(12)
-    draw.text((2, canvas.height - _TIME_PX + 2), f"{tile.time_s:.1f} s", fill="black", font=font)
+    pen.text((2, canvas.height - _TIME_PX + 2), f"{tile.time_s:.1f} s", fill="black", font=font)
     if tile.note:
         note = _one_line(tile.note)
-        draw.rectangle((0, 0, draw.textlength(note, font=font) + 8, 17), fill=NOTE_RGB)
-        draw.text((4, 1), note, fill="white", font=font)
-    return canvas
+        pen.rectangle((0, 0, pen.textlength(note, font=font) + 8, 17), fill=NOTE_RGB)
+        pen.text((4, 1), note, fill="white", font=font)
+    return np.asarray(canvas)
 
 
 def _shrink(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

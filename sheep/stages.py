@@ -26,11 +26,12 @@ from sheep.config import (
     digest,
     seed_for,
 )
+from sheep.cropping import CropJob
 from sheep.errors import ConfigError, MediaError
 from sheep.labels import Annotation
 from sheep.ledger import Entry, Manifest, open_stage, unchanged
 from sheep.tables import Prompt
-from sheep.units import CropJob, EmbedJob, PredictJob, Unit, Worker
+from sheep.units import EmbedJob, PredictJob, Unit, Worker
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
         key: Unit(
             key=key,
             input=digest([identity, prompts.identity(starts[key])]),
+            source=identity,
             prompts=tuple(starts[key]),
         )
         for key, identity in found.items()

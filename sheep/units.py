@@ -1,4 +1,4 @@
-"""What one worker does with one video: read, compute, write parts, commit.
+"""What one worker does with one unit: read, compute, write parts, commit. Cropping, the longest, is in `sheep/cropping.py`.
 
 The same classes run in one process (`sheep/serial.py`) and in Ray's actors (`sheep/onray/`): a job is plain data that travels,
 `open()` loads the model once per worker, and the callable it returns does one unit of work and commits it. Nothing but the
@@ -7,28 +7,25 @@ ledger entry travels back.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from sheep import controls, crops, predictions, prompts, storage, tables, video
-from sheep.config import CropConfig, EmbedConfig, PredictConfig, View, WindowConfig
+from sheep import controls, crops, predictions, storage, tables
+from sheep.config import EmbedConfig, PredictConfig, View, WindowConfig
 from sheep.errors import ConfigError, MediaError
 from sheep.ledger import Attempt, Entry, Manifest, Part, Stage, read_manifest, read_part
 from sheep.probe import Probe
-from sheep.sheets import Tile, contact_sheet
 from sheep.tables import Prompt
 from sheep.windows import slide
 
 if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
-    from sheep import backbone, masks
+    from sheep import backbone
 
 log = logging.getLogger(__name__)
-
-SHEET_TILES = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,159 +34,13 @@ class Unit:
 
     key: str
     input: str
+    source: str = ""
+    """Identity of the video alone, for cropping: what can be kept of it when prompts change hangs on this."""
     prompts: tuple[Prompt, ...] = ()
     parts: tuple[Part, ...] = ()
 
 
 Worker = Callable[[Unit], Entry]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CropJob:
-    """Videos -> tracks, crops and a contact sheet each."""
-
-    stage: Stage
-    videos: str
-    """URI of the video folder."""
-    config: CropConfig
-
-    def open(self) -> Worker:
-        """Load SAM-2 and return the worker."""
-        tracker = open_tracker(self.config.sam2, self.config.device)
-
-        def work(unit: Unit) -> Entry:
-            return recorded(self.stage, unit, lambda: self._crop(tracker, unit))
-
-        return work
-
-    def _crop(self, tracker: "masks.Tracker", unit: Unit) -> Entry:
-        attempt = self.stage.attempt(unit.key, unit.input)
-        tracks = follow(self._frames(unit), tracker, unit.prompts)
-        for start in range(0, tracks.num_rows, self.config.rows_per_part):
-            attempt.write("tracks", tracks.slice(start, self.config.rows_per_part), tables.TRACKS)
-        sheet: list[Tile] = []
-        for rows in self._cut(unit, tracks, sheet):
-            attempt.write("crops", rows, tables.CROPS)
-        attempt.put("sheet", "jpg", contact_sheet(sheet, title=unit.key))
-        return attempt.commit()
-
-    def _frames(self, unit: Unit) -> Iterator[video.Frame]:
-        first = prompts.start_frame(unit.prompts, self.config.stride_frames)
-        last = max(prompt.frame for prompt in unit.prompts)
-        num_skipped, config = first // self.config.stride_frames, self.config
-        limit = config.max_frames + num_skipped if config.max_frames else 0
-        seen = -1
-        uri = storage.join(self.videos, unit.key)
-        for frame in video.decode(uri, stride=config.stride_frames, max_frames=limit, decoder=config.decoder):
-            seen = frame.index
-            if frame.index >= first:
-                yield frame
-        if seen < last:
-            raise MediaError(
-                f"{unit.key}: prompt on frame {last}, but the last frame read is {seen}. Move the prompt or the limit."
-            )
-
-    def _cut(self, unit: Unit, tracks: pa.Table, sheet: list[Tile]) -> Iterator[pa.Table]:
-        """Second pass over the video: smoothing needs the whole track, and decoding twice costs less than holding the frames."""
-        layout = _Layout(tracks, self.config)
-        shown = set(np.linspace(0, len(layout.frames) - 1, SHEET_TILES).round().astype(int).tolist())
-        rows: list[dict[str, object]] = []
-        for number, frame in enumerate(self._frames(unit)):
-            whole = crops.to_jpeg(crops.letterbox(frame.image, self.config.frame_px), self.config.jpeg_quality)
-            for row in layout.rows_of(frame.index):
-                window, lost = layout.window(row), bool(layout.lost[row])
-                crop, mask = crops.cut(frame.image, window, self.config.crop_px), layout.mask(row)
-                kept = crops.cut_mask(mask, window, self.config.crop_px, grow_frac=self.config.mask_grow_frac)
-                key = {"video": unit.key, "animal": layout.animals[row], "frame": frame.index, "time_s": frame.time_s}
-                place = {"crop_x0": window[0], "crop_y0": window[1], "crop_side_px": window[2], "held": lost}
-                image = crops.to_jpeg(crop, self.config.jpeg_quality)
-                rows.append({**key, "crop": image, "crop_mask": crops.to_rle(kept), "frame_image": whole, **place})
-                if number in shown and layout.animals[row] == layout.animals[0]:
-                    sheet.append(Tile(frame.image, mask, crop, frame.time_s, "lost" if lost else ""))
-            if len(rows) >= self.config.rows_per_part:
-                yield pa.Table.from_pylist(rows, schema=tables.CROPS)
-                rows = []
-        if rows:
-            yield pa.Table.from_pylist(rows, schema=tables.CROPS)
-
-
-class _Layout:
-    """Where each row's crop lies: one smooth window per animal."""
-
-    def __init__(self, tracks: pa.Table, config: CropConfig) -> None:
-        self.animals: list[str] = tracks.column("animal").to_pylist()
-        self.lost = tracks.column("lost").to_numpy()
-        self.size_px = (tracks.column("height_px")[0].as_py(), tracks.column("width_px")[0].as_py())
-        self._masks = tracks.column("mask")
-        self._windows = np.zeros((tracks.num_rows, 3))
-        frames = tracks.column("frame").to_numpy()
-        self.frames = np.unique(frames)
-        self._rows = {int(frame): np.flatnonzero(frames == frame).tolist() for frame in self.frames}
-        boxes = np.stack(
-            [tracks.column(side).to_numpy().astype(np.float64) for side in ("x0", "y0", "x1", "y1")], axis=1
-        )
-        time_s, names = tracks.column("time_s").to_numpy(), np.array(self.animals)
-        for animal in np.unique(names):
-            of = names == animal
-            self._windows[of] = crops.windows(
-                boxes[of], time_s[of], self.size_px, margin_frac=config.margin_frac, smooth_s=config.smooth_s
-            )
-
-    def rows_of(self, frame: int) -> list[int]:
-        return self._rows[frame]
-
-    def window(self, row: int) -> crops.Floats:
-        window: crops.Floats = self._windows[row]
-        return window
-
-    def mask(self, row: int) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
-        return crops.from_rle(self._masks[row].as_py(), *self.size_px)
-
-
-def follow(frames: Iterable[video.Frame], tracker: "masks.Tracker", starts: Sequence[Prompt]) -> pa.Table:
-    """Track animals through one video.
-
-    Args:
-        frames: in order, decoded lazily.
-        tracker: SAM-2.
-        starts: one prompt per animal.
-
-    Returns:
-        The tracks table of the video, rows by frame, then animal. Boxes and run lengths only: memory holds no frames.
-    """
-    times: dict[int, tuple[float, tuple[int, int]]] = {}
-
-    def images() -> Iterator[tuple[int, crops.Pixels]]:
-        for frame in frames:
-            times[frame.index] = (frame.time_s, frame.image.shape[:2])
-            yield frame.index, frame.image
-
-    rows: list[dict[str, object]] = []
-    for found in tracker.track(images(), starts):
-        for mask in found:
-            time_s, (height, width) = times[mask.frame]
-            seen = crops.outline(mask.mask)
-            box = dict(zip(("x0", "y0", "x1", "y1"), seen.box or (None,) * 4, strict=True))
-            key = {"video": starts[0].video, "animal": mask.animal, "frame": mask.frame, "time_s": time_s, **box}
-            size = {
-                "height_px": height,
-                "width_px": width,
-                "mask": crops.to_rle(mask.mask),
-                "object_score": mask.object_score,
-            }
-            rows.append(
-                {**key, **size, "area_px": seen.area_px, "lost": seen.box is None, "edge": seen.edge, "jump": False}
-            )
-    return _flag_jumps(pa.Table.from_pylist(rows, schema=tables.TRACKS))
-
-
-def _flag_jumps(tracks: pa.Table) -> pa.Table:
-    flags = np.zeros(tracks.num_rows, dtype=bool)
-    names = np.array(tracks.column("animal").to_pylist())
-    boxes = np.stack([tracks.column(side).to_numpy().astype(np.float64) for side in ("x0", "y0", "x1", "y1")], axis=1)
-    for animal in np.unique(names):
-        flags[names == animal] = crops.jumps(boxes[names == animal])
-    return tracks.set_column(tracks.schema.get_field_index("jump"), tables.TRACKS.field("jump"), pa.array(flags))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -314,14 +165,6 @@ def recorded(stage: Stage, unit: Unit, work: Callable[[], Entry]) -> Entry:
         entry = stage.fail(unit.key, unit.input, error)
         log.warning("%s video=%s error=%s", stage.name, unit.key, error)
     return entry
-
-
-def open_tracker(name: str, device: str) -> "masks.Tracker":
-    """Load SAM-2 by name, or from a checkpoint at any URI."""
-    from sheep import masks
-
-    with local_path(name, "SAM-2 weights") as local:
-        return masks.load(local, device=device)
 
 
 def open_backbone(name: str, device: str, *, untrained_seed: int | None = None) -> "backbone.Backbone":

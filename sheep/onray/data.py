@@ -13,10 +13,11 @@ import ray.data
 
 from sheep import log
 from sheep.config import ClusterConfig
+from sheep.cropping import CropJob
 from sheep.errors import ConfigError, ContractError
 from sheep.ledger import Entry
 from sheep.stages import Carry, Job, Work
-from sheep.units import CropJob, EmbedJob, Unit, Worker
+from sheep.units import EmbedJob, Unit, Worker
 
 _REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 

@@ -11,10 +11,11 @@ import pytest
 from sheep import serial, stages, storage
 from sheep.arms import Encoder
 from sheep.config import ClusterConfig, StudyConfig, View
+from sheep.cropping import CropJob
 from sheep.ledger import Entry, Manifest
 from sheep.onray.data import carry_over
 from sheep.serial import Way
-from sheep.units import CropJob, Unit, Worker, recorded
+from sheep.units import Unit, Worker, recorded
 
 ASKED: list[tuple[Encoder, View]] = [
     *(("frozen", "crop"), ("frozen", "masked")),

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from sheep.report import Arm, AttentionRow, Change, Ethogram, ReportData
 from sheep.sheets import Tile, contact_sheet
+from sheep.sheets import draw as draw_tile
 from sheep.tables import LABELS
 
 HOSTILE = 'pen<b>3</b>/"day&1" $x_1$.mp4'
@@ -45,7 +46,7 @@ def sheet(video: str, width: int = 320, height: int = 240) -> bytes:
         tiles.append(
             Tile(frame=frame, mask=mask & (not lost), crop=square, time_s=1.7 * index, note="lost" if lost else "")
         )
-    return contact_sheet(tiles, title=video)
+    return contact_sheet([draw_tile(tile) for tile in tiles], title=video)
 
 
 def around(value: float, reach: float) -> dict[str, float]:

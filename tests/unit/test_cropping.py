@@ -1,23 +1,25 @@
 """One video's work: the tracks table by hand, and a whole crop job with a tracker that needs no network."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sheep import prompts, storage, tables, units
+from sheep import cropping, prompts, storage, tables, units
 from sheep.config import StudyConfig
+from sheep.cropping import CropJob, follow
 from sheep.crops import from_jpeg, from_rle
 from sheep.errors import ConfigError
 from sheep.ledger import Entry, Manifest, open_stage
 from sheep.masks import Mask
 from sheep.tables import Prompt
-from sheep.units import CropJob, Unit, follow
+from sheep.units import Unit
 from sheep.video import Frame
 
 HEIGHT_PX, WIDTH_PX = 32, 48
@@ -30,19 +32,30 @@ class Script:
 
     boxes: dict[str, dict[int, Box]]
 
-    def track(self, frames: Iterable[tuple[int, NDArray[np.uint8]]], prompts: Sequence[Prompt]) -> Iterator[list[Mask]]:
-        for number, image in frames:
-            yield [self._mask(p.animal, number, image) for p in prompts if p.frame <= number]
+    prompts: tuple[Prompt, ...] = ()
+
+    def start(self, prompts: Sequence[Prompt]) -> "Script":
+        return replace(self, prompts=tuple(prompts))
+
+    def step(self, number: int, image: NDArray[np.uint8]) -> list[Mask]:
+        return [self._mask(p.animal, number, image) for p in self.prompts if p.frame <= number]
+
+    def save(self) -> bytes:
+        return b"script"
 
     def _mask(self, animal: str, number: int, image: NDArray[np.uint8]) -> Mask:
         mask = np.zeros(image.shape[:2], dtype=bool)
         x0, y0, x1, y1 = self.boxes[animal].get(number, (0, 0, 0, 0))
         mask[y0:y1, x0:x1] = True
-        return Mask(animal=animal, frame=number, mask=mask, object_score=3.0 if mask.any() else -2.0)
+        return Mask(animal=animal, frame=number, mask=mask, object_score=3.0 if mask.any() else -2.0, predicted_iou=0.9)
 
 
 def frames(*numbers: int) -> Iterator[Frame]:
     return iter([Frame(n, n / 5, np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)) for n in numbers])
+
+
+def tracks(script: Script, given: Iterator[Frame], *prompts: Prompt) -> pa.Table:
+    return pa.Table.from_pylist(list(follow(given, script, prompts)), schema=tables.TRACKS)  # type: ignore[arg-type]
 
 
 def point(animal: str, frame: int = 0) -> Prompt:
@@ -51,7 +64,7 @@ def point(animal: str, frame: int = 0) -> Prompt:
 
 def test_the_tracks_of_one_animal() -> None:
     script = Script({"ewe": {0: (2, 4, 12, 10), 3: (0, 4, 11, 10), 9: (30, 20, 40, 26)}})
-    found = follow(frames(0, 3, 6, 9), script, [point("ewe")])  # type: ignore[arg-type]
+    found = tracks(script, frames(0, 3, 6, 9), point("ewe"))
     tables.validate(found, tables.TRACKS, "test")
     columns = ("frame", "time_s", "x0", "y0", "x1", "y1", "object_score", "area_px", "lost", "edge", "jump")
     assert [tuple(row[name] for name in columns) for row in found.to_pylist()] == [
@@ -75,7 +88,7 @@ def test_a_speck_moves_neither_box_nor_jump_but_stays_in_the_mask() -> None:
             return found
 
     script = Specked({"ewe": {0: (2, 4, 12, 10), 1: (3, 4, 13, 10)}})
-    rows = follow(frames(0, 1), script, [point("ewe")]).to_pylist()  # type: ignore[arg-type]
+    rows = tracks(script, frames(0, 1), point("ewe")).to_pylist()
     assert [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows] == [[2, 4, 12, 10], [3, 4, 13, 10]]
     assert [(row["area_px"], row["edge"], row["jump"]) for row in rows] == [(60, False, False), (68, False, False)]
     assert from_rle(rows[1]["mask"], HEIGHT_PX, WIDTH_PX)[31, 47]
@@ -84,7 +97,7 @@ def test_a_speck_moves_neither_box_nor_jump_but_stays_in_the_mask() -> None:
 def test_two_animals_the_second_from_a_later_frame() -> None:
     near, far = (2, 4, 12, 10), (30, 20, 40, 26)
     script = Script({"ewe": {0: near, 1: near, 2: near}, "lamb": {1: far, 2: far}})
-    found = follow(frames(0, 1, 2), script, [point("ewe"), point("lamb", 1)])  # type: ignore[arg-type]
+    found = tracks(script, frames(0, 1, 2), point("ewe"), point("lamb", 1))
     keys = list(zip(found["frame"].to_pylist(), found["animal"].to_pylist(), strict=True))
     assert keys == [(0, "ewe"), (1, "ewe"), (1, "lamb"), (2, "ewe"), (2, "lamb")]
     assert not any(found.column("jump").to_pylist())  # each is compared with itself
@@ -97,7 +110,7 @@ def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, U
     job = CropJob(
         stage=open_stage(str(out), "crop", config, {}), videos=storage.join(study.archive.root, "videos"), config=config
     )
-    return job, Unit(key=first.video, input="1", prompts=(first,))
+    return job, Unit(key=first.video, input="1", source="1", prompts=(first,))
 
 
 def held(job: CropJob, entry: Entry) -> Manifest:
@@ -178,7 +191,7 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
     tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = {frame: (40, 30, 60, 50) for frame in range(8)}
-    monkeypatch.setattr(units, "open_tracker", lambda name, device: Script({"ewe": seen}))
+    monkeypatch.setattr(cropping, "open_tracker", lambda name, device: Script({"ewe": seen}))
     job, unit = job_of(tiny_study, tmp_path)
     found = held(job, job.open()(replace(unit, prompts=(point("ewe"),))))
     rows = found.read("crops").to_pylist()
@@ -196,6 +209,4 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
 
 def test_weights_at_a_uri_that_are_not_there_are_named() -> None:
     with pytest.raises(ConfigError, match="SAM-2 weights memory://nowhere/sam2: nothing is there"):
-        units.open_tracker("memory://nowhere/sam2", "cpu")
-    with pytest.raises(ConfigError, match="backbone memory://nowhere/dino: nothing is there"):
-        units.open_backbone("memory://nowhere/dino", "cpu")
+        cropping.open_tracker("memory://nowhere/sam2", "cpu")

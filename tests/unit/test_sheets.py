@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sheep.errors import ContractError
-from sheep.sheets import MASK_RGB, NOTE_RGB, Tile, contact_sheet, overlay
+from sheep.sheets import MASK_RGB, NOTE_RGB, Tile, contact_sheet, draw, overlay
 
 
 def tile(
@@ -65,7 +65,7 @@ def test_overlay_refuses_what_does_not_fit(frame: NDArray[np.uint8], mask: NDArr
 
 
 def test_sheet_lays_tiles_out_row_by_row() -> None:
-    sheet = decode(contact_sheet([tile(40), tile(120), tile(200)], title="pen1/a.mp4", columns=2))
+    sheet = decode(contact_sheet([draw(tile(value)) for value in (40, 120, 200)], title="pen1/a.mp4", columns=2))
     height = 120 + 160 + 20
     assert sheet.shape == (26 + 2 * (height + 8), 8 + 2 * 168, 3)
     for value, y, x in ((40, 26 + 60, 8 + 80), (120, 26 + 60, 8 + 168 + 80), (200, 26 + height + 8 + 60, 8 + 80)):
@@ -75,7 +75,9 @@ def test_sheet_lays_tiles_out_row_by_row() -> None:
 
 
 def test_sheet_is_no_wider_than_its_tiles_and_takes_frames_of_any_size() -> None:
-    sheet = decode(contact_sheet([tile(90, size=(2000, 1000)), tile(90, size=(30, 300))], title="", columns=6))
+    sheet = decode(
+        contact_sheet([draw(tile(90, size=size)) for size in ((2000, 1000), (30, 300))], title="", columns=6)
+    )
     assert sheet.shape[1] == 8 + 2 * 168
     assert sheet.shape[0] == 26 + 320 + 160 + 20 + 8
 
@@ -83,25 +85,25 @@ def test_sheet_is_no_wider_than_its_tiles_and_takes_frames_of_any_size() -> None
 def test_sheet_keeps_a_mask_far_smaller_than_a_pixel_of_the_tile() -> None:
     mask = np.zeros((1200, 1600), dtype=bool)
     mask[605, 805] = True
-    sheet = decode(contact_sheet([tile(120, mask=mask, size=(1200, 1600))], title=""))
+    sheet = decode(contact_sheet([draw(tile(120, mask=mask, size=(1200, 1600)))], title=""))
     around = sheet[26 + 55 : 26 + 66, 8 + 75 : 8 + 86]
     assert (around[..., 2] - around[..., 0]).max() > 100
 
 
 def test_sheet_writes_the_note_on_the_frame() -> None:
-    plain, noted = (decode(contact_sheet([tile(90, note=note)], title="")) for note in ("", "lost"))
+    plain, noted = (decode(contact_sheet([draw(tile(90, note=note))], title="")) for note in ("", "lost"))
     assert abs(plain[26 + 2, 8 + 2] - 90).max() <= 3
     assert abs(noted[26 + 2, 8 + 2] - np.array(NOTE_RGB)).max() <= 12
 
 
 def test_sheet_takes_any_title() -> None:
-    contact_sheet([tile(90)], title="a very long name \n" * 40 + "\u7f8a.mp4")
+    contact_sheet([draw(tile(90))], title="a very long name \n" * 40 + "\u7f8a.mp4")
 
 
 def test_sheet_refuses_nothing_and_misfits() -> None:
     with pytest.raises(ContractError, match="0 tiles"):
         contact_sheet([], title="")
     with pytest.raises(ContractError, match="0 columns"):
-        contact_sheet([tile(90)], title="", columns=0)
+        contact_sheet([draw(tile(90))], title="", columns=0)
     with pytest.raises(ContractError, match="mask is"):
-        contact_sheet([tile(90, mask=np.zeros((3, 3), dtype=bool))], title="")
+        draw(tile(90, mask=np.zeros((3, 3), dtype=bool)))
