@@ -5,7 +5,7 @@ classes. Nothing here reads hardware, clock, network or environment. Quantities 
 """
 
 from sheep.config.crop import CropConfig
-from sheep.config.finetune import FinetuneConfig, LearntView
+from sheep.config.finetune import Background, FinetuneConfig, LearntView, Precision
 from sheep.config.ground import digest, seed_for, to_json
 from sheep.config.study import (
     NO_NETWORK,
@@ -25,6 +25,7 @@ from sheep.config.study import (
 __all__ = [
     "NO_NETWORK",
     "ArchiveConfig",
+    "Background",
     "ClusterConfig",
     "CompareConfig",
     "CropConfig",
@@ -32,6 +33,7 @@ __all__ = [
     "FinetuneConfig",
     "LearntView",
     "Pool",
+    "Precision",
     "PredictConfig",
     "ProbeConfig",
     "SearchConfig",

@@ -10,7 +10,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ from torch import Tensor
 from sheep.backbone import device_of
 from sheep.config import FinetuneConfig, to_json
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune import checkpoint
+from sheep.finetune import checkpoint, schedules
+from sheep.finetune.ahead import Ahead
 from sheep.finetune.batches import Batches
 from sheep.finetune.guard import Guard, GuardFrames
 from sheep.finetune.images import ImageSource, Sampler, working_px
 from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 from sheep.finetune.networks import follow, make_pair
-from sheep.finetune.schedules import momentum, parameter_groups, rates
 from sheep.finetune.workers import AllReduce, Workers, identity, raised
 
 _log = logging.getLogger(__name__)
@@ -105,15 +107,20 @@ def fit(
         run.resume(Path(resume_dir))
     else:
         run.look()
-    for step in range(run.step, config.steps):
-        if run.is_over:
-            break
-        measures = run.advance(step) | run.look()
-        if save is not None and rank == 0 and ((step + 1) % save_every == 0 or step + 1 == config.steps or run.is_over):
-            folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
-            run.write(folder)
-            save(str(folder))
-        report(measures)
+    with closing(run.batches):
+        for step in range(run.step, config.steps):
+            if run.is_over:
+                break
+            measures = run.advance(step) | run.look()
+            if (
+                save is not None
+                and rank == 0
+                and ((step + 1) % save_every == 0 or step + 1 == config.steps or run.is_over)
+            ):
+                folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
+                run.write(folder)
+                save(str(folder))
+            report(measures)
     seconds = time.monotonic() - started
     if rank == 0:
         run.export(Path(out_dir), seconds)
@@ -149,7 +156,7 @@ class _Run:
                 images.animals[0],
                 len(images.animals),
             )
-        self.student, self.teacher = make_pair(backbone, config.num_prototypes, seed, config.device)
+        self.student, self.teacher = make_pair(backbone, config.num_prototypes, seed, config.device, config.precision)
         encoder = self.student.encoder
         encoder.check_size(config.global_px)
         if config.num_local:
@@ -158,10 +165,11 @@ class _Run:
             raise ConfigError(
                 f"finetune: backbone {backbone!r} has no mask token. Set finetune.mask_frac to 0 or choose another."
             )
-        groups = parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
+        groups = schedules.parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
         decoded = images.decoded(working_px(config.global_px))
-        self.batches = Batches(decoded, sampler, config, seed, encoder.patch_px)
+        batches = Batches(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
+        self.batches = Ahead(partial(batches.draw, mine=self.mine, place=encoder.device), config.steps)
         self.guard = Guard(images, decoded, seed, frames, config, workers) if config.guard_every else None
         self.identity = self._identity(images)
         self.step = 0
@@ -170,10 +178,9 @@ class _Run:
 
     def advance(self, step: int) -> dict[str, float]:
         """Do one step and return its measures, equal on every worker."""
-        backbone_rate, head_rate = rates(step, self.config)
+        schedules.apply(self.optimiser, step, self.config)
         self.student.backbone.requires_grad_(step >= self.config.head_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = (head_rate if group["is_head"] else backbone_rate) * group["scale"]
+        self.student.freeze_last_layers(step < self.config.last_layer_steps)
         self.optimiser.zero_grad(set_to_none=True)
         loss, parts, is_bad = self._losses(step)
         measures, culprits = self._agree(parts, is_bad)
@@ -182,7 +189,7 @@ class _Run:
         # Loss and norm are means over all workers, so all decide alike.
         if self._is_good(measures["loss"], measures["grad_norm"], step, culprits or worse):
             self.optimiser.step()
-            follow(self.teacher, self.student, momentum(step, self.config))
+            follow(self.teacher, self.student, schedules.momentum(step, self.config))
         self.step = step + 1
         measures["step"] = float(self.step)
         self.curve.append(measures)
@@ -238,22 +245,25 @@ class _Run:
     def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Forward both networks on this worker's slice of the step's global batch; the last says whether something here was no number."""
         config, workers = self.config, self.workers
-        batch = self.batches.draw(step, self.mine, self.student.encoder.device)
+        batch = self.batches.take(step)
         global_views, local_views, hidden = batch.global_views, batch.local_views, batch.hidden
-        count = len(global_views) // 2
+        count, temperature = len(global_views) // 2, schedules.teacher_temperature(step, config)
+        global_kept, local_kept = batch.kept
         with torch.no_grad():
             seen = self.teacher.tokens(global_views)
-            targets = self._targets(self.teacher.dino_head(seen.cls))
+            targets = sinkhorn(self.teacher.dino_head(seen.cls), temperature, workers.all_reduce)
         # While the heads come first, nothing below them needs a graph.
         with torch.set_grad_enabled(step >= config.head_steps):
-            tokens = self.student.tokens(global_views, hidden)
-            cls = [tokens.cls] if local_views is None else [tokens.cls, self.student.tokens(local_views).cls]
+            tokens = self.student.tokens(global_views, hidden, global_kept)
+            cls = [tokens.cls]
+            if local_views is not None:
+                cls.append(self.student.tokens(local_views, kept=local_kept).cls)
         outputs = self.student.dino_head(torch.cat(cls))
         dino = dino_loss(outputs.view(-1, count, outputs.shape[-1]), targets.view(2, count, -1))
         ibot = dino.new_zeros(())
         if hidden is not None:
             with torch.no_grad():
-                patch_targets = self._targets(self.teacher.ibot_head(seen.patches[hidden]))
+                patch_targets = sinkhorn(self.teacher.ibot_head(seen.patches[hidden]), temperature, workers.all_reduce)
             ibot = ibot_loss(self.student.ibot_head(tokens.patches[hidden]), patch_targets)
         views = tokens.cls.split(count)
         koleo = torch.stack(
@@ -269,9 +279,6 @@ class _Run:
         # Targets and KoLeo mix all workers' values, so that one's nan is everyone's; these are this worker's own.
         is_bad = ~torch.stack([part.isfinite().all() for part in (global_views, seen.cls, outputs)]).all()
         return loss, parts | _health(targets, seen.cls), is_bad
-
-    def _targets(self, logits: Tensor) -> Tensor:
-        return sinkhorn(logits, self.config.teacher_temperature, self.workers.all_reduce)
 
     def _bound_gradients(self) -> tuple[float, list[int]]:
         """Average gradients over workers and clip them; return the norm before clipping, and whose were no numbers."""

@@ -1,13 +1,14 @@
 """Student and teacher: each a backbone with its heads (DINO, iBOT, silhouettes). The teacher follows the student."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from lightly.models.modules.heads import DINOProjectionHead
 from torch import Tensor, nn
 
-from sheep.backbone import Backbone, Tokens, load
-from sheep.config import seed_for
+from sheep.backbone import Backbone, Tokens, device_of, load
+from sheep.config import Precision, seed_for
 
 SILHOUETTE_PX = 16
 """Side of the silhouette that the class token has to tell."""
@@ -16,15 +17,28 @@ SILHOUETTE_PX = 16
 class Network(nn.Module):
     """A backbone with its heads; the modules of one side."""
 
-    def __init__(self, backbone: Backbone, num_prototypes: int, seed: int) -> None:
+    def __init__(self, backbone: Backbone, num_prototypes: int, seed: int, *, half: bool = False) -> None:
+        """Draw new heads.
+
+        Args:
+            backbone: whose weights are used as they are.
+            num_prototypes: outputs of the projection heads.
+            seed: of the heads.
+            half: compute in bfloat16 where torch.autocast does; weights and what comes out stay float32.
+        """
         super().__init__()
+        self._half = half
         self.encoder = backbone
         # Registered, so that parameters() and state_dict() hold it; `encoder` is the plain object around it.
         self.backbone = backbone.model
-        self.dino_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "dino"))
-        self.ibot_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "ibot"))
+        self.dino_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "dino"), half=half)
+        self.ibot_head = make_head(backbone.dim, num_prototypes, seed_for(seed, "finetune.head", "ibot"), half=half)
         self.shape_head = make_linear(backbone.dim, SILHOUETTE_PX**2, seed_for(seed, "finetune.head", "shape"))
         self.part_head = make_linear(backbone.dim, 1, seed_for(seed, "finetune.head", "part"))
+        self._kept: Tensor | None = None
+        for number, layer in enumerate(self.backbone.encoder.layer):
+            layer.layer_scale1.register_forward_hook(self._dropping(2 * number))
+            layer.layer_scale2.register_forward_hook(self._dropping(2 * number + 1))
 
     @property
     def heads(self) -> tuple[nn.Module, ...]:
@@ -36,19 +50,81 @@ class Network(nn.Module):
         """Transformer blocks of the backbone."""
         return int(self.backbone.config.num_hidden_layers)
 
-    def tokens(self, pixels: Tensor, hidden: Tensor | None = None) -> Tokens:
-        """Tokens of a batch of views; see Backbone.forward."""
-        return self.encoder.forward(pixels, hidden)
+    @property
+    def num_branches(self) -> int:
+        """Residual branches, two a block."""
+        return 2 * self.num_blocks
+
+    def tokens(self, pixels: Tensor, hidden: Tensor | None = None, kept: Tensor | None = None) -> Tokens:
+        """Tokens of a batch of views; see Backbone.forward.
+
+        Args:
+            pixels: (B, 3, S, S) normalised.
+            hidden: (B, P) bool, or None.
+            kept: (B, num_branches) factors on the residual branches (`draw_kept`), or None for 1.
+        """
+        self._kept = kept
+        try:
+            # Not one context for several calls: autocast keeps cast weights until it is left, those of a no_grad call without graph.
+            with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self._half):
+                cls, patches = self.encoder.forward(pixels, hidden)
+            return Tokens(cls.float(), patches.float())
+        finally:
+            self._kept = None
+
+    def freeze_last_layers(self, frozen: bool) -> None:
+        """Keep the prototypes of both projection heads as they are, or let them learn; their norm is fixed in any case."""
+        for head in (self.dino_head, self.ibot_head):
+            head.last_layer.weight_v.requires_grad_(not frozen)
+
+    def _dropping(self, branch: int) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+        """A hook that scales a branch image by image. transformers has a drop path too, but draws from the global generator."""
+
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+            return None if self._kept is None else output * self._kept[:, branch, None, None].to(output.dtype)
+
+        return hook
 
 
-def make_head(dim: int, num_prototypes: int, seed: int) -> DINOProjectionHead:
+def draw_kept(seed: int, num_images: int, num_views: int, num_branches: int, rate: float) -> Tensor:
+    """Draw which residual branches of the student count for which image.
+
+    Args:
+        seed: of this step.
+        num_images: images in the global batch.
+        num_views: views of each.
+        num_branches: of the network.
+        rate: chance that one is dropped, 0 to 0.9.
+
+    Returns:
+        (num_images, num_views, num_branches) float32: 0 where dropped, else 1 / (1 - rate), so that means stay.
+
+    Source: stochastic depth, arXiv 1603.09382, at one rate for all blocks as in DINOv2.
+    """
+    noise = torch.rand(num_images, num_views, num_branches, generator=torch.Generator().manual_seed(seed))
+    return (noise >= rate).float() / (1 - rate)
+
+
+class Head(DINOProjectionHead):  # type: ignore[misc]
+    """lightly's head, whose cosines are float32: a temperature of 0.05 would blow bfloat16's steps near 1 up to 0.08."""
+
+    half = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, dim) -> (N, num_prototypes) cosines, float32."""
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.half):
+            x = self.layers(x)
+        cosines: Tensor = self.last_layer(torch.nn.functional.normalize(x.float(), dim=-1))
+        return cosines
+
+
+def make_head(dim: int, num_prototypes: int, seed: int, *, half: bool = False) -> Head:
     """Make a head whose weights follow from the seed alone: (N, dim) -> (N, num_prototypes) cosines.
 
     Source: DINO, arXiv 2104.14294, appendix C (lightly's DINOProjectionHead), its width kept in proportion to the backbone's.
     """
-    head = DINOProjectionHead(
-        input_dim=dim, hidden_dim=min(2048, 4 * dim), bottleneck_dim=min(256, dim), output_dim=num_prototypes
-    )
+    head = Head(input_dim=dim, hidden_dim=min(2048, 4 * dim), bottleneck_dim=min(256, dim), output_dim=num_prototypes)
+    head.half = half
     # lightly draws from the global generator, which two workers in one process would share; draw again from our own.
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -67,14 +143,17 @@ def make_linear(dim: int, outputs: int, seed: int) -> nn.Linear:
     return layer
 
 
-def make_pair(name: str, num_prototypes: int, seed: int, device: str) -> tuple[Network, Network]:
+def make_pair(
+    name: str, num_prototypes: int, seed: int, device: str, precision: Precision = "auto"
+) -> tuple[Network, Network]:
     """Make student and teacher, equal at first, from released or local weights.
 
     Raises:
         ConfigError: see sheep.backbone.load.
     """
-    student = Network(load(name, device=device), num_prototypes, seed)
-    teacher = Network(load(name, device=device), num_prototypes, seed)
+    half = precision == "bfloat16" or (precision == "auto" and device_of(device).type == "cuda")
+    student = Network(load(name, device=device), num_prototypes, seed, half=half)
+    teacher = Network(load(name, device=device), num_prototypes, seed, half=half)
     teacher.load_state_dict(student.state_dict(), strict=True)
     place = student.encoder.device
     return student.to(place), teacher.to(place).requires_grad_(False)

@@ -1,14 +1,17 @@
-"""What changes over the steps: learning rates, per layer and phase, and the teacher's momentum."""
+"""What changes over the steps: learning rates, per layer and phase, weight decay, and the teacher's momentum and temperature."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 from sheep.config import FinetuneConfig
 
 _WARM_FRAC = 0.1
+_TEMPERATURE_WARM_FRAC = 0.3
+"""DINOv2 warms up over 30 of 100 epochs in its fast setting."""
 _UNDECAYED = ("cls_token", "mask_token", "position_embeddings", "register_tokens")
 
 
@@ -34,6 +37,30 @@ def momentum(step: int, config: FinetuneConfig) -> float:
     return cosine(step, config.steps, config.teacher_momentum, 1.0)
 
 
+def teacher_temperature(step: int, config: FinetuneConfig) -> float:
+    """Temperature of the teacher: a line from its start to its value over the first 30 % of the steps, then constant."""
+    start, end = config.teacher_temperature_start, config.teacher_temperature
+    if start is None:
+        return end
+    return start + (end - start) * min(step / max(round(_TEMPERATURE_WARM_FRAC * config.steps), 1), 1.0)
+
+
+def weight_decay(step: int, config: FinetuneConfig) -> float:
+    """Weight decay of matrices: from its value at the first step on a cosine to its end at the last."""
+    if config.weight_decay_end is None:
+        return config.weight_decay
+    return cosine(step, config.steps, config.weight_decay, config.weight_decay_end)
+
+
+def apply(optimiser: torch.optim.Optimizer, step: int, config: FinetuneConfig) -> None:
+    """Set the learning rate and weight decay of every group for one step."""
+    backbone_rate, head_rate = rates(step, config)
+    decay = weight_decay(step, config)
+    for group in optimiser.param_groups:
+        group["lr"] = (head_rate if group["is_head"] else backbone_rate) * group["scale"]
+        group["weight_decay"] = decay if group["is_decayed"] else 0.0
+
+
 def rates(step: int, config: FinetuneConfig) -> tuple[float, float]:
     """Return the learning rates (of the last block, of the heads) at a step."""
     backbone = warm_cosine(step - config.head_steps, config.steps - config.head_steps, config.learning_rate)
@@ -52,24 +79,24 @@ def parameter_groups(
         config: layer and weight decay.
 
     Returns:
-        Groups with `params`, `names`, `weight_decay` (0 for vectors and tokens), `lr`, and `scale`: the factor on the phase's
-        rate. The last block and the norm after it have 1, each block before it `layer_decay` times less, embeddings the least.
-        `is_head` tells the phases apart.
+        Groups with `params`, `names`, `weight_decay`, `is_decayed` (not vectors and tokens), `lr`, and `scale`: the factor on
+        the phase's rate. The last block and the norm after it have 1, each block before it `layer_decay` times less, embeddings
+        the least. `is_head` tells the phases apart.
     """
-    groups: dict[tuple[bool, float, float], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
 
     def place(name: str, parameter: nn.Parameter, is_head: bool, scale: float) -> None:
         plain = parameter.ndim < 2 or name.split(".")[-1] in _UNDECAYED or name.endswith("weight_g")
-        decay = 0.0 if plain else config.weight_decay
         empty: dict[str, Any] = {
             "params": [],
             "names": [],
-            "weight_decay": decay,
+            "weight_decay": 0.0 if plain else config.weight_decay,
+            "is_decayed": not plain,
             "scale": scale,
             "is_head": is_head,
             "lr": 0.0,
         }
-        group = groups.setdefault((is_head, scale, decay), empty)
+        group = groups.setdefault((is_head, scale, not plain), empty)
         group["params"].append(parameter)
         group["names"].append(name)
 

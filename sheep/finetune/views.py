@@ -24,6 +24,13 @@ _GRAY_SHARE = 0.1
 _LUMA = (0.299, 0.587, 0.114)
 
 
+_GREY = 114 / 255
+"""What surrounds the animal in the masked view, and frames in crops that reach outside them."""
+_LEAST_DIM = 0.5
+_SEEN_SHARE = 0.5
+"""A patch with more of the animal than this is on it."""
+
+
 def draw_noise(seed: int, num_images: int, num_views: int) -> Tensor:
     """Return (num_images, num_views, NUM_NOISE) uniform numbers in [0, 1)."""
     return torch.rand(num_images, num_views, NUM_NOISE, generator=torch.Generator().manual_seed(seed))
@@ -83,3 +90,35 @@ def _colour(images: Tensor, noise: Tensor) -> Tensor:
     mean = gray.mean(dim=(2, 3), keepdim=True)
     coloured = gray + saturation * (images - gray)
     return (brightness * (mean + contrast * (coloured - mean))).clamp(0, 1)
+
+
+def repaint(images: Tensor, masks: Tensor, ground: Tensor | None, noise: Tensor, share: float) -> Tensor:
+    """Dim or swap the ground around the animal in some of the images.
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1].
+        masks: (B, 1, H, W) in [0, 1], the animal; an image without any is left alone.
+        ground: (B, 3, H, W) what to show around it; None: the image's own, half to wholly towards grey.
+        noise: (B, 2) uniform in [0, 1): whether, and how far towards grey.
+        share: of the images that are changed.
+
+    Returns:
+        (B, 3, H, W) float in [0, 1].
+    """
+    noise = noise.to(images.device)[..., None, None, None]
+    if ground is None:
+        ground = torch.lerp(images, torch.full_like(images, _GREY), _LEAST_DIM + (1 - _LEAST_DIM) * noise[:, 1])
+    changed = (noise[:, 0] < share) & (masks.amax(dim=(1, 2, 3), keepdim=True) > 0)
+    return torch.where(changed, torch.lerp(ground, images, masks), images)
+
+
+def without_animal(images: Tensor, masks: Tensor) -> Tensor:
+    """Fill the animal with the mean colour of its ground, (B, 3, H, W) in [0, 1]: the ground for another animal."""
+    outside = 1 - masks
+    mean = (images * outside).sum(dim=(2, 3), keepdim=True) / outside.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+    return torch.lerp(images, mean.expand_as(images), masks)
+
+
+def on_animal(masks: Tensor, grid: int) -> Tensor:
+    """Which patches lie mostly on the animal: (B, 1, S, S) in [0, 1] -> (B, grid * grid) bool."""
+    return F.adaptive_avg_pool2d(masks, grid).flatten(1) > _SEEN_SHARE
