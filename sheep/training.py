@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 UNIT = "backbone"
 MAX_GUARD_FRAMES = 512
+_UNSURE = ("jump", "reappeared", "identity_risk")
+"""Flags of the tracks table, as far as it has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,26 +96,49 @@ class FinetuneJob:
         )
 
     def images(self) -> "Images":
-        """Read the images; frames where the animal was lost are left out of the guided arm, they show none."""
-        from sheep.finetune.images import Images  # with torch: only where training happens
+        """Read the images; frames where the animal was lost are left out of the guided arm, they show none.
 
-        guided = self.config.view == "crop"
-        # Masks belong to the guided arm: whole frames are the control that knows nothing of SAM-2.
-        masked = guided and self.config.silhouette_weight > 0
-        columns = ["video", "animal", "held", image_column(self.config.view), *(["crop_mask"] if masked else [])]
+        Raises:
+            ConfigError: none is left.
+        """
+        from sheep.finetune.images import Images  # with torch: only where training happens
+        from sheep.finetune.selection import thin
+
+        config, guided = self.config, self.config.view == "crop"
+        masked = ["crop_mask"] if config.needs_masks else []
+        columns = [*tables.KEY, "time_s", "held", image_column(config.view), *masked]
         rows = read_manifest(self.source).read("crops", columns=columns, keys=self.videos)
+        num_stored = rows.num_rows
         if guided:
-            rows = rows.filter([not held for held in rows.column("held").to_pylist()])
+            unsure = self._unsure() if config.skip_unsure else set()
+            keys = zip(*(rows.column(name).to_pylist() for name in tables.KEY), strict=True)
+            held = rows.column("held").to_pylist()
+            rows = rows.filter([not lost and key not in unsure for key, lost in zip(keys, held, strict=True)])
+        num_sure = rows.num_rows
+        animals, videos, time_s = (rows.column(name).to_pylist() for name in ("animal", "video", "time_s"))
+        jpegs = rows.column(5).to_pylist()
+        kept = thin(jpegs, animals, videos, time_s, min_gap_s=config.min_gap_s, min_change=config.min_change)
+        rows = rows.filter(kept.tolist())
+        log.info("finetune images=%d of %d stored, %d before thinning out", rows.num_rows, num_stored, num_sure)
         if not rows.num_rows:
             raise ConfigError(
-                f"{self.source}: no image of {len(self.videos)} videos is left to train on, expected some. Look at the contact sheets."
+                f"{self.source}: of {num_stored} images of {len(self.videos)} videos none is left to train on, expected some. Look at the "
+                "contact sheets."
             )
         return Images(
-            jpegs=rows.column(3).to_pylist(),
+            jpegs=rows.column(5).to_pylist(),
             animals=rows.column("animal").to_pylist(),
             videos=rows.column("video").to_pylist(),
             masks=rows.column("crop_mask").to_pylist() if masked else None,
         )
+
+    def _unsure(self) -> set[tuple[str, str, int]]:
+        """Keys of the frames in which the track jumped or was anew: the crop may show another animal, or, smoothed, none."""
+        flags = [name for name in _UNSURE if name in tables.TRACKS.names]
+        tracks = read_manifest(self.source).read("tracks", columns=[*tables.KEY, *flags], keys=self.videos)
+        raised = np.any([tracks.column(name).to_numpy() for name in flags], axis=0)
+        found = tracks.filter(raised.tolist())
+        return set(zip(*(found.column(name).to_pylist() for name in tables.KEY), strict=True))
 
 
 Fit = Callable[[FinetuneJob], None]

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss
@@ -50,3 +51,93 @@ def test_sinkhorn_fixed_point_by_hand() -> None:
     targets = sinkhorn(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.1, identity)
     sure = 1 / (1 + math.exp(-1))
     torch.testing.assert_close(targets, torch.tensor([[sure, 1 - sure], [1 - sure, sure]]))
+
+
+# Published formulas, written out in float64 as they stand in the papers, loops and all.
+
+
+def softmax64(logits: np.ndarray, temperature: float) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def test_dino_equation_3() -> None:
+    rng = np.random.default_rng(0)
+    num_views, num_images, num_prototypes = 5, 3, 6
+    student, teacher = (
+        rng.uniform(-1, 1, (num_views, num_images, num_prototypes)),
+        rng.uniform(-1, 1, (2, num_images, num_prototypes)),
+    )
+    total = 0.0
+    for image in range(num_images):
+        for x in range(2):  # x in {x1_g, x2_g}
+            for other in range(num_views):  # x' in V, x' != x
+                if other != x:
+                    p_t, p_s = softmax64(teacher[x, image], 0.05), softmax64(student[other, image], 0.1)
+                    total -= float((p_t * np.log(p_s)).sum())
+    targets = torch.from_numpy(softmax64(teacher, 0.05))
+    ours = dino_loss(torch.from_numpy(student), targets.float()).item()
+    assert ours == pytest.approx(total / num_images / (2 * num_views - 2), rel=1e-6)
+
+
+def test_ibot_equation_2() -> None:
+    rng = np.random.default_rng(1)
+    student, teacher = rng.uniform(-1, 1, (9, 6)), rng.uniform(-1, 1, (9, 6))
+    terms = [-(softmax64(t, 0.05) * np.log(softmax64(s, 0.1))).sum() for s, t in zip(student, teacher, strict=True)]
+    ours = ibot_loss(torch.from_numpy(student), torch.from_numpy(softmax64(teacher, 0.05)).float()).item()
+    assert ours == pytest.approx(float(np.mean(terms)), rel=1e-6)
+
+
+def test_koleo_equation() -> None:
+    features = np.random.default_rng(2).normal(size=(7, 5))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(7):
+        total -= math.log(min(np.linalg.norm(unit[i] - unit[j]) for j in range(7) if j != i)) / 7
+    assert koleo_loss(torch.from_numpy(features).float(), 0, 1, identity).item() == pytest.approx(total, rel=1e-5)
+
+
+def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarray:
+    """SwAV's algorithm 1, Q (prototypes x images), in its own order: rows to 1/K, then columns to 1/B."""
+    weights = np.exp(logits.T / temperature)
+    weights /= weights.sum()
+    num_prototypes, num_images = weights.shape
+    for _ in range(rounds):
+        weights /= weights.sum(axis=1, keepdims=True) * num_prototypes
+        weights /= weights.sum(axis=0, keepdims=True) * num_images
+    return (weights * num_images).T
+
+
+def test_sinkhorn_knopp_is_the_published_one_and_goes_to_its_marginals() -> None:
+    logits = np.random.default_rng(3).uniform(-1, 1, (40, 6))
+    ours = sinkhorn(torch.from_numpy(logits), 0.1, identity).numpy()
+    np.testing.assert_allclose(ours, sinkhorn64(logits, 0.1, 3), rtol=2e-4, atol=1e-7)
+    np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-6)  # every image hands out 1
+    # Many rounds give every prototype as much; three, as published, come near.
+    many = sinkhorn64(logits, 0.1, 500)
+    np.testing.assert_allclose(many.sum(axis=0), 40 / 6, rtol=1e-9)
+    three, none = (np.abs(sinkhorn64(logits, 0.1, rounds).sum(axis=0) - 40 / 6).max() for rounds in (3, 0))
+    assert three < none / 2
+
+
+def test_sinkhorn_holds_at_low_temperature() -> None:
+    """Cosines of -1 to 1 at temperature 0.025 span 35 decimal digits; float32 must neither overflow nor lose a row."""
+    logits = torch.linspace(-1, 1, 64).view(16, 4)
+    targets = sinkhorn(logits, 0.025, identity)
+    assert targets.isfinite().all()
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(16))
+    expected = sinkhorn64(logits.double().numpy(), 0.025, 3)
+    np.testing.assert_allclose(targets.numpy(), expected, atol=1e-4)
+
+
+def test_gradients_of_the_losses_are_those_of_float64() -> None:
+    generator = torch.Generator().manual_seed(4)
+    targets = torch.rand(2, 3, 5, generator=generator, dtype=torch.float64).softmax(dim=-1)
+    student = torch.rand(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    log_student = (student / 0.1).log_softmax(dim=-1)
+    pairs = [(targets[t] * log_student[v]).sum(dim=-1).mean() for t in range(2) for v in range(4) if t != v]
+    (expected,) = torch.autograd.grad(-torch.stack(pairs).mean(), student)
+    ours = student.detach().float().requires_grad_()
+    dino_loss(ours, targets.float()).backward()
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad, expected.float(), rtol=1e-4, atol=1e-7)

@@ -1,5 +1,6 @@
 import io
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,17 @@ from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune.images import Arrays, Images, Sampler
 from sheep.finetune.masking import count_hidden, draw_masks
-from sheep.finetune.networks import Network, follow
-from sheep.finetune.schedules import cosine, momentum, parameter_groups, rates, warm_cosine
+from sheep.finetune.networks import Network, draw_kept, follow, make_pair
+from sheep.finetune.schedules import (
+    apply,
+    cosine,
+    momentum,
+    parameter_groups,
+    rates,
+    teacher_temperature,
+    warm_cosine,
+    weight_decay,
+)
 from sheep.finetune.views import NUM_NOISE, draw_noise, make_views
 
 
@@ -48,6 +58,92 @@ def test_every_parameter_is_in_one_group() -> None:
     assert scale["backbone.embeddings.cls_token"] == 0.5**4
     assert decay["backbone.encoder.layer.0.mlp.fc1.weight"] == 0.1
     assert decay["backbone.embeddings.cls_token"] == decay["backbone.encoder.layer.0.mlp.fc1.bias"] == 0
+
+
+def test_decay_and_temperature_go_where_they_should() -> None:
+    config = FinetuneConfig(
+        steps=101,
+        head_steps=0,
+        weight_decay=0.04,
+        weight_decay_end=0.4,
+        teacher_temperature=0.07,
+        teacher_temperature_start=0.04,
+    )
+    assert [weight_decay(step, config) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
+    assert [teacher_temperature(step, config) for step in (0, 15, 30, 100)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
+    same = FinetuneConfig(steps=101, teacher_temperature=0.07)
+    assert {teacher_temperature(step, same) for step in range(101)} == {0.07}
+    net = Network(backbones.random(0), 16, seed=0)
+    groups = parameter_groups(net.backbone, net.heads, net.num_blocks, config)
+    optimiser = torch.optim.AdamW(groups)
+    apply(optimiser, 100, config)
+    decays = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
+    assert decays["backbone.encoder.layer.0.mlp.fc1.weight"] == pytest.approx(0.4)
+    assert decays["backbone.encoder.layer.0.mlp.fc1.bias"] == decays["backbone.embeddings.cls_token"] == 0
+
+
+def test_a_dropped_branch_is_out_for_its_image_only() -> None:
+    net = Network(backbones.random(0), 16, seed=0)
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = net.tokens(pixels).cls
+    kept = torch.ones(2, net.num_branches)
+    torch.testing.assert_close(net.tokens(pixels, kept=kept).cls, plain)
+    kept[1] = 0  # nothing but embeddings and the last norm is left
+    left = net.tokens(pixels, kept=kept)
+    torch.testing.assert_close(left.cls[0], plain[0])
+    embedded = net.backbone.layernorm(net.backbone.embeddings(pixels[1:]))
+    torch.testing.assert_close(left.cls[1], embedded[0, 0])
+    torch.testing.assert_close(net.tokens(pixels).cls, plain)  # for that call only
+    one = torch.ones(2, net.num_branches)
+    one[:, 3] = 0  # the second block's MLP
+    layer = net.backbone.encoder.layer[1]
+    scale = layer.layer_scale2.lambda1.data.clone()
+    layer.layer_scale2.lambda1.data.zero_()
+    torch.testing.assert_close(net.tokens(pixels).cls, (without := net.tokens(pixels, kept=one).cls))
+    layer.layer_scale2.lambda1.data.copy_(scale)
+    torch.testing.assert_close(net.tokens(pixels, kept=one).cls, without)
+
+
+def test_branches_are_dropped_at_their_rate_and_means_stay() -> None:
+    kept = draw_kept(0, 200, 4, 24, 0.3)
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(kept, draw_kept(0, 200, 4, 24, 0.3))
+    assert (draw_kept(0, 3, 2, 4, 0.0) == 1).all()
+
+
+def test_bfloat16_comes_near_and_hands_out_float32(tmp_path: Path) -> None:
+    backbones.random(0).save(tmp_path)
+    whole, _ = make_pair(str(tmp_path), 16, 0, "cpu", "float32")
+    half, _ = make_pair(str(tmp_path), 16, 0, "cpu", "bfloat16")
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    one, other = whole.tokens(pixels).cls, half.tokens(pixels).cls
+    assert one.dtype == other.dtype == torch.float32
+    error = (one - other).norm() / one.norm()
+    assert 0 < error < 0.05
+    cosines = half.dino_head(other)
+    assert cosines.dtype == torch.float32
+    assert half.dino_head.last_layer.weight_v.dtype == torch.float32
+    torch.testing.assert_close(cosines, whole.dino_head(one), atol=0.05, rtol=0)
+    assert not torch.equal(cosines.bfloat16().float(), cosines)  # not rounded to bfloat16 on the way out
+    auto, _ = make_pair(str(tmp_path), 16, 0, "cpu")
+    assert torch.equal(auto.tokens(pixels).cls, one)
+
+
+def test_other_crop_sizes_interpolate_positions() -> None:
+    """The trained size uses the positions as they are; another size a bicubic resampling of their grid."""
+    net = Network(backbones.random(0), 16, seed=0)
+    embeddings = net.backbone.embeddings
+    with torch.no_grad():
+        grid = torch.arange(8.0).view(1, 8, 1).expand(8, 8, 96).reshape(1, 64, 96)  # rises to the right
+        embeddings.position_embeddings[:, 1:] = grid
+        embeddings.patch_embeddings.projection.weight.zero_()
+        embeddings.patch_embeddings.projection.bias.zero_()
+        same = embeddings(torch.zeros(1, 3, 64, 64))[0, 1:, 0].view(8, 8)
+        half = embeddings(torch.zeros(1, 3, 32, 32))[0, 1:, 0].view(4, 4)
+    torch.testing.assert_close(same, grid[0, :, 0].view(8, 8))
+    torch.testing.assert_close(half[0, 1:3], torch.tensor([2.5, 4.5]))  # in the middle, cubic passes a line through
+    assert half[0].diff().gt(0).all()
 
 
 def test_teacher_moves_by_its_share() -> None:
