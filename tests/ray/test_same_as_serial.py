@@ -2,9 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +135,52 @@ def test_a_video_that_keeps_killing_its_worker_becomes_an_error(oracle: StudyCon
     assert {key: content for key, content in held(found).items() if key != victim} == {
         key: content for key, content in of(oracle, "crop").items() if key != victim
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KilledInside(CropJob):
+    """Its worker is killed before it tracks frame 6 of one video, and the next one before frame 10."""
+
+    marks: str
+    victim: str
+
+    def open(self) -> Worker:
+        """Put a snare into this worker's decoder; tracking asks for its frames first, so cutting never meets it."""
+        from sheep import video
+
+        decode = video.decode
+
+        def dying(uri: str, **options: Any) -> Iterator[video.Frame]:
+            for frame in decode(uri, **options):
+                deaths = os.listdir(self.marks)
+                if uri.endswith(self.victim) and len(deaths) < 2 and frame.index == (6, 10)[len(deaths)]:
+                    Path(self.marks, str(frame.index)).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield frame
+
+        video.decode = dying
+        return CropJob.open(self)
+
+
+def test_a_worker_killed_in_the_middle_of_a_video_goes_on_there(oracle: StudyConfig, tmp_path: Path) -> None:
+    crop = replace(oracle.crop, rows_per_part=4)
+    unbroken = stages.crop(oracle.archive, crop, str(tmp_path / "unbroken"))
+    victim = unbroken.entries[1].key
+    (tmp_path / "marks").mkdir()
+    carry = carry_over(ClusterConfig(crop_workers=2, cpus=0.5))
+
+    def carry_dying(work: Sequence[stages.Work]) -> Iterable[Entry]:
+        job = work[0][0]
+        assert isinstance(job, CropJob)
+        marks = str(tmp_path / "marks")
+        dying = KilledInside(stage=job.stage, videos=job.videos, config=job.config, marks=marks, victim=victim)
+        return carry([(dying, unit) for _, unit in work])
+
+    found = stages.crop(oracle.archive, crop, str(tmp_path / "killed"), carry=carry_dying)
+    assert held(found) == held(unbroken)
+    assert len(os.listdir(tmp_path / "marks")) == 2
+    tracks = [part for part in found.entries[1].parts if part.table == "tracks"]
+    assert [part.rows for part in tracks] == [4, 4, 4, 4]
+    # Frames 0-3 are the first try's, 4-7 the second's (the first died in them), the rest the third's.
+    tries = [part.path.split("-")[1] for part in tracks]
+    assert [tries.index(name) for name in tries] == [0, 1, 2, 2]
