@@ -89,6 +89,9 @@ class FinetuneConfig:
     """A teacher has collapsed where its RankMe or target spread is below this share of the start's; 0 to 1."""
     workers: int = 1
     """Data-parallel workers of the Ray Train job; >= 1."""
+    min_workers: int = 0
+    """Go on with as few workers as these while no more are to be had; 0 to workers, 0 always asks for all. Every number from here to `workers`
+    has to divide batch_size."""
     precision: Precision = "auto"
     """`auto` is bfloat16 on CUDA and float32 elsewhere."""
     device: str = "auto"
@@ -104,6 +107,19 @@ class FinetuneConfig:
             "finetune.batch_size",
             self.batch_size,
             f">= 2 and a multiple of workers ({self.workers})",
+        )
+        check(
+            0 <= self.min_workers <= self.workers,
+            "finetune.min_workers",
+            self.min_workers,
+            f"0 to workers ({self.workers})",
+        )
+        uneven = [n for n in range(self.min_workers or self.workers, self.workers) if self.batch_size % n]
+        check(
+            not uneven,
+            "finetune.min_workers",
+            self.min_workers,
+            f"numbers that divide batch_size ({self.batch_size}), but {uneven} do not",
         )
         check(self.num_local >= 0, "finetune.num_local", self.num_local, ">= 0")
         for name in ("guard_every", "guard_patience"):

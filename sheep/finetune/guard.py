@@ -128,7 +128,7 @@ def is_sound(row: Row, base: Row, config: FinetuneConfig) -> bool:
 
 
 def choose(history: Sequence[Row], config: FinetuneConfig) -> int:
-    """Choose whose weights are saved: the best score where there are labels, else the last sound one.
+    """Choose whose weights are saved: the sound one with the best score where there are labels, else the last sound one.
 
     Args:
         history: measured teachers in the order of steps, the start first.
@@ -140,11 +140,9 @@ def choose(history: Sequence[Row], config: FinetuneConfig) -> int:
     base = [row for row in history if row["step"] <= config.head_steps][-1]
     best = 0
     for index, row in enumerate(history):
-        if row["step"] <= config.head_steps:
-            continue
-        if ("score" in row and row["score"] > history[best]["score"]) or (
-            "score" not in row and is_sound(row, base, config)
-        ):
+        # Labels of few animals can favour a collapsed teacher by chance, so it has to be sound too.
+        better = "score" not in row or row["score"] > history[best]["score"]
+        if row["step"] > config.head_steps and better and is_sound(row, base, config):
             best = index
     return best
 
@@ -270,7 +268,7 @@ def said(chosen: Row, history: Sequence[Row], last_step: int, config: FinetuneCo
     elif later:
         best = max((row["score"] for row in later if math.isfinite(row["score"])), default=math.nan)
         words[0] += (
-            f": on the guard animals no later teacher beat the starting backbone ({chosen['score']:.3f} against {best:.3f} for the best of "
+            f": on the guard animals no sound later teacher beat the starting backbone ({chosen['score']:.3f} against {best:.3f} for the best of "
             f"{len(later)}). These are the starting weights"
         )
     if last_step < config.steps:

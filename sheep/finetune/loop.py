@@ -37,7 +37,7 @@ MAX_BAD_STEPS = 3
 """So many losses in a row that are no numbers end the run; fewer are skipped."""
 
 # Fields that change speed or place, not the result.
-_FREE = ("workers", "device")
+_FREE = ("workers", "min_workers", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def fit(
         world: number of workers.
         all_reduce: mean over the workers, of gradients, of target statistics and of what is reported.
         report: called after every step on every rank with the same measures.
-        save: called on rank 0 with a checkpoint's folder every `save_every` steps and after the last that is taken, before that step's
+        save: called on rank 0 with a checkpoint's folder every `save_every` steps, before that step's
             report. It may move the folder away.
         save_every: steps between checkpoints; >= 1.
         resume_dir: folder of a checkpoint to go on from.
@@ -112,11 +112,7 @@ def fit(
             if run.is_over:
                 break
             measures = run.advance(step) | run.look()
-            if (
-                save is not None
-                and rank == 0
-                and ((step + 1) % save_every == 0 or step + 1 == config.steps or run.is_over)
-            ):
+            if save is not None and rank == 0 and (step + 1) % save_every == 0:
                 folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
                 run.write(folder)
                 save(str(folder))

@@ -2,10 +2,15 @@
 
 The loop is plain torch (`sheep/finetune/loop.py`) and meets Ray through three callables: the mean over workers, the report,
 and the checkpoint. A worker that dies costs the steps since the last checkpoint; the same run started again goes on from it.
+Checkpoints go to storage in the background, while the steps go on.
 """
 
+import contextlib
+import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +19,124 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 
 from sheep import log, storage
 from sheep.config import ClusterConfig, digest, to_json
+from sheep.errors import ConfigError, ContractError
 from sheep.training import FinetuneJob, Fit, show
 from sheep.units import local_path
 
 SAVE_EVERY = 100
 _MAX_FAILURES = 3
 _COLLECTIVE_TIMEOUT_S = 300
+_REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 
 
-def fit_over(cluster: ClusterConfig) -> Fit:
-    """Return a `Fit` that trains on `config.workers` Ray Train workers."""
+def fit_over(cluster: ClusterConfig, save_every: int = SAVE_EVERY) -> Fit:
+    """Return a `Fit` that trains on `config.workers` Ray Train workers, or as few as `config.min_workers` where no more are to be had.
+
+    Args:
+        cluster: CPUs and GPUs of each worker.
+        save_every: steps between checkpoints, which is what a death costs at most; >= 1.
+    """
 
     def fit_on_ray(job: FinetuneJob) -> None:
-        fs, path = storage.filesystem(job.out.rsplit("/", 1)[0] + "/_train")
-        fs.makedirs(path, exist_ok=True)
-        name = digest([to_json(job.config), job.seed, job.identity])
+        most, least = job.config.workers, job.config.min_workers
+        home = _home(job)
+        storage.write_bytes(storage.join(home, "_writable"), b"")  # refused storage is found here, not after hours
+        storage.remove(storage.join(home, "_writable"))
+        storage.remove(_refusal(job))
+        fs, path = storage.filesystem(home)
         trainer = ray.train.torch.TorchTrainer(
             _loop,
-            train_loop_config={"job": job},
+            train_loop_config={"job": job, "save_every": save_every},
             torch_config=ray.train.torch.TorchConfig(timeout_s=_COLLECTIVE_TIMEOUT_S),
             scaling_config=ScalingConfig(
-                num_workers=job.config.workers,
+                num_workers=(least, most) if 0 < least < most else most,
                 use_gpu=cluster.gpus > 0,
                 resources_per_worker={"CPU": cluster.cpus, **({"GPU": cluster.gpus} if cluster.gpus else {})},
             ),
             run_config=RunConfig(
-                name=name,
+                name=_name(job),
                 storage_path=path,
                 storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)),
                 failure_config=FailureConfig(max_failures=_MAX_FAILURES),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
             ),
         )
-        trainer.fit()
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise ContractError(
+                f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected workers and {home} to hold out. The last error: "
+                f"{str(error)[-2000:]}. Look at the workers' memory and the storage; the same run started again goes on from its last checkpoint."
+            ) from error
+        if storage.exists(_refusal(job)):
+            refused = json.loads(storage.read_bytes(_refusal(job)))
+            raise _REFUSALS[refused["error"]](refused["reason"])
 
     return fit_on_ray
 
 
+def _home(job: FinetuneJob) -> str:
+    """Where Ray Train keeps its own: beside the backbone's folder."""
+    return job.out.rsplit("/", 1)[0] + "/_train"
+
+
+def _name(job: FinetuneJob) -> str:
+    return digest([to_json(job.config), job.seed, job.identity])
+
+
+def _refusal(job: FinetuneJob) -> str:
+    return storage.join(_home(job), f"{_name(job)}-refused.json")
+
+
 def _loop(settings: dict[str, Any]) -> None:
+    job: FinetuneJob = settings["job"]
+    if storage.exists(_refusal(job)):
+        return  # started again after an error that trying again does not mend: the driver tells
+    with _refusing(job):
+        _train(job, settings["save_every"])
+
+
+@contextlib.contextmanager
+def _refusing(job: FinetuneJob) -> Iterator[None]:
+    """Write our own errors down before Ray wraps them: a message that a person can read comes back as it was.
+
+    It is raised all the same, so that the other workers do not wait for this one.
+    """
+    try:
+        yield
+    except (ConfigError, ContractError) as error:
+        refused = {"error": type(error).__name__, "reason": str(error)}
+        storage.write_bytes(_refusal(job), json.dumps(refused).encode())
+        raise
+
+
+def _train(job: FinetuneJob, save_every: int) -> None:
     from sheep.finetune.loop import fit  # the driver and Train's controller take no steps
 
     log.setup()
-    job: FinetuneJob = settings["job"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     resumed = ray.train.get_checkpoint()
     saved: list[str] = []
 
+    def save(folder: str) -> None:
+        # Out of the folder that is removed at the end: Ray deletes it when it has been uploaded.
+        saved.append(tempfile.mkdtemp(prefix="sheep-checkpoint-"))
+        os.replace(folder, saved[-1])
+
     def report(measures: dict[str, float]) -> None:
         if rank == 0:
             show(measures)
-        step = int(measures["step"])
-        if (
-            step % SAVE_EVERY == 0 or step == job.config.steps
-        ):  # every rank reports at the same steps, rank 0 with the state
-            checkpoint = Checkpoint.from_directory(saved.pop()) if saved else None
-            ray.train.report(dict(measures), checkpoint=checkpoint)
+        if int(measures["step"]) % save_every == 0:  # every rank reports at the same steps, rank 0 with the state
+            ray.train.report(
+                dict(measures),
+                checkpoint=Checkpoint.from_directory(saved.pop()) if saved else None,
+                checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            )
 
     with tempfile.TemporaryDirectory(prefix="sheep-") as folder, local_path(job.config.backbone, "backbone") as start:
         resume_dir = None
@@ -88,12 +151,13 @@ def _loop(settings: dict[str, Any]) -> None:
             job.config,
             job.seed,
             str(out),
+            guard=job.guard_frames() if rank == 0 else None,
             rank=rank,
             world=world,
             all_reduce=_mean,
             report=report,
-            save=saved.append,
-            save_every=SAVE_EVERY,
+            save=save,
+            save_every=save_every,
             resume_dir=resume_dir,
         )
         if rank == 0:

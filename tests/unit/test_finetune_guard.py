@@ -117,6 +117,9 @@ def test_the_best_or_the_last_sound_teacher_is_chosen() -> None:
 
     assert steps(row(0, score=0.5), row(1, score=0.9), row(2, score=0.4)) == 0  # at step 1 only the heads are new
     assert steps(row(0, score=0.5), row(1), row(2, score=0.6), row(4, score=0.6), row(6, score=0.55)) == 2
+    assert (
+        steps(row(0, score=0.5), row(1), row(2, score=0.6), row(4, score=0.9, rank=2.0)) == 2
+    )  # chance of few animals
     assert steps(row(0, score=0.5), row(1), row(2, score=math.nan), row(4, score=0.5)) == 0
     assert steps(row(0), row(1), row(2), row(4), row(6, rank=1.0)) == 4
     assert steps(row(0), row(1, std=0.01), row(2, std=0.006)) == 2  # compared with trained heads, not with new ones
@@ -148,7 +151,7 @@ def test_a_sabotaged_run_ends_at_its_start(
 def test_what_is_saved_scores_as_the_guard_says(
     start: str, images: Arrays, labelled: GuardFrames, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, guard_animals=3, steps=12, learning_rate=3e-3, teacher_momentum=0.8)
+    config = replace(CONFIG, guard_animals=3, steps=12, learning_rate=3e-3, teacher_momentum=0.8, collapse_frac=0.01)
     result = fit(images, start, config, 0, str(tmp_path), guard=labelled)
     found = facts(tmp_path)
     history = {int(one["step"]): one["score"] for one in found["history"]}
@@ -164,12 +167,12 @@ def test_what_is_saved_scores_as_the_guard_says(
 def test_training_stops_where_looks_bring_nothing(images: Arrays, labelled: GuardFrames, tmp_path: Path) -> None:
     saved: list[str] = []
     wild = replace(WILD, guard_animals=3, guard_patience=2, steps=50)
-    result = fit(images, "pocket", wild, 0, str(tmp_path), guard=labelled, save=saved.append, save_every=50)
+    result = fit(images, "pocket", wild, 0, str(tmp_path), guard=labelled, save=saved.append, save_every=4)
     assert result.steps == 8  # looks at 4 and 8
     assert "Stopped at step 8 of 50: 2 looks in a row" in facts(tmp_path)["said"]
     assert facts(tmp_path)["stopped_early"]
-    assert [Path(folder).name for folder in saved] == ["step-000008"]
-    rest = fit(images, "pocket", wild, 0, str(tmp_path / "rest"), guard=labelled, resume_dir=saved[0])
+    assert [Path(folder).name for folder in saved] == ["step-000004", "step-000008"]
+    rest = fit(images, "pocket", wild, 0, str(tmp_path / "rest"), guard=labelled, resume_dir=saved[1])
     assert (rest.steps, rest.last) == (8, result.last)
     assert equal(backbones.POCKET, tmp_path / "rest")
 
@@ -177,7 +180,15 @@ def test_training_stops_where_looks_bring_nothing(images: Arrays, labelled: Guar
 def test_resuming_keeps_history_best_teacher_and_patience(
     start: str, images: Arrays, labelled: GuardFrames, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, guard_animals=3, guard_patience=3, steps=10, learning_rate=3e-3, teacher_momentum=0.8)
+    config = replace(
+        CONFIG,
+        guard_animals=3,
+        guard_patience=3,
+        steps=10,
+        learning_rate=3e-3,
+        teacher_momentum=0.8,
+        collapse_frac=0.01,
+    )
     saved: list[str] = []
     whole = fit(images, start, config, 0, str(tmp_path / "a"), guard=labelled, save=saved.append, save_every=3)
     for folder in saved:
