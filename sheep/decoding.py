@@ -63,6 +63,8 @@ class Picture:
     """Seconds since the first picture."""
     image: Callable[[], Pixels]
     """Gives (H, W, 3) RGB, rotated as the file asks."""
+    damaged: bool = False
+    """The decoder found damage, in the picture itself or in what it hangs on. Not every decoder looks."""
 
 
 def checksum(image: Pixels) -> int:
@@ -125,6 +127,8 @@ def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Pictu
 def _video_stream(container: Any, uri: str) -> Any:
     if not container.streams.video:
         raise MediaError(f"{uri}: holds no video stream, expected one. Take it out of the folder.")
+    if container.format.name.endswith("_pipe"):  # png_pipe, jpeg_pipe
+        raise MediaError(f"{uri}: is a picture, expected a video. Take it out of the folder.")
     stream = container.streams.video[0]
     stream.thread_type = "SLICE"  # frame threads would hold several frames and reorder errors
     return stream
@@ -183,18 +187,19 @@ def _picture(frame: av.VideoFrame, index: int, first_pts: int, uri: str) -> Pict
             f"{uri}: frame {index} has no timestamp, expected one for each. Remux the file (ffmpeg -fflags +genpts)."
         )
     time_s = float((frame.pts - first_pts) * frame.time_base)
-    return Picture(index, frame.pts, first_pts, time_s, partial(_upright, frame))
+    return Picture(index, frame.pts, first_pts, time_s, partial(_upright, frame), frame.is_corrupt)
 
 
 def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None:
-    """Refuse a file that ends early: by its sample table in MP4 and MOV, elsewhere by the length that the header states.
+    """Refuse a file that ends early: by its sample table in MP4 and MOV (less what an edit list cuts off), elsewhere by the length that the header states.
 
     Other containers state no count, or one of time slots (AVI). Without a length of its own, a video with sound goes unchecked:
     the file's length may be the sound's.
     """
     num_frames = last.index + 1
     if "mp4" in container.format.name:
-        stated, found, what = float(stream.frames), float(num_frames), "frames"
+        shown = sum(not entry.is_discard for entry in stream.index_entries) if stream.frames else 0
+        stated, found, what = float(shown), float(num_frames), "frames"
     else:
         length_s = stream.duration * stream.time_base if stream.duration else 0.0
         if not length_s and len(container.streams) == 1 and container.duration:

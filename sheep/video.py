@@ -6,6 +6,7 @@ every file tried; decord stays as the backend labs know (docs/decisions.md, "Dec
 """
 
 import contextlib
+import logging
 import queue
 import sys
 import threading
@@ -20,7 +21,11 @@ from sheep import decoding, storage
 from sheep.decoding import Mark as Mark
 from sheep.errors import ConfigError, MediaError
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts")
+_GAP_S, _GAP_TIMES = 0.5, 5.0
+"""A gap is spoken of where it is longer than both: seconds, and times the mean of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +124,24 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 
 
 def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
-    last_s = -1.0
+    """Refuse times that do not rise; say of a gap or damage what cannot be told from a camera that paused or dropped frames."""
+    last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
     for picture in pictures:
-        if picture.time_s <= last_s:
+        if last is not None and picture.time_s <= last.time_s:
             raise MediaError(
-                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {picture.index - 1} at {last_s:.3f} s; expected rising times. "
+                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at {last.time_s:.3f} s; expected rising times. "
                 "Convert the file again (ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
             )
-        last_s = picture.time_s
+        if last is not None and picture.time_s - last.time_s > gap_s:
+            gap_s, gap_at = picture.time_s - last.time_s, picture.index
+        if picture.damaged:
+            first_damaged, num_damaged = first_damaged if num_damaged else picture.index, num_damaged + 1
+        last = picture
         yield picture
+    if last is not None and gap_s > max(_GAP_S, _GAP_TIMES * (last.time_s - gap_s) / max(last.index - 1, 1)):
+        log.warning("time gap video=%s before_frame=%d gap_s=%.2f", uri, gap_at, gap_s)
+    if num_damaged:
+        log.warning("damaged frames video=%s number=%d first=%d", uri, num_damaged, first_damaged)
 
 
 def _in_advance(frames: Generator[Frame, None, None], ahead: int) -> Iterator[Frame]:

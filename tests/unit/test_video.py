@@ -1,57 +1,20 @@
 """Real files, made here: what comes out of a video, and what is said of a bad one."""
 
-import struct
-from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import fsspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from sheep import decoding, storage, video
 from sheep.decoding import Picture
 from sheep.errors import ConfigError, MediaError
-
-HEIGHT_PX, WIDTH_PX = 48, 64
-
-
-def grey(level: int) -> NDArray[np.uint8]:
-    return np.full((HEIGHT_PX, WIDTH_PX, 3), level, np.uint8)
-
-
-SHADES = [grey(20 + 8 * number) for number in range(20)]
-
-
-def write(
-    path: Path, images: Sequence[NDArray[np.uint8]], pts_ms: Sequence[int] | None = None, *, codec: str = "libx264"
-) -> str:
-    """Encode images, shown at `pts_ms` (every 100 ms by default), with the index before the pictures in MP4."""
-    options = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.pix_fmt = "yuv420p"
-        stream.height, stream.width = images[0].shape[:2]
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = pts_ms[number] if pts_ms else 100 * number
-            frame.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
+from tests.unit.video_files import HEIGHT_PX, SHADES, WIDTH_PX, grey, noise, turned, write
 
 
 def times(uri: str, **options: object) -> list[float]:
     return [round(frame.time_s, 4) for frame in video.decode(uri, **options)]  # type: ignore[arg-type]
-
-
-def noise(seed: int, num_frames: int) -> list[NDArray[np.uint8]]:
-    """Pictures that do not compress, so that a cut falls between them."""
-    rng = np.random.default_rng(seed)
-    return list(rng.integers(0, 255, (num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +66,6 @@ def test_an_avi_with_dropped_frames_is_whole(tmp_path: Path) -> None:
     with av.open(uri) as container:
         assert container.streams.video[0].frames > 100
     assert len(list(video.decode(uri))) == 8
-
-
-def turned(uri: str, path: Path, a: int, b: int, c: int, d: int) -> str:
-    """Copy an MP4 with another display matrix: (x, y) is shown at (a x + c y, b x + d y), moved into the picture."""
-    data = bytearray(Path(uri).read_bytes())
-    at = data.index(b"tkhd") + 44  # after version, flags, six numbers and four short ones (ISO/IEC 14496-12, 8.3.2)
-    identity = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-    assert struct.unpack(">9i", data[at : at + 36]) == identity
-    x, y = (-min(0, p * WIDTH_PX, q * HEIGHT_PX) for p, q in ((a, c), (b, d)))
-    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, x << 16, y << 16, 1 << 30)
-    path.write_bytes(data)
-    return str(path)
 
 
 @pytest.mark.parametrize(
