@@ -102,7 +102,11 @@ def report_data(
         errors=[
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
-        warnings=[*_warnings(changes, transductive), *_unbeaten(config, stages.search, truth, found)],
+        warnings=[
+            *_rolled_back(stages.finetune),
+            *_warnings(changes, transductive),
+            *_unbeaten(config, stages.search, truth, found),
+        ],
     )
 
 
@@ -184,6 +188,16 @@ def _compared(config: StudyConfig, search: Manifest, truth: pa.Table, without: A
         num_resamples=config.search.num_resamples,
         seed=seed_for(config.seed, "search", "bootstrap"),
     )
+
+
+def _rolled_back(tuned: Mapping[str, Manifest]) -> list[str]:
+    """Name the backbones that are none but the start's, so that nobody takes their arms for fine-tuned ones."""
+    return [
+        f"The {name} backbone holds the starting weights, so its arms repeat the frozen ones. {guard['said']}"
+        for name, stage in tuned.items()
+        for guard in [stage.facts.get("guard")]
+        if guard and guard["weights_step"] == 0
+    ]
 
 
 def _warnings(changes: Sequence[Change], transductive: bool) -> list[str]:

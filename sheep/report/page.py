@@ -165,10 +165,13 @@ def _sheets_part(sheets: Mapping[str, bytes]) -> list[tuple[str, str]]:
 def _finetune_part(data: ReportData) -> list[tuple[str, str]]:
     runs = [run for run in data.finetunes if run["curve"]]
     wanted = [("loss", "training loss"), ("teacher_entropy", "teacher entropy [nats]")]
+    looked = [{"name": run["name"], "curve": run["guard"]["history"]} for run in data.finetunes if run.get("guard")]
+    seen = [("score", "score on guard animals"), ("rank_me", "RankMe of the teacher")]
     return [
-        (label, charts.curves(runs, key, label))
-        for key, label in wanted
-        if any(not words.is_missing(point.get(key)) for run in runs for point in run["curve"])
+        (label, charts.curves(given, key, label))
+        for given, pairs in ((runs, wanted), (looked, seen))
+        for key, label in pairs
+        if any(not words.is_missing(point.get(key)) for run in given for point in run["curve"])
     ]
 
 

@@ -180,6 +180,23 @@ def _reading(rows: Sequence[Mapping[str, Any]], num_labels: int) -> str:
     return f"{said} Adjusted p accounts for testing {num_labels} labels at once." if num_labels else said
 
 
+def guard_words(finetune: Mapping[str, Any]) -> str:
+    """Say from which step a fine-tuned backbone's weights are, and what its guard saw; empty where it had none."""
+    guard = finetune.get("guard") or {}
+    if not guard:
+        return ""
+    history = guard["history"]
+    kept = next(row for row in history if row["step"] == guard["weights_step"])
+    told = ""
+    if guard["labelled"]:
+        told = (
+            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by its nearest neighbours among "
+            f"the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
+        )
+    ranks = " to ".join(f"{row['rank_me']:.1f}" for row in (history[0], history[-1]))
+    return f"{finetune['name']}: {guard['said']}{told} RankMe, the number of directions the features use, went from {ranks}."
+
+
 def text_tables(data: ReportData) -> str:
     """Write the tables of changes, all arms and the group result as plain text, aligned for a terminal.
 

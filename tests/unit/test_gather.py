@@ -50,5 +50,18 @@ def test_a_backbone_that_beats_it_is_not(monkeypatch: pytest.MonkeyPatch) -> Non
     assert said(monkeypatch, {"guided-crop-single": 0.5}, -0.1) == []  # without controls there is nothing to say
 
 
+def test_a_backbone_that_was_rolled_back_to_its_start_is_named() -> None:
+    facts = {"weights_step": 0, "said": "Rolled back to step 0 of 9: every later teacher had collapsed."}
+    stages: Any = {
+        "unguided": SimpleNamespace(facts={"guard": {**facts, "weights_step": 9}}),
+        "guided": SimpleNamespace(facts={"guard": facts}),
+        "open": SimpleNamespace(facts={"guard": {}}),
+    }
+    assert gather._rolled_back(stages) == [
+        "The guided backbone holds the starting weights, so its arms repeat the frozen ones. "
+        "Rolled back to step 0 of 9: every later teacher had collapsed."
+    ]
+
+
 def test_without_an_interval_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(said(monkeypatch, SCORES, None)) == 2

@@ -17,7 +17,7 @@ from PIL import Image
 from sheep.errors import ContractError
 from sheep.report import Change, Ethogram, ReportData, build, text_tables
 from sheep.report.pictures import _columns, lay_over, pick_heads
-from sheep.report.words import answer, interval, macro_table, p_value, percent, score, signed
+from sheep.report.words import answer, guard_words, interval, macro_table, p_value, percent, score, signed
 from sheep.tables import LABELS
 from tests.unit.report_example import HOSTILE, compare, example
 
@@ -93,6 +93,19 @@ def test_groups_that_were_not_compared_or_not_tested(data: ReportData) -> None:
     assert answer(dataclasses.replace(data, comparisons=[])).headline == "No groups were compared."
     untested = [{**row, "p": math.nan, "p_adjusted": None, "found": False} for row in data.comparisons]
     assert "could be tested" in answer(dataclasses.replace(data, comparisons=untested)).headline
+
+
+def test_the_guard_says_whose_weights_are_used(data: ReportData, page: str) -> None:
+    said = [guard_words(run) for run in data.finetunes]
+    assert said[1] == ""
+    assert said[0] == (
+        "guided: Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start. Mean average precision on 128 "
+        "frames of ewe 01, ewe <9>, each told by its nearest neighbours among the others: 0.500 at the start, 0.600 in the weights that are used, "
+        "0.600 at the end. RankMe, the number of directions the features use, went from 40.0 to 37.0."
+    )
+    assert "ewe &lt;9&gt;" in page
+    unlabelled = {"name": "a", "guard": {**data.finetunes[0]["guard"], "labelled": False}}
+    assert "average precision" not in guard_words(unlabelled)
 
 
 def test_values_in_words() -> None:
@@ -202,7 +215,7 @@ def test_every_image_decodes(page: str, data: ReportData) -> None:
         else:
             assert ElementTree.fromstring(content).tag.endswith("svg")
     assert kinds.count("jpeg") == len(data.sheets) + 1  # and the attention figure
-    assert kinds.count("svg+xml") == 2 + 1 + len(data.ethograms) + 2  # groups, arms, ethograms, fine-tuning
+    assert kinds.count("svg+xml") == 2 + 1 + len(data.ethograms) + 2 + 2  # groups, arms, ethograms, fine-tuning, guard
 
 
 def test_names_from_files_are_text_never_markup(page: str) -> None:
