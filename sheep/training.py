@@ -86,7 +86,7 @@ class FinetuneJob:
         found = [targets[keys[row]] for row in kept]
         return GuardFrames(
             images=Images(
-                jpegs=stored.column(4).take(kept).to_pylist(),
+                jpegs=stored.column(4).take(pa.array(kept, pa.int64())).to_pylist(),
                 animals=[keys[row][1] for row in kept],
                 videos=[keys[row][0] for row in kept],
             ),
@@ -113,12 +113,13 @@ class FinetuneJob:
             unsure = self._unsure() if config.skip_unsure else set()
             keys = zip(*(rows.column(name).to_pylist() for name in tables.KEY), strict=True)
             held = rows.column("held").to_pylist()
-            rows = rows.filter([not lost and key not in unsure for key, lost in zip(keys, held, strict=True)])
+            sure = [not lost and key not in unsure for key, lost in zip(keys, held, strict=True)]
+            rows = rows.filter(pa.array(sure, pa.bool_()))  # an empty list alone has no type
         num_sure = rows.num_rows
         animals, videos, time_s = (rows.column(name).to_pylist() for name in ("animal", "video", "time_s"))
         jpegs = rows.column(5).to_pylist()
         kept = thin(jpegs, animals, videos, time_s, min_gap_s=config.min_gap_s, min_change=config.min_change)
-        rows = rows.filter(kept.tolist())
+        rows = rows.filter(pa.array(kept))
         log.info("finetune images=%d of %d stored, %d before thinning out", rows.num_rows, num_stored, num_sure)
         if not rows.num_rows:
             raise ConfigError(
@@ -137,7 +138,7 @@ class FinetuneJob:
         flags = [name for name in _UNSURE if name in tables.TRACKS.names]
         tracks = read_manifest(self.source).read("tracks", columns=[*tables.KEY, *flags], keys=self.videos)
         raised = np.any([tracks.column(name).to_numpy() for name in flags], axis=0)
-        found = tracks.filter(raised.tolist())
+        found = tracks.filter(pa.array(raised, pa.bool_()))
         return set(zip(*(found.column(name).to_pylist() for name in tables.KEY), strict=True))
 
 

@@ -1,22 +1,35 @@
 """Ray Train and Ray Tune reach what one process reaches."""
 
-from dataclasses import replace
+import json
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sheep import serial, training
 from sheep.arms import Trial
 from sheep.backbone import load
 from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
-from sheep.ledger import read_manifest
+from sheep.errors import ConfigError
+from sheep.finetune.images import Images
+from sheep.ledger import Manifest, read_manifest
 from sheep.onray.finetune import fit_over
 from sheep.onray.search import judge_over
 from sheep.search import Candidate, ProbeData, inner_scores, together
 from sheep.serial import Way
+from sheep.training import FinetuneJob
 
 pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+@pytest.fixture(scope="module")
+def cropped(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return serial.crop(replace(tiny_study, out=str(tmp_path_factory.mktemp("cropped"))))
 
 
 def weights(config: StudyConfig) -> dict[str, np.ndarray]:
@@ -24,33 +37,111 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
-def test_two_train_workers_reach_the_weights_of_one_process(tiny_study: StudyConfig, tmp_path: Path) -> None:
-    settings = replace(tiny_study.finetune, steps=4, head_steps=1, batch_size=8, learning_rate=1e-2)
+def test_two_train_workers_reach_the_weights_of_one_process(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
+    # Two of the four annotated animals guard; the teacher moves enough to be worth a look.
+    settings = replace(
+        tiny_study.finetune,
+        steps=4, head_steps=1, batch_size=8, learning_rate=1e-2, guard_every=1, guard_animals=2, teacher_momentum=0.9,
+    )  # fmt: skip
     alone = replace(tiny_study, out=str(tmp_path / "alone"), finetune=settings)
-    serial.crop(alone)
+    together = replace(tiny_study, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
+    for config in (alone, together):
+        Path(config.out).mkdir()
+        Path(config.out, "crop").symlink_to(cropped.uri)
     serial.finetune(alone, "crop")
-    both = replace(alone, out=str(tmp_path / "alone"), finetune=replace(settings, workers=2))
-    crop = f"{alone.out}/crop"
-    together = replace(both, out=str(tmp_path / "together"))
-    (tmp_path / "together").mkdir()
-    (tmp_path / "together" / "crop").symlink_to(crop)
     way = Way(fit=fit_over(ClusterConfig(cpus=0.5)))
     serial.finetune(together, "crop", way)
     losses = [[step["loss"] for step in curve(config)] for config in (alone, together)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
-    assert apart(one, two) < 0.02 * apart(one, start)
+    assert apart(one, two) < 0.02 * apart(one, start) + 1e-6
+    guards = [training.read_guard(read_manifest(f"{config.out}/finetune/guided")) for config in (alone, together)]
+    assert [guard["animals"] for guard in guards] == [guards[0]["animals"]] * 2
+    assert len(guards[0]["animals"]) == 2
+    assert guards[1]["weights_step"] == guards[0]["weights_step"]
+    for name in ("rank_me", "teacher_entropy", "target_std", "score"):
+        first, second = ([row[name] for row in guard["history"]] for guard in guards)
+        np.testing.assert_allclose(second, first, rtol=2e-2, err_msg=name)
 
 
-def curve(config: StudyConfig) -> list[dict[str, float]]:
-    return training.read_curve(read_manifest(f"{config.out}/finetune/guided"))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KilledOnce(FinetuneJob):
+    """The worker whose batch is the seventh one drawn is killed, once."""
+
+    mark: str = ""
+
+    def images(self) -> Images:
+        images = FinetuneJob.images(self)
+        mark, decoded = Path(self.mark), images.decoded
+
+        class Dying:
+            def __init__(self, max_px: int) -> None:
+                self.pixels, self.taken = decoded(max_px), 0
+
+            def take(self, rows: np.ndarray) -> torch.Tensor:
+                self.taken += 1
+                Path(f"{mark}-{os.getpid()}-{self.taken}").touch()
+                if self.taken == 7 and not mark.exists():
+                    mark.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return self.pixels.take(rows)
+
+        object.__setattr__(images, "decoded", Dying)
+        return images
 
 
-def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
-    """Euclidean distance of two sets of weights."""
-    assert one.keys() == other.keys()
-    return float(np.sqrt(sum(np.sum((one[name] - other[name]) ** 2) for name in one)))
+def test_a_killed_worker_leaves_the_result_as_it_was(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
+    config = replace(tiny_study.finetune, steps=8, head_steps=1, learning_rate=1e-2, guard_every=2)
+
+    def train(name: str, kind: type[FinetuneJob], **more: str) -> dict[str, np.ndarray]:
+        out = str(tmp_path / name / "backbone")
+        videos = tuple(entry.key for entry in cropped.entries)
+        job = kind(source=cropped.uri, videos=videos, config=config, seed=3, identity="", out=out, **more)
+        if name == "alone":
+            training.fit_here(job)
+        else:
+            fit_over(ClusterConfig(cpus=0.5), save_every=2)(job)
+        return {name: value.numpy() for name, value in load(out).model.state_dict().items()}
+
+    whole = train("alone", FinetuneJob)
+    killed = train("killed", KilledOnce, mark=str(tmp_path / "mark"))
+    assert (tmp_path / "mark").exists()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(killed[name], value, err_msg=name)
+    one, two = (
+        json.loads((tmp_path / name / "backbone" / "training.json").read_text()) for name in ("alone", "killed")
+    )
+    assert two["curve"] == one["curve"]
+    assert two["guard"] == one["guard"]
+    takes = Counter(path.name.split("-")[1] for path in tmp_path.glob("mark-*"))
+    assert len(takes) == 2
+    assert min(takes.values()) <= 7  # the guard's images and at most six steps: it went on, it did not begin again
+
+
+def test_our_errors_come_back_as_they_were(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
+    """A wrong setting that only shows on the worker."""
+    with pytest.raises(ConfigError, match="got 12 px, expected a multiple of the patch size"):
+        fit_over(ClusterConfig(cpus=0.5))(some_job(tiny_study, cropped, tmp_path, local_px=12))
+
+
+def test_fewer_workers_than_asked_for_will_do(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
+    """Four CPUs hold one worker of three; two were asked for."""
+    job = some_job(tiny_study, cropped, tmp_path, workers=2, min_workers=1)
+    fit_over(ClusterConfig(cpus=3))(job)
+    assert json.loads(Path(job.out, "training.json").read_text())["workers"] == 1
+
+
+def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: int) -> FinetuneJob:
+    videos = tuple(entry.key for entry in cropped.entries)
+    config = replace(study.finetune, **settings)
+    return FinetuneJob(
+        source=cropped.uri, videos=videos, config=config, seed=3, identity="", out=str(folder / "backbone")
+    )
 
 
 def test_tune_gives_every_trial_its_own_scores() -> None:
