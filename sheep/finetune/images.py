@@ -92,6 +92,16 @@ class Arrays:
     animals: list[str]
     videos: list[str]
 
+    def __post_init__(self) -> None:
+        shape, kind = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (3, 4) or kind != np.uint8:
+            raise ContractError(
+                f"images: got {shape} {kind}, expected (N, S, S, 3) or (N, S, S, 4) uint8; floats may hold nan. Convert them first."
+            )
+        if not len(self.pixels) == len(self.animals) == len(self.videos):
+            counts = (len(self.pixels), len(self.animals), len(self.videos))
+            raise ContractError(f"images: got {counts} images, animals and videos, expected as many of each.")
+
     def digest(self) -> str:
         """Digest of every image and key."""
         state = hashlib.sha256(np.ascontiguousarray(self.pixels).data)

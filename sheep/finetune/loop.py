@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from sheep.finetune import checkpoint, schedules
 from sheep.finetune.ahead import Ahead
 from sheep.finetune.batches import Batches
 from sheep.finetune.guard import Guard, GuardFrames
-from sheep.finetune.images import ImageSource, Sampler, working_px
+from sheep.finetune.images import Decoded, ImageSource, Sampler, working_px
 from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 from sheep.finetune.networks import follow, make_pair
 from sheep.finetune.workers import AllReduce, Workers, identity, raised
@@ -164,6 +165,7 @@ class _Run:
         groups = schedules.parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
         decoded = images.decoded(working_px(config.global_px))
+        _check_data(images, decoded, encoder.patch_px, workers.world)
         batches = Batches(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
         self.batches = Ahead(partial(batches.draw, mine=self.mine, place=encoder.device), config.steps)
         self.guard = Guard(images, decoded, seed, frames, config, workers) if config.guard_every else None
@@ -329,6 +331,20 @@ class _Run:
             "images": images.digest(),
             "num_images": len(images.animals),
         }
+
+
+def _check_data(images: ImageSource, decoded: Decoded, patch_px: int, world: int) -> None:
+    """Refuse images that no step could learn from."""
+    count, side = len(images.animals), int(decoded.take(np.zeros(1, dtype=np.int64)).shape[1])
+    if side < patch_px:
+        raise ConfigError(
+            f"finetune: the stored images are {side} px wide, expected at least a patch of the backbone, {patch_px} px. Raise crop.crop_px or "
+            "crop.frame_px and crop again."
+        )
+    if count < world:
+        raise ConfigError(
+            f"finetune: {count} images for {world} workers, expected one or more each. Lower finetune.workers or take more videos."
+        )
 
 
 def _health(targets: Tensor, features: Tensor) -> dict[str, Tensor]:

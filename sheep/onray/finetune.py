@@ -44,8 +44,7 @@ def fit_over(cluster: ClusterConfig, save_every: int = SAVE_EVERY) -> Fit:
     def fit_on_ray(job: FinetuneJob) -> None:
         most, least = job.config.workers, job.config.min_workers
         home = _home(job)
-        storage.write_bytes(storage.join(home, "_writable"), b"")  # refused storage is found here, not after hours
-        storage.remove(storage.join(home, "_writable"))
+        _check_writable(home)
         storage.remove(_refusal(job))
         fs, path = storage.filesystem(home)
         trainer = ray.train.torch.TorchTrainer(
@@ -77,6 +76,18 @@ def fit_over(cluster: ClusterConfig, save_every: int = SAVE_EVERY) -> Fit:
             raise _REFUSALS[refused["error"]](refused["reason"])
 
     return fit_on_ray
+
+
+def _check_writable(home: str) -> None:
+    """Find refused storage here, not at the first checkpoint after an hour."""
+    trial = storage.join(home, "_writable")
+    try:
+        storage.write_bytes(trial, b"")
+    except OSError as error:
+        raise ConfigError(
+            f"{home}: cannot be written ({error}), expected room and leave for checkpoints. Correct the study's out, or free space there."
+        ) from error
+    storage.remove(trial)
 
 
 def _home(job: FinetuneJob) -> str:

@@ -181,3 +181,12 @@ def test_tune_gives_every_trial_its_own_scores() -> None:
     found = judge_over(ClusterConfig(cpus=0.5))(data, folds, trials, 7)
     for trial, scores in zip(trials, found, strict=True):
         np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)
+
+
+def test_storage_that_refuses_is_found_before_training(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    job = replace(some_job(tiny_study, cropped, tmp_path), out=str(tmp_path / "file" / "backbone"))
+    with pytest.raises(ConfigError, match="file/_train: cannot be written .* expected room and leave for checkpoints"):
+        fit_over(ClusterConfig(cpus=0.5))(job)
