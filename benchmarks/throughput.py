@@ -31,9 +31,10 @@ from sheep.backbone import Backbone
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig
 from sheep.cropping import CropJob, follow, open_tracker
 from sheep.ledger import Entry, Manifest
-from sheep.masks import Tracker, prepare
+from sheep.masks import Tracker
 from sheep.meadow.archive import MeadowConfig, write_archive
 from sheep.meadow.scene import SceneConfig
+from sheep.predictor import prepare
 from sheep.stages import Carry, Work
 from sheep.units import Unit, open_backbone
 

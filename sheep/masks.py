@@ -6,9 +6,10 @@ can be saved after any frame and taken up again in another process, and what fol
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import sam2.sam2_video_predictor as official
@@ -23,8 +24,7 @@ from sheep.predictor import FrameWindow, StreamingPredictor
 from sheep.tables import Prompt
 
 Precision = Literal["float32", "bfloat16"]
-_MEAN = (0.485, 0.456, 0.406)  # sam2.utils.misc.load_video_frames
-_STD = (0.229, 0.224, 0.225)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,15 @@ class Mask:
     """SAM-2's own estimate of the mask's overlap with the truth, 0 to 1; 1 where a person's mask was given."""
     logits: NDArray[np.float32] | None = None
     """(S / 4, S / 4) before it is scaled to the frame, S being the network's input side; only where asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What SAM-2's image encoder makes of one image; on the tracker's device."""
+
+    features: tuple[Any, ...]
+    shape: tuple[int, ...]
+    """(H, W, 3) of the image."""
 
 
 class Tracker:
@@ -81,11 +90,46 @@ class Tracker:
         tracking.resume(data)
         return tracking
 
+    def encode(self, image: NDArray[np.uint8]) -> Encoded:
+        """Run the image encoder on an image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ContractError: the image is of another type.
+        """
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise ContractError(f"image: got {image.dtype} {image.shape}, expected uint8 (H, W, 3). Check the decoder.")
+        with self.autocast():
+            return Encoded(
+                self.model.encode(predictor.prepare(image, self.model.image_size).to(self.model.device)), image.shape
+            )
+
+    def ahead(
+        self, items: Iterable[Item], image: Callable[[Item], NDArray[np.uint8]]
+    ) -> Iterator[tuple[Item, Encoded]]:
+        """Encode one image ahead in a thread, while the caller tracks on the one before: the encoder needs no state.
+
+        Args:
+            items: frames, pulled one at a time in the caller's thread, one further than what is yielded.
+            image: gives an item's image.
+
+        Yields:
+            Each item with its image, encoded; the same as `encode` gives.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="sheep-encode") as thread:
+            waiting: tuple[Item, Future[Encoded]] | None = None
+            for item in items:
+                coming = (item, thread.submit(self.encode, image(item)))
+                if waiting:
+                    yield waiting[0], waiting[1].result()
+                waiting = coming
+            if waiting:
+                yield waiting[0], waiting[1].result()
+
     def track(self, frames: Iterable[tuple[int, NDArray[np.uint8]]], prompts: Sequence[Prompt]) -> Iterator[list[Mask]]:
         """Follow animals through a whole video.
 
         Args:
-            frames: (number, image) in rising order, pulled one at a time; images (H, W, 3) uint8 RGB, all of one size.
+            frames: (number, image) in rising order, pulled one ahead; images (H, W, 3) uint8 RGB, all of one size.
             prompts: as for `start`; each on a frame that occurs.
 
         Yields:
@@ -96,9 +140,13 @@ class Tracker:
             ContractError: frames are out of order, or not of one size and type.
         """
         tracking = self.start(prompts)
-        for number, image in frames:
-            yield tracking.step(number, image)
+        for (number, _), encoded in self.ahead(frames, lambda frame: frame[1]):
+            yield tracking.step(number, encoded)
         tracking.finish()
+
+    def autocast(self) -> torch.autocast:
+        """The precision asked for, as a context."""
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
 class Tracking:
@@ -108,7 +156,7 @@ class Tracking:
         _check_prompts(prompts)
         self.last_frame = -1
         """Number of the newest frame; -1 before the first."""
-        self._model, self._precision, self._logits = tracker.model, tracker.precision, logits
+        self._tracker, self._model, self._logits = tracker, tracker.model, logits
         self._prompts: dict[str, list[Prompt]] = {}
         for prompt in sorted(prompts, key=lambda prompt: prompt.frame):
             self._prompts.setdefault(prompt.animal, []).append(prompt)
@@ -116,12 +164,12 @@ class Tracking:
         self._window = FrameWindow()
         self._streams: dict[str, _Stream] = {}
 
-    def step(self, number: int, image: NDArray[np.uint8]) -> list[Mask]:
+    def step(self, number: int, image: NDArray[np.uint8] | Encoded) -> list[Mask]:
         """Track the next frame.
 
         Args:
             number: of the frame in the video, higher than the last one.
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or what `Tracker.encode` or `ahead` made of it.
 
         Returns:
             One Mask for every animal whose first prompt has been met, in the order in which prompts name them.
@@ -130,15 +178,20 @@ class Tracking:
             ConfigError: a prompt is outside the image or of another size, or on a frame that was passed over.
             ContractError: frames are out of order, or not of one size and type.
         """
-        window, model = self._window, self._model
-        _check_frame(number, image, last=self.last_frame, shape=window.shape)
-        window.move(window.index + 1, prepare(image, model.image_size).to(model.device), image.shape)
+        window = self._window
+        encoded = image if isinstance(image, Encoded) else self._tracker.encode(image)
+        if number <= self.last_frame or (window.shape and encoded.shape != window.shape):
+            raise ContractError(
+                f"frame {number} of {encoded.shape} follows {self.last_frame} of {window.shape}, expected rising numbers and one size. "
+                "Check the decoder."
+            )
+        window.move(encoded.features, encoded.shape)
         found = []
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+        with self._tracker.autocast():
             for animal in self._animals:
                 given = self._due(animal, number)
                 if given and animal not in self._streams:
-                    self._streams[animal] = _Stream(model, window)
+                    self._streams[animal] = _Stream(self._model, window)
                 if animal in self._streams:
                     mask, out = self._streams[animal].step(given)
                     found.append(self._mask(animal, number, mask, out))
@@ -181,7 +234,7 @@ class Tracking:
         done = [p for prompts in self._prompts.values() for p in prompts if p.frame <= self.last_frame]
         said = sorted([p.animal, p.frame, p.kind, *p.xy, p.mask.decode("latin-1"), *p.size_px] for p in done)
         digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-        return {"prompts": digest, "precision": self._precision} | self._model.signature
+        return {"prompts": digest, "precision": self._tracker.precision} | self._model.signature
 
     def _due(self, animal: str, number: int) -> list[Prompt]:
         given = [prompt for prompt in self._prompts[animal] if self.last_frame < prompt.frame <= number]
@@ -265,22 +318,6 @@ def _without_bar(order: Iterable[int], desc: str) -> Iterable[int]:
     return order
 
 
-def prepare(image: NDArray[np.uint8], image_px: int) -> Tensor:
-    """Bring an image to the network's size and range, as sam2's own video loader does: bilinear, ImageNet's statistics.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        image_px: side of the square the network takes; the aspect is not kept (sam2 does not).
-
-    Returns:
-        (3, image_px, image_px) float32.
-    """
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()[None] / 255.0
-    if pixels.shape[-2:] != (image_px, image_px):
-        pixels = torch.nn.functional.interpolate(pixels, size=(image_px, image_px), mode="bilinear", antialias=True)
-    return ((pixels[0] - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]).contiguous()
-
-
 def load(name: str, *, device: str = "auto", precision: Precision = "float32", compiled: bool = False) -> Tracker:
     """Build SAM-2 from weights.
 
@@ -340,16 +377,6 @@ def _check_inside(prompt: Prompt, height_px: int, width_px: int) -> None:
             f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}: got {got}, expected {form}. "
             "Correct the prompt file."
         )
-
-
-def _check_frame(number: int, image: NDArray[np.uint8], *, last: int, shape: tuple[int, ...]) -> None:
-    expected = shape or "(H, W, 3)"
-    if image.dtype != np.uint8 or image.shape[2:] != (3,) or (shape and image.shape != shape):
-        raise ContractError(
-            f"frame {number}: got {image.dtype} {image.shape}, expected uint8 {expected}. Check the decoder."
-        )
-    if number <= last:
-        raise ContractError(f"frame {number} follows {last}, expected rising numbers. Check the decoder.")
 
 
 def _unmet(prompt: Prompt) -> ConfigError:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheep.masks import prepare
 from sheep.meadow.scene import SceneConfig, draw_scene, render
+from sheep.predictor import prepare
 from sheep.tables import Prompt
 
 MIN_PROMPT_PX = 24
