@@ -1,6 +1,6 @@
 """Does fine-tuning on SAM-2's crops help? Every arm over several meadows, with the input held fixed.
 
-    python -m benchmarks.finetune_arms [--seeds 5] [--first-seed 0] [--steps 150] [--start pocket] [--variants outline ...] [--folder runs/arms]
+    python -m benchmarks.finetune_arms [--seeds 5] [--first-seed 0] [--steps 100] [--start pocket] [--variants outline ...] [--folder runs/arms]
 
 Each seed draws a meadow as the demo does, follows every animal with SAM-2, fine-tunes on whole frames (unguided) and on crops (guided)
 of animals without annotation, embeds and judges all arms on shared folds grouped by animal. Differences are paired by seed;
@@ -28,6 +28,9 @@ from sheep.meadow.archive import MeadowConfig, write_archive
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "outline": {"silhouette_weight": 10.0},
+    "dim": {"background": "dim"},
+    "swap": {"background": "swap"},
+    "inside": {"mask_inside": 0.8},
 }
 """Guided fine-tuning with one thing changed."""
 CONFIDENCE = 0.95
@@ -124,9 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--start", default="pocket")
-    parser.add_argument("--variants", nargs="*", default=[], choices=[*VARIANTS, []])
+    parser.add_argument("--variants", nargs="*", default=[], choices=list(VARIANTS))
     parser.add_argument("--folder", default="runs/arms")
     asked = parser.parse_args()
     cases = [
