@@ -188,5 +188,5 @@ def test_storage_that_refuses_is_found_before_training(
 ) -> None:
     (tmp_path / "file").write_text("")
     job = replace(some_job(tiny_study, cropped, tmp_path), out=str(tmp_path / "file" / "backbone"))
-    with pytest.raises(ConfigError, match="file/_train: cannot be written .* expected room and leave for checkpoints"):
+    with pytest.raises(ConfigError, match=r"file/_train: cannot be written .* expected room and leave for checkpoints"):
         fit_over(ClusterConfig(cpus=0.5))(job)
