@@ -7,7 +7,10 @@ pass about 100 bytes for each animal and frame.
 """
 
 import io
+import itertools
 import logging
+import math
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sheep import crops, prompts, storage, tables, video
+from sheep import crops, preview, prompts, quality, storage, tables, video
 from sheep.config import CropConfig, digest
 from sheep.errors import MediaError
 from sheep.ledger import Attempt, Entry, Part, Stage, read_part
@@ -31,9 +34,8 @@ if TYPE_CHECKING:  # the network is imported by the job that opens it: others, a
 log = logging.getLogger(__name__)
 
 SHEET_TILES = 12
-_AHEAD = 4  # frames decoded while the network works on one; a frame of 4k video is 25 MB
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,18 +62,43 @@ class CropJob:
         self._track(tracker, unit, attempt, progress)
         sheet = self._cut(unit, attempt, progress)
         attempt.put("sheet", "jpg", contact_sheet(sheet, title=unit.key))
+        attempt.put("reprompts", "csv", quality.to_csv(quality.reprompts(self._boxes(progress))))
+        if self.config.preview:
+            self._write_preview(unit, attempt, progress)
         return attempt.commit()
+
+    def _boxes(self, progress: Progress) -> pa.Table:
+        """The whole track without its masks: some 150 bytes for each animal and frame."""
+        columns = [name for name in tables.TRACKS.names if name != "mask"]
+        return pa.concat_tables([read_part(self.stage.uri, one.part, columns) for one in progress.tracked])
+
+    def _write_preview(self, unit: Unit, attempt: Attempt, progress: Progress) -> None:
+        """A third pass, for whoever asks for it: an mp4 cannot be gone on with in its middle."""
+        with tempfile.TemporaryDirectory(prefix="sheep-") as folder:
+            path = storage.join(folder, "preview.mp4")
+            preview.write(self._moments(unit, progress), path)
+            attempt.put_file("preview", "mp4", path)
+
+    def _moments(self, unit: Unit, progress: Progress) -> Iterator[preview.Moment]:
+        frames = self._frames(unit, None)
+        for one in progress.tracked:
+            rows = read_part(self.stage.uri, one.part).to_pylist()
+            for number, these in itertools.groupby(rows, key=lambda row: row["frame"]):
+                animals = [_drawn(row) for row in these]
+                frame = _same(next(frames, None), number, unit.key)
+                yield preview.Moment(image=frame.image, time_s=frame.time_s, animals=animals)
 
     def _track(self, tracker: "masks.Tracker", unit: Unit, attempt: Attempt, progress: Progress) -> None:
         """First pass: tracks, part by part."""
         found = progress.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
         if found is None:
-            after, tracking, flags = None, tracker.start(unit.prompts), Flags()
+            after, tracking, flags = None, tracker.start(unit.prompts), quality.Flags()
         else:
             last, state = found
             after, tracking = video.Mark(**last.mark), tracker.restore(state, unit.prompts)
-            flags = Flags(last.carry)
+            flags = quality.Flags(last.carry)
             log.info("crop video=%s pass=track goes on after frame %d", unit.key, last.frame)
+        length_s = video.length_s(storage.join(self.videos, unit.key))
         speed = _Speed(unit.key, "track")
         rows: list[Row] = []
 
@@ -92,9 +119,18 @@ class CropJob:
             speed.count()
             if len(rows) >= self.config.rows_per_part:
                 write()
-                speed.show()
+                speed.show(self._num_left(unit, frame, length_s))
         if rows:
             write()
+
+    def _num_left(self, unit: Unit, frame: video.Frame, length_s: float) -> float:
+        """Frames still to be tracked, about; nan where the container does not say how long it is."""
+        num_done = frame.index // self.config.stride_frames + 1
+        left = (length_s / frame.time_s - 1) * num_done if frame.time_s else math.nan
+        if self.config.max_frames:
+            first = prompts.start_frame(unit.prompts, self.config.stride_frames)
+            return min(self.config.max_frames + first // self.config.stride_frames - num_done, left)
+        return max(left, 0.0)
 
     def _frames(self, unit: Unit, after: video.Mark | None) -> Iterator[video.Frame]:
         """Decode from the first prompt on, or after a mark."""
@@ -106,7 +142,7 @@ class CropJob:
             max_frames=self.config.max_frames and self.config.max_frames + first // self.config.stride_frames,
             decoder=self.config.decoder,
             after=after,
-            ahead=_AHEAD,
+            ahead=self.config.ahead_frames,
         ):
             seen = frame.index
             if frame.index >= first:
@@ -130,18 +166,13 @@ class CropJob:
             rows: list[Row] = []
             num_tiles = len(sheet)
             for places in layout.places(number):
-                frame = next(frames, None)
-                if frame is None or frame.index != places[0].frame:
-                    got = None if frame is None else frame.index
-                    raise MediaError(
-                        f"{unit.key}: decoded again it has frame {got} where it had {places[0].frame}, expected the same frames. Was it replaced?"
-                    )
+                frame = _same(next(frames, None), places[0].frame, unit.key)
                 rows += self._cut_frame(unit.key, frame, places)
                 sheet += [self._tile(frame, place) for place in places if place.shown]
                 speed.count()
             attempt.write("crops", pa.Table.from_pylist(rows, schema=tables.CROPS), tables.CROPS)
             progress.crops_reached(attempt.parts[-1], _packed(sheet) if len(sheet) > num_tiles else None)
-            speed.show()
+            speed.show(layout.num_after(places[0].frame))
         return sheet
 
     def _cut_frame(self, key: str, frame: video.Frame, places: Sequence["Place"]) -> Iterator[Row]:
@@ -199,22 +230,22 @@ class Layout:
             self._windows[of] = crops.windows(
                 boxes[of], time_s[of], self._size_px, margin_frac=config.margin_frac, smooth_s=config.smooth_s
             )
-        frames = np.unique(tracks.column("frame").to_numpy())
-        chosen = np.linspace(0, len(frames) - 1, SHEET_TILES).round().astype(int)
-        self._shown = {int(frame) for frame in frames[chosen]}
+        self._frames = np.unique(tracks.column("frame").to_numpy())
+        chosen = np.linspace(0, len(self._frames) - 1, SHEET_TILES).round().astype(int)
+        self._shown = {int(frame) for frame in self._frames[chosen]}
         self._first_animal = tracks.column("animal")[0].as_py()
         self._offsets = np.cumsum([0, *(part.rows for part in parts)])
+
+    def num_after(self, frame: int) -> int:
+        """Count the frames behind one."""
+        return int((self._frames > frame).sum())
 
     def places(self, number: int) -> Iterator[list[Place]]:
         """Read one part of the track with its masks, frame by frame."""
         rows = read_part(self._uri, self._parts[number], ["animal", "frame", "mask", "lost"]).to_pylist()
-        start = 0
-        while start < len(rows):
-            stop = start
-            while stop < len(rows) and rows[stop]["frame"] == rows[start]["frame"]:
-                stop += 1
-            yield [self._place(rows[row], int(self._offsets[number]) + row) for row in range(start, stop)]
-            start = stop
+        numbered = enumerate(rows, start=int(self._offsets[number]))
+        for _, these in itertools.groupby(numbered, key=lambda one: one[1]["frame"]):
+            yield [self._place(row, place) for place, row in these]
 
     def _place(self, row: dict[str, Any], number: int) -> Place:
         return Place(
@@ -227,41 +258,22 @@ class Layout:
         )
 
 
-class Flags:
-    """What is said of a frame by looking back: has the animal jumped?"""
-
-    def __init__(self, carry: dict[str, Any] | None = None) -> None:
-        """Begin, or go on with what `carry` gave."""
-        self._last: dict[str, list[float]] = dict(carry or {})
-
-    def jump(self, animal: str, box: tuple[float, float, float, float] | None) -> bool:
-        """Tell whether the animal is too far from where it was last seen to be the same one."""
-        if box is None:
-            return False
-        last = self._last.get(animal)
-        self._last[animal] = list(box)
-        return last is not None and bool(crops.jumps(np.array([last, box]))[1])
-
-    def carry(self) -> dict[str, Any]:
-        """What has to be remembered, plain JSON."""
-        return dict(self._last)
-
-
-def track_rows(frame: video.Frame, found: Iterable["masks.Mask"], flags: Flags, key: str) -> Iterator[Row]:
-    """Measure the masks of one frame: rows of the tracks table, by animal."""
+def track_rows(frame: video.Frame, found: Iterable["masks.Mask"], flags: quality.Flags, key: str) -> list[Row]:
+    """Measure and judge the masks of one frame: rows of the tracks table, by animal."""
+    rows: list[Row] = []
     height, width = frame.image.shape[:2]
     for mask in sorted(found, key=lambda one: one.animal):
         seen = crops.outline(mask.mask)
         row: Row = {"video": key, "animal": mask.animal, "frame": frame.index, "time_s": frame.time_s}
         row |= dict(zip(("x0", "y0", "x1", "y1"), seen.box or (None,) * 4, strict=True))
-        row |= {"height_px": height, "width_px": width, "mask": crops.to_rle(mask.mask)}
-        row |= {"object_score": mask.object_score, "area_px": seen.area_px, "lost": seen.box is None}
-        yield row | {"edge": seen.edge, "jump": flags.jump(mask.animal, seen.box)}
+        row |= {"height_px": height, "width_px": width, "mask": crops.to_rle(mask.mask), "area_px": seen.area_px}
+        rows.append(row | {"object_score": mask.object_score, "predicted_iou": mask.predicted_iou})
+    return [row | judged for row, judged in zip(rows, flags.step(rows), strict=True)]
 
 
 def follow(frames: Iterable[video.Frame], tracker: "masks.Tracker", starts: Sequence[tables.Prompt]) -> Iterator[Row]:
     """Track animals through one video without storing anything: rows of the tracks table as they are found."""
-    tracking, flags = tracker.start(starts), Flags()
+    tracking, flags = tracker.start(starts), quality.Flags()
     for frame in frames:
         yield from track_rows(frame, tracking.step(frame.index, frame.image), flags, starts[0].video)
 
@@ -279,6 +291,27 @@ def open_tracker(name: str, device: str) -> "masks.Tracker":
         return masks.load(local, device=device)
 
 
+def _same(frame: video.Frame | None, number: int, key: str) -> video.Frame:
+    """Require that a later pass meets the frames of the first."""
+    if frame is None or frame.index != number:
+        got = None if frame is None else frame.index
+        raise MediaError(
+            f"{key}: decoded again it has frame {got} where it had {number}, expected the same frames. Was it replaced meanwhile?"
+        )
+    return frame
+
+
+def _drawn(row: Row) -> preview.Drawn:
+    said = {"lost": row["lost"], "jump": row["jump"], "risk": row["identity_risk"] >= quality.RISKY}
+    said |= {"reappeared": row["reappeared"], "edge": row["edge"]}
+    return preview.Drawn(
+        animal=row["animal"],
+        mask=crops.from_rle(row["mask"], row["height_px"], row["width_px"]),
+        box=None if row["lost"] else (row["x0"], row["y0"], row["x1"], row["y1"]),
+        flags=tuple(name for name, holds in said.items() if holds),
+    )
+
+
 def _packed(sheet: Sequence[crops.Pixels]) -> bytes:
     """Tiles of one video, all of one size, losslessly."""
     buffer = io.BytesIO()
@@ -287,7 +320,7 @@ def _packed(sheet: Sequence[crops.Pixels]) -> bytes:
 
 
 class _Speed:
-    """Frames done by this try, and how fast."""
+    """Frames done by this try, how fast, and how long the rest will take."""
 
     def __init__(self, key: str, name: str) -> None:
         self._key, self._name = key, name
@@ -296,9 +329,7 @@ class _Speed:
     def count(self) -> None:
         self._count += 1
 
-    def show(self) -> None:
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        log.info(
-            "crop video=%s pass=%s frames=%d frames_per_s=%.1f",
-            self._key, self._name, self._count, self._count / seconds,
-        )  # fmt: skip
+    def show(self, num_left: float) -> None:
+        rate = self._count / max(time.monotonic() - self._started, 1e-9)
+        said = (self._key, self._name, self._count, rate, num_left / rate)
+        log.info("crop video=%s pass=%s frames=%d frames_per_s=%.1f left_s=%.0f", *said)

@@ -6,6 +6,7 @@ of pictures (HEVC, H.264) decoders silently leave out those that hang on what wa
 """
 
 import contextlib
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -211,6 +212,16 @@ def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None
         raise MediaError(
             f"{uri}: {found:.0f} of {stated:.0f} {what} decode, expected all. The file is truncated: copy it again."
         )
+
+
+def length_s(uri: str) -> float:
+    """Length that the container states [s]; nan where it states none or cannot be read, which decoding will say better."""
+    fs, path = storage.filesystem(uri)
+    try:
+        with storage.explained(uri, "reading"), fs.open(path, "rb") as file, av.open(file, mode="r") as container:
+            return container.duration / av.time_base if container.duration else math.nan
+    except (av.error.FFmpegError, OSError, ValueError):
+        return math.nan
 
 
 def _gone(uri: str) -> MediaError:

@@ -104,12 +104,9 @@ class Stage:
 
     def entries(self) -> list[Entry]:
         """Read the whole ledger, sorted by key."""
-        fs, path = storage.filesystem(storage.join(self.uri, "_ledger"))
-        names = [
-            storage.join(path, name)
-            for name in storage.find(storage.join(self.uri, "_ledger"))
-            if name.endswith(".json")
-        ]
+        folder = storage.join(self.uri, "_ledger")
+        fs, path = storage.filesystem(folder)
+        names = [storage.join(path, name) for name in storage.find(folder) if name.endswith(".json")]
         with storage.explained(self.uri, "reading the ledger of"):
             # Not cat(): it takes a "[" in a folder's name for a pattern.
             found = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="raise")
@@ -159,9 +156,8 @@ class Stage:
         """
         missing = self.todo(units)
         if missing:
-            raise ContractError(
-                f"{self.uri}: {len(missing)} of {len(units)} units have no entry, first {missing[0]!r}. Run the stage again."
-            )
+            count = f"{len(missing)} of {len(units)} units"
+            raise ContractError(f"{self.uri}: {count} have no entry, first {missing[0]!r}. Run the stage again.")
         entries = [entry for entry in self.entries() if entry.key in units]
         failed = [entry for entry in entries if entry.error]
         if len(failed) > max_error_frac * len(entries):
@@ -206,10 +202,21 @@ class Attempt:
 
     def put(self, name: str, suffix: str, data: bytes) -> None:
         """Write one file that is not a table, e.g. a contact sheet."""
-        self._put(name, suffix, data, 0)
+        self._put(name, suffix, data, rows=0)
+
+    def put_file(self, name: str, suffix: str, local: str) -> None:
+        """Write one file that is not a table and may be larger than memory, e.g. a preview."""
+        path = self._path(name, suffix)
+        storage.write_file(storage.join(self.stage.uri, path), local)
+        with open(local, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self.parts.append(Part(table=name, path=path, rows=0, bytes=file.tell(), sha256=sha256))
+
+    def _path(self, name: str, suffix: str) -> str:
+        return f"parts/{name}/{self.stage.slug(self.key)}-{self.attempt}-{len(self.parts):05d}.{suffix}"
 
     def _put(self, name: str, suffix: str, data: bytes, rows: int) -> None:
-        path = f"parts/{name}/{self.stage.slug(self.key)}-{self.attempt}-{len(self.parts):05d}.{suffix}"
+        path = self._path(name, suffix)
         storage.write_bytes(storage.join(self.stage.uri, path), data)
         sha256 = hashlib.sha256(data).hexdigest()
         self.parts.append(Part(table=name, path=path, rows=rows, bytes=len(data), sha256=sha256))
@@ -245,9 +252,8 @@ class Manifest:
         """Serialise as JSON; the URI is left out, so that a folder may be moved."""
         values = dataclasses.asdict(self)
         del values["uri"]
-        values["rows"] = {
-            name: self.rows(name) for name in sorted({part.table for entry in self.entries for part in entry.parts})
-        }
+        names = sorted({part.table for entry in self.entries for part in entry.parts})
+        values["rows"] = {name: self.rows(name) for name in names}
         values["num_errors"] = sum(bool(entry.error) for entry in self.entries)
         return json.dumps(values, indent=1).encode()
 
@@ -283,9 +289,8 @@ class Manifest:
 
     def errors(self) -> pa.Table:
         """The errors table of this stage."""
-        rows = [
-            {"video": entry.key, "stage": self.stage, "error": entry.error} for entry in self.entries if entry.error
-        ]
+        failed = [entry for entry in self.entries if entry.error]
+        rows = [{"video": entry.key, "stage": self.stage, "error": entry.error} for entry in failed]
         return pa.Table.from_pylist(rows, schema=tables.ERRORS)
 
 
@@ -345,10 +350,8 @@ def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     if not is_finished(stage.uri):
         return None
     manifest = read_manifest(stage.uri)
-    same = {entry.key: entry.input for entry in manifest.entries} == dict(
-        units
-    ) and manifest.config_digest == stage.config_digest
-    return manifest if same else None
+    same = {entry.key: entry.input for entry in manifest.entries} == dict(units)
+    return manifest if same and manifest.config_digest == stage.config_digest else None
 
 
 def read_part(uri: str, part: Part, columns: list[str] | None = None) -> pa.Table:

@@ -4,6 +4,8 @@
 person gave is found before `carry` is called, so before any model is loaded or machine started.
 """
 
+import csv
+import io
 import logging
 import re
 import time
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sheep import groups, labels, prompts, storage, tables, video
+from sheep import groups, labels, prompts, quality, storage, tables, video
 from sheep.config import (
     NO_NETWORK,
     ArchiveConfig,
@@ -54,7 +56,7 @@ def in_process(work: Sequence[Work]) -> Iterator[Entry]:
 
 
 def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry = in_process) -> Manifest:
-    """Videos and prompts -> tracks, crops and contact sheets.
+    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`: where another prompt would help most.
 
     Raises:
         ConfigError: no videos; prompts missing, strange, outside the frame or on one that is not tracked; unknown weights; `out` holds
@@ -76,11 +78,27 @@ def crop(archive: ArchiveConfig, config: CropConfig, out: str, *, carry: Carry =
         for key, identity in found.items()
     }
     folder = storage.join(archive.root, archive.videos)
-    sizes = {} if unchanged(stage, _inputs(units)) else _sizes_px(folder, stage.todo(_inputs(units)))
+    done = unchanged(stage, _inputs(units))
+    sizes = {} if done else _sizes_px(folder, stage.todo(_inputs(units)))
     for key in sizes:
         prompts.check_inside(starts[key], sizes, name=storage.join(archive.root, archive.prompts))
     job = CropJob(stage=stage, videos=folder, config=config)
-    return _run([(job, units)], carry, max_error_frac=config.max_error_frac)[0]
+    manifest = _run([(job, units)], carry, max_error_frac=config.max_error_frac)[0]
+    target = storage.join(out, "reprompts.csv")
+    if done is None or not storage.exists(target):
+        storage.write_bytes(target, _reprompts(manifest))
+    return manifest
+
+
+def _reprompts(cropped: Manifest) -> bytes:
+    """The frames of all videos that are worth a new prompt, worst first; in the prompt file's form, with reasons."""
+    uris = list(cropped.files("reprompts").values())
+    with ThreadPoolExecutor(16) as pool:
+        texts = [data.decode() for data in pool.map(storage.read_bytes, uris)]
+    rows = [row for text in texts for row in csv.DictReader(io.StringIO(text))]
+    rows.sort(key=lambda row: (-float(row["score"]), row["video"], row["animal"], int(row["frame"])))
+    log.info("crop reprompts=%d list=%s", len(rows), storage.join(cropped.uri, "reprompts.csv"))
+    return quality.to_csv(rows)
 
 
 def read_prompts(archive: ArchiveConfig, config: CropConfig) -> tuple[dict[str, str], dict[str, list[Prompt]]]:
@@ -264,7 +282,8 @@ def _run(
     if work:
         started, num_rows = time.monotonic(), 0
         for number, entry in enumerate(carry(work), start=1):
-            num_rows += max((part.rows for part in entry.parts), default=0)
+            names = {part.table for part in entry.parts}
+            num_rows += max((sum(part.rows for part in entry.parts if part.table == name) for name in names), default=0)
             _show_progress(work[0][0].stage.name, number, len(work), num_rows, time.monotonic() - started)
     return [finished[job] or job.stage.finish(_inputs(units), max_error_frac=max_error_frac) for job, units in asked]
 

@@ -7,6 +7,7 @@ A plain path, `file://` and `s3://` are treated alike. A custom S3 endpoint is t
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -88,6 +89,23 @@ def write_bytes(uri: str, data: bytes) -> None:
                 raise ConfigError(
                     f"writing {uri}: {error}, expected a bucket. Create it, or correct its name."
                 ) from error
+
+
+def write_file(uri: str, local: str) -> None:
+    """Write one object whole from a local file, which may be larger than memory.
+
+    Raises:
+        ConfigError: access refused, or there is no such bucket.
+    """
+    fs, path = filesystem(uri)
+    with explained(uri, "writing"):
+        if isinstance(fs, LocalFileSystem):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            beside = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+            shutil.copyfile(local, beside)
+            os.replace(beside, path)
+        else:
+            fs.put_file(local, path)
 
 
 def exists(uri: str) -> bool:

@@ -43,12 +43,17 @@ TRACKS = pa.schema(
             "mask", pa.binary(), nullable=False
         ),  # as SAM-2 gave it, specks included; COCO run lengths (compressed counts), column-major
         pa.field("object_score", pa.float32(), nullable=False),  # SAM-2's logit; <= 0 means absent
+        pa.field("predicted_iou", pa.float32(), nullable=False),  # SAM-2's own estimate of its mask's overlap, 0 to 1
         pa.field("area_px", pa.int64(), nullable=False),  # of the whole mask
         pa.field("lost", pa.bool_(), nullable=False),  # empty mask
         pa.field("edge", pa.bool_(), nullable=False),  # the largest piece touches the frame's border
         pa.field(
             "jump", pa.bool_(), nullable=False
         ),  # centre moved by more than the box's longer side since the last seen frame
+        pa.field("reappeared", pa.bool_(), nullable=False),  # first frame in which it is seen again
+        pa.field(
+            "identity_risk", pa.float32(), nullable=False
+        ),  # 0 to 1: that this is another animal, or not one whole animal (`sheep/quality.py`)
     ]
 )
 

@@ -189,3 +189,8 @@ def size_px(uri: str) -> tuple[int, int]:
     """
     height, width = next(iter(decode(uri, max_frames=1))).image.shape[:2]
     return height, width
+
+
+def length_s(uri: str) -> float:
+    """Length that the container states [s], good enough to say how long the rest will take; nan where it states none or cannot be read."""
+    return decoding.length_s(uri)

@@ -34,7 +34,9 @@ class CropConfig:
     jpeg_quality: int = 92
     """JPEG quality of stored images; 50 to 100."""
     rows_per_part: int = 2000
-    """Frames per part file; >= 1."""
+    """Rows per part file, one for each animal and frame; >= 1. With each part there is a checkpoint: a killed worker costs at most as much."""
+    preview: bool = False
+    """Whether each video gets an mp4 with masks and flags drawn on it, for a person to watch; costs a third pass over the video."""
     max_error_frac: float = 0.5
     """The job fails when a larger share of the videos than this cannot be read; 0 to 1."""
     device: str = "auto"

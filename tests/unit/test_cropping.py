@@ -1,5 +1,6 @@
 """One video's work: the tracks table by hand, and a whole crop job with a tracker that needs no network."""
 
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sheep import cropping, prompts, storage, tables, units
+from sheep import cropping, prompts, storage, tables, units, video
 from sheep.config import StudyConfig
 from sheep.cropping import CropJob, follow
 from sheep.crops import from_jpeg, from_rle
@@ -126,6 +127,7 @@ def test_a_crop_job_leaves_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
         *[("tracks", rows) for rows in (6, 6, 4)],
         *[("crops", rows) for rows in (6, 6, 4)],
         ("sheet", 0),
+        ("reprompts", 0),
     ]
     found = held(job, entry)
     rows = found.read("crops").to_pylist()
@@ -205,6 +207,17 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
         assert kept.any() == (number < 8)
         np.testing.assert_array_equal(other[kept], one[kept])
         assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, nothing says what to keep
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_a_preview_shows_every_frame_at_its_time(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    job, unit = job_of(tiny_study, tmp_path, preview=True, rows_per_part=6)
+    found = held(job, job.open()(unit))
+    shown = list(video.decode(found.files("preview")[unit.key]))
+    np.testing.assert_allclose([frame.time_s for frame in shown], np.arange(16) / 5, atol=1e-4)
+    (part,) = [part for part in found.entries[0].parts if part.table == "preview"]
+    data = Path(found.uri, part.path).read_bytes()
+    assert (part.bytes, part.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 def test_weights_at_a_uri_that_are_not_there_are_named() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sheep import cropping, crops, storage, tables
+from sheep import cropping, crops, storage
 from sheep.config import StudyConfig
 from sheep.cropping import CropJob
 from sheep.ledger import Entry, Part, Stage, open_stage
@@ -98,7 +98,7 @@ def click(frame: int, x: int = 5, animal: str = "ewe") -> Prompt:
 @pytest.fixture
 def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
     def make(name: str) -> Bench:
-        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART)
+        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, preview=True)
         stage = open_stage(str(tmp_path / name), "crop", config, {})
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
@@ -240,4 +240,3 @@ def test_states_are_thinned_evenly_and_the_newest_stays(stage: Stage) -> None:
     assert all(not one.carry for one in again.tracked if one.state is None)
     reach(again, 120)
     assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == 16  # those of the forgotten end are gone
-    assert tables.TRACKS  # the parts themselves stay: nothing deletes them

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sheep import serial, stages, storage, tables
+from sheep import prompts, quality, serial, stages, storage, tables
 from sheep.arms import Encoder
 from sheep.config import StudyConfig, View, seed_for
 from sheep.errors import ConfigError
@@ -49,23 +49,45 @@ def test_only_what_changed_is_done_again(study: StudyConfig) -> None:
     videos = [f"sheep0{number}_1.mp4" for number in range(1, 7)]
     assert crop(study) == videos
     assert crop(study) == []
-    prompts = Path(study.archive.root, "prompts.csv")
-    lines = prompts.read_text().splitlines()
+    file = Path(study.archive.root, "prompts.csv")
+    lines = file.read_text().splitlines()
     lines[2] = "sheep02_1.mp4,sheep02,0,point,60,40,,,,"
-    prompts.write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n")
     assert crop(study) == ["sheep02_1.mp4"]
     shutil.copy(Path(study.archive.root, "videos", videos[0]), Path(study.archive.root, "videos", videos[4]))
     assert crop(study) == ["sheep05_1.mp4"]
     Path(study.archive.root, "videos", videos[5]).unlink()
-    prompts.write_text("\n".join(lines[:-1]) + "\n")
+    file.write_text("\n".join(lines[:-1]) + "\n")
     assert crop(study) == []
     found = stages.crop(study.archive, study.crop, f"{study.out}/crop")
     assert [entry.key for entry in found.entries] == videos[:5]
 
 
+def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(study: StudyConfig) -> None:
+    found = serial.crop(study)
+    listed = Path(study.out, "crop", "reprompts.csv")
+    assert listed.read_bytes() == quality.to_csv([])  # nothing is lost on the still sheep
+    for key, frame, score in (("sheep03_1.mp4", 5, 0.3), ("sheep01_1.mp4", 10, 0.7), ("sheep02_1.mp4", 0, 0.3)):
+        (part,) = [
+            part for entry in found.entries if entry.key == key for part in entry.parts if part.table == "reprompts"
+        ]
+        row = {"video": key, "animal": key[:7], "frame": frame, "kind": "box", "time_s": frame / 5, "reason": "risk"}
+        corners = {"x0": 1, "y0": 2, "x1": 30, "y1": 40}
+        Path(found.uri, part.path).write_bytes(quality.to_csv([row | corners | {"score": score}]))
+    listed.unlink()
+    serial.crop(study)
+    again = prompts.read(listed.read_bytes(), name="reprompts.csv")
+    assert {(prompt.video, prompt.frame, prompt.xy) for prompt in again} == {
+        (f"sheep0{number}_1.mp4", frame, (1, 2, 30, 40)) for number, frame in ((1, 10), (2, 0), (3, 5))
+    }
+    assert [line.split(",")[0] for line in listed.read_text().splitlines()[1:]] == [
+        *("sheep01_1.mp4", "sheep02_1.mp4", "sheep03_1.mp4")
+    ]
+
+
 def test_a_prompt_that_the_stride_leaves_out_is_refused_at_once(study: StudyConfig) -> None:
-    prompts = Path(study.archive.root, "prompts.csv")
-    prompts.write_text(prompts.read_text().replace("sheep02_1.mp4,sheep02,0", "sheep02_1.mp4,sheep02,4"))
+    file = Path(study.archive.root, "prompts.csv")
+    file.write_text(file.read_text().replace("sheep02_1.mp4,sheep02,0", "sheep02_1.mp4,sheep02,4"))
     strided = dataclasses.replace(study, crop=dataclasses.replace(study.crop, stride_frames=3))
     with pytest.raises(ConfigError, match=r"'sheep02' in sheep02_1\.mp4: frame 4, expected a multiple of .* = 3"):
         serial.crop(strided)
