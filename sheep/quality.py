@@ -7,11 +7,12 @@ are a reason to look, not a verdict: docs/decisions.md ("Flags") says how often 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pycocotools import mask as coco
 
 Row = dict[str, Any]
@@ -145,12 +146,12 @@ def reprompts(tracks: pa.Table) -> list[Row]:
     Returns:
         Rows by `HEADER`; the first ten are what the prompt file takes.
     """
-    columns = [tracks.column(name).to_pylist() for name in _COLUMNS]
-    by_animal: dict[tuple[str, str], list[Row]] = {}
-    for values in zip(*columns, strict=True):
-        row = dict(zip(_COLUMNS, values, strict=True))
-        by_animal.setdefault((row["video"], row["animal"]), []).append(row)
-    found = [one for rows in by_animal.values() for one in _thin(_events(rows))]
+    chosen = tracks.select(_COLUMNS)
+    animals = chosen.group_by(["video", "animal"], use_threads=False).aggregate([]).to_pylist()
+    found: list[Row] = []
+    for one in animals:
+        same = (pc.equal(chosen.column(name), one[name]) for name in ("video", "animal"))
+        found += _thin(_events(_Rows(chosen.filter(pc.and_(*same)))))
     return sorted(found, key=lambda one: (-one["score"], one["video"], one["animal"], one["frame"]))
 
 
@@ -163,7 +164,22 @@ def to_csv(rows: Sequence[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def _events(rows: Sequence[Row]) -> list[Row]:
+class _Rows:
+    """Rows of a table as plain values, a thousand at a time: the track of an hours-long video fits, its rows as objects do not."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[Row]:
+        for batch in self._table.to_batches(max_chunksize=1000):
+            yield from batch.to_pylist()
+
+    def last(self) -> Row:
+        row: Row = self._table.slice(self._table.num_rows - 1).to_pylist()[0]
+        return row
+
+
+def _events(rows: _Rows) -> list[Row]:
     found: list[Row] = []
     last: Row | None = None  # last seen
     gone: Row | None = None  # first lost since
@@ -180,7 +196,7 @@ def _events(rows: Sequence[Row]) -> list[Row]:
             found.append(_event(row, row, "jump", 1 - 0.5 ** _moved(_corners(last), _corners(row))))
         last, gone = row, None
     if gone is not None and last is not None:
-        found += _away(gone, last, rows[-1]["time_s"] - gone["time_s"])
+        found += _away(gone, last, rows.last()["time_s"] - gone["time_s"])
     return [*found, *_risks(rows)]
 
 
@@ -188,7 +204,7 @@ def _away(gone: Row, last: Row, away_s: float) -> list[Row]:
     return [_event(gone, last, "lost", 1 - 0.5 ** (away_s / _HALF_S))] if away_s >= _LONG_LOST_S else []
 
 
-def _risks(rows: Sequence[Row]) -> list[Row]:
+def _risks(rows: _Rows) -> list[Row]:
     found: list[Row] = []
     worst, last, after = 0.0, None, None
     for row in rows:
