@@ -6,6 +6,7 @@ Also run by another Python that has lightly-train and nothing of this project: i
 """
 
 import datetime
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -75,16 +76,15 @@ def bare(given: dict[str, Any]) -> None:
 
 def lightly(given: dict[str, Any]) -> None:
     """lightly-train's DINOv2 with the same network, crops, batch and heads, its own augmentation, one loader process."""
-    import lightly_train
-    from lightly_train._methods.dinov2.dinov2 import DINOv2
-
-    after_step = DINOv2.on_train_batch_end
+    lightly_train = importlib.import_module("lightly_train")  # no dependency of this project
+    method = importlib.import_module("lightly_train._methods.dinov2.dinov2").DINOv2
+    after_step = method.on_train_batch_end
 
     def hook(self: Any, *args: Any, **kwargs: Any) -> None:
         after_step(self, *args, **kwargs)
         said({})
 
-    DINOv2.on_train_batch_end = hook
+    method.on_train_batch_end = hook
     config = given["config"]
     head = {"hidden_dim": 1536, "dino_bottleneck_dim": 256, "ibot_bottleneck_dim": 256}
     lightly_train.pretrain(

@@ -163,7 +163,7 @@ class _Run:
                 f"finetune: backbone {backbone!r} has no mask token. Set finetune.mask_frac to 0 or choose another."
             )
         groups = schedules.parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999))
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
         decoded = images.decoded(working_px(config.global_px))
         _check_data(images, decoded, encoder.patch_px, workers.world)
         batches = Batches(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
@@ -248,21 +248,25 @@ class _Run:
         count, temperature = len(global_views) // 2, schedules.teacher_temperature(step, config)
         global_kept, local_kept = batch.kept
         with torch.no_grad():
-            seen = self.teacher.tokens(global_views)
+            seen = self.teacher.pick(global_views, wanted=hidden)
             targets = sinkhorn(self.teacher.dino_head(seen.cls), temperature, workers.all_reduce)
         # While the heads come first, nothing below them needs a graph.
         with torch.set_grad_enabled(step >= config.head_steps):
-            tokens = self.student.tokens(global_views, hidden, global_kept)
+            if batch.masks is None:
+                tokens = self.student.pick(global_views, hidden, global_kept, wanted=hidden)
+            else:
+                tokens = self.student.tokens(global_views, hidden, global_kept)
             cls = [tokens.cls]
             if local_views is not None:
-                cls.append(self.student.tokens(local_views, kept=local_kept).cls)
+                cls.append(self.student.pick(local_views, kept=local_kept).cls)
         outputs = self.student.dino_head(torch.cat(cls))
         dino = dino_loss(outputs.view(-1, count, outputs.shape[-1]), targets.view(2, count, -1))
         ibot = dino.new_zeros(())
         if hidden is not None:
             with torch.no_grad():
-                patch_targets = sinkhorn(self.teacher.ibot_head(seen.patches[hidden]), temperature, workers.all_reduce)
-            ibot = ibot_loss(self.student.ibot_head(tokens.patches[hidden]), patch_targets)
+                patch_targets = sinkhorn(self.teacher.ibot_head(seen.patches), temperature, workers.all_reduce)
+            guessed = tokens.patches if batch.masks is None else tokens.patches[hidden]
+            ibot = ibot_loss(self.student.ibot_head(guessed), patch_targets)
         views = tokens.cls.split(count)
         koleo = torch.stack(
             [koleo_loss(view, workers.rank, workers.world, workers.all_reduce) for view in views]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightly.models.modules.heads import DINOProjectionHead
@@ -71,6 +72,58 @@ class Network(nn.Module):
             return Tokens(cls.float(), patches.float())
         finally:
             self._kept = None
+
+    def pick(
+        self, pixels: Tensor, hidden: Tensor | None = None, kept: Tensor | None = None, wanted: Tensor | None = None
+    ) -> Tokens:
+        """Class tokens and some of the patch tokens, as `tokens` would give them.
+
+        The rest is left out of the last block from its attention on: of a step's arithmetic that is one twentieth, forward
+        and backward.
+
+        Args:
+            pixels: as for `tokens`.
+            hidden: as for `tokens`.
+            kept: as for `tokens`.
+            wanted: (B, P) bool, the patches to hand out, M in all; None for none.
+
+        Returns:
+            (B, D) class tokens and (M, D) patch tokens, image by image, in reading order.
+        """
+        self._kept = kept
+        try:
+            with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self._half):
+                x = self.backbone.embeddings(pixels, bool_masked_pos=hidden)
+                *layers, last = self.backbone.encoder.layer
+                for layer in layers:
+                    x = layer(x)
+                image = torch.arange(len(x), device=x.device)
+                place = torch.zeros_like(image)
+                if wanted is not None:
+                    of, patch = wanted.nonzero(as_tuple=True)
+                    image, place = torch.cat([image, of]), torch.cat([place, patch + 1 + self.encoder.num_registers])
+                x = self.backbone.layernorm(self._last_block(last, x, image, place)).float()
+        finally:
+            self._kept = None
+        return Tokens(x[: len(pixels)], x[len(pixels) :])
+
+    def _last_block(self, block: Any, x: Tensor, image: Tensor, place: Tensor) -> Tensor:
+        """(B, N, D) -> (M, D): the block's output for the tokens at `place` (M,) of `image` (M,)."""
+        rows = image * x.shape[1] + place
+
+        def chosen(tokens: Tensor) -> Tensor:
+            # A row is chosen once at most, so that the backward sum is deterministic on a GPU too.
+            return tokens.flatten(0, 1).index_select(0, rows)[:, None]
+
+        handle = block.attention.o_proj.register_forward_pre_hook(lambda module, inputs: (chosen(inputs[0]),))
+        try:
+            attended, _ = block.attention(block.norm1(x))
+        finally:
+            handle.remove()
+        if self._kept is not None:
+            self._kept = self._kept[image]
+        x = chosen(x) + block.layer_scale1(attended)
+        return (x + block.layer_scale2(block.mlp(block.norm2(x))))[:, 0]
 
     def freeze_last_layers(self, frozen: bool) -> None:
         """Keep the prototypes of both projection heads as they are, or let them learn; their norm is fixed in any case."""

@@ -1,4 +1,5 @@
 import io
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from sheep import backbone as backbones
 from sheep.config import FinetuneConfig
@@ -110,6 +112,42 @@ def test_branches_are_dropped_at_their_rate_and_means_stay() -> None:
     assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
     assert torch.equal(kept, draw_kept(0, 200, 4, 24, 0.3))
     assert (draw_kept(0, 3, 2, 4, 0.0) == 1).all()
+
+
+@pytest.mark.parametrize("num_registers", [0, 3])
+def test_picked_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path) -> None:
+    """Values and gradients, with hidden patches, dropped branches and registers."""
+    fields = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "patch_size": 8, "image_size": 64}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if num_registers:
+            config = Dinov2WithRegistersConfig(**fields, num_register_tokens=num_registers, initializer_range=0.1)
+            Dinov2WithRegistersModel(config).save_pretrained(tmp_path)
+        else:
+            Dinov2Model(Dinov2Config(**fields, initializer_range=0.1)).save_pretrained(tmp_path)
+    net, _ = make_pair(str(tmp_path), 16, 0, "cpu")
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.rand(4, 3, 32, 32, generator=generator)
+    hidden = torch.rand(4, 16, generator=generator) < 0.3
+    hidden[2] = False
+    kept = draw_kept(2, 4, 1, net.num_branches, 0.4)[:, 0]
+    whole = net.tokens(pixels, hidden, kept)
+    wanted = [whole.cls, whole.patches[hidden]]
+    weights = [torch.rand(value.shape, generator=generator) for value in wanted]
+    found = net.pick(pixels, hidden, kept, hidden)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    parameters = [value for value in net.backbone.parameters() if value.requires_grad]
+
+    def gradients(values: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
+        total = sum((value * weight).sum() for value, weight in zip(values, weights, strict=True))
+        return torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+
+    for one, other in zip(gradients(list(found)), gradients(wanted), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    alone = net.pick(pixels)
+    torch.testing.assert_close(alone.cls, net.tokens(pixels).cls, atol=1e-5, rtol=1e-4)
+    assert alone.patches.shape == (0, 24)
 
 
 def test_bfloat16_comes_near_and_hands_out_float32(tmp_path: Path) -> None:
