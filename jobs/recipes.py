@@ -11,6 +11,7 @@ from sheep.config import (
     CropConfig,
     EmbedConfig,
     FinetuneConfig,
+    PromptConfig,
     SearchConfig,
     StudyConfig,
 )
@@ -48,6 +49,7 @@ def sheep_base() -> StudyConfig:
         name="sheep_base",
         out="s3://your-bucket/sheep/run",
         archive=ArchiveConfig(root="s3://your-bucket/sheep"),
+        prompt=PromptConfig(backbone="facebook/dinov2-base", image_px=224, device="cuda"),
         crop=CropConfig(
             sam2="facebook/sam2.1-hiera-base-plus", stride_frames=3, crop_px=256, frame_px=256, device="cuda"
         ),
@@ -61,6 +63,8 @@ def sheep_base() -> StudyConfig:
             num_local=6,
             learning_rate=5e-5,
             num_prototypes=16_384,
+            guard_every=250,
+            guard_animals=4,
             workers=4,
             device="cuda",
         ),
@@ -83,6 +87,7 @@ def sheep_small() -> StudyConfig:
     return replace(
         base,
         name="sheep_small",
+        prompt=replace(base.prompt, backbone="facebook/dinov2-small"),
         crop=replace(base.crop, sam2="facebook/sam2.1-hiera-tiny"),
         finetune=replace(base.finetune, backbone="facebook/dinov2-small", steps=5_000, workers=1),
         embed=replace(base.embed, backbone="facebook/dinov2-small"),

@@ -80,8 +80,8 @@ def check(config: StudyConfig) -> None:
     guards = training.choose_guards(answers, config.finetune, config.seed)
     if len(answers.labelled) - len(guards) < config.search.num_folds:
         raise ConfigError(
-            f"{config.archive.root}: {len(answers.labelled)} annotated animals, of which finetune.guard_animals = {len(guards)} guard the fine-tuning, "
-            f"expected at least search.num_folds = {config.search.num_folds} others. Annotate more animals or lower one of the two."
+            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds} and, beside "
+            f"them, finetune.guard_animals = {len(guards)}. Annotate more animals or lower one of the two."
         )
 
 

@@ -102,7 +102,10 @@ def test_guards_are_trained_on_and_scored_nowhere_but_predicted(study: StudyConf
 
 def test_too_few_animals_for_guard_and_folds_are_found_at_once(study: StudyConfig) -> None:
     settings = dataclasses.replace(study.finetune, guard_animals=4)
-    with pytest.raises(ConfigError, match=r"6 annotated animals, of which finetune\.guard_animals = 4 guard"):
+    with pytest.raises(
+        ConfigError,
+        match=r"6 annotated animals, .* search\.num_folds = 3 and, beside them, finetune\.guard_animals = 4",
+    ):
         serial.check(dataclasses.replace(study, finetune=settings))
 
 
