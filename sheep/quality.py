@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]
 
-RISKY = 0.4
+RISKY = 0.5
 """An identity risk of this or more is worth a look (docs/decisions.md, "Flags")."""
 _DOUBLE_S = 20.0  # an animal that walks up to the camera may double its area so fast
 _LOST_S = 0.5  # shorter gaps are blinks of the tracker, bridged when crops are laid
@@ -137,7 +137,7 @@ def reprompts(tracks: pa.Table) -> list[Row]:
     * reappeared: seen again after being lost for 0.5 s or more; 1 - 0.5 ** (seconds / 10).
     * lost: for 2 s or more, at the first such frame; the same.
     * jump: 1 - 0.5 ** (way in longer sides of the box last seen).
-    * risk: the first frame after a stretch of identity risk of 0.4 or more, or its last one where the track ends or the animal is
+    * risk: the first frame after a stretch of identity risk of 0.5 or more, or its last one where the track ends or the animal is
       lost then; the highest risk of the stretch. Stretches less than 0.5 s apart are one.
 
     Args:

@@ -195,7 +195,7 @@ def test_a_meeting_is_proposed_at_its_end() -> None:
     assert risk(*[0.1] * 10, 0.6, 0.1, 0.1, 0.8, *[0.1] * 10) == [("risk", 14, 0.8)]  # one stretch
     assert risk(*[0.1] * 10, 0.6, *[0.1] * 20, 0.8, *[0.1] * 10) == [("risk", 32, 0.8), ("risk", 11, 0.6)]
     assert risk(0.1, 0.6, 0.7) == [("risk", 2, 0.7)]  # the track ends in it
-    assert risk(*[0.39] * 10) == []
+    assert risk(*[0.49] * 10) == []
     lost_after = [{}, {"identity_risk": 0.7}, *[LOST] * 6, *[{}] * 20]
     assert summary(reprompts(tracks(lost_after))) == [("risk", 1, 0.7)]  # 0.7 s before it is back: one prompt for both
 
