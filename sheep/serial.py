@@ -79,9 +79,10 @@ def check(config: StudyConfig) -> None:
     answers = stages.read_answers(config.archive)
     guards = training.choose_guards(answers, config.finetune, config.seed)
     if len(answers.labelled) - len(guards) < config.search.num_folds:
+        beside = f" and, beside them, finetune.guard_animals = {len(guards)}" if guards else ""
         raise ConfigError(
-            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds} and, beside "
-            f"them, finetune.guard_animals = {len(guards)}. Annotate more animals or lower one of the two."
+            f"{config.archive.root}: {len(answers.labelled)} annotated animals, expected at least search.num_folds = {config.search.num_folds}{beside}. "
+            "Annotate more animals or lower what is asked for."
         )
 
 
