@@ -1,6 +1,7 @@
 """A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo what follows."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,9 +97,9 @@ def click(frame: int, x: int = 5, animal: str = "ewe") -> Prompt:
 
 
 @pytest.fixture
-def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
-    def make(name: str) -> Bench:
-        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, preview=True)
+def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    def make(name: str, **changes: object) -> Bench:
+        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, preview=True, **changes)  # type: ignore[arg-type]
         stage = open_stage(str(tmp_path / name), "crop", config, {})
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
@@ -114,7 +115,7 @@ def sheet_of(bench: Bench, entry: Entry) -> bytes:
 
 
 @pytest.mark.parametrize("deaths", [(1, 1), (7, 12), (3, 15)])
-def test_killed_twice_while_tracking(bench: Callable[[str], Bench], deaths: tuple[int, int]) -> None:
+def test_killed_twice_while_tracking(bench: Callable[..., Bench], deaths: tuple[int, int]) -> None:
     unbroken = bench("unbroken")
     wanted = unbroken.run()
     assert {part.rows for part in wanted.parts if part.table == "tracks"} == {
@@ -132,7 +133,7 @@ def test_killed_twice_while_tracking(bench: Callable[[str], Bench], deaths: tupl
     assert len(killed.tracker.steps) <= NUM_FRAMES + 2 * (ROWS_PER_PART - 1)
 
 
-def test_killed_twice_while_cutting(bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_twice_while_cutting(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken = bench("unbroken")
     wanted = unbroken.run()
     killed = bench("killed")
@@ -164,7 +165,44 @@ def dying(after: int, calls: list[int] | None = None) -> Callable[..., crops.Pix
     return one
 
 
-def test_a_correction_redoes_only_what_follows_it(bench: Callable[[str], Bench]) -> None:
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_killed_with_a_stride_a_limit_and_a_late_first_prompt(bench: Callable[..., Bench], decoder: str) -> None:
+    if decoder == "decord":
+        pytest.importorskip("decord")
+    contents = []
+    for name, deaths in (("unbroken", ()), ("killed", (8, 12))):
+        one = bench(name, stride_frames=2, max_frames=5, decoder=decoder)
+        one.unit = replace(one.unit, prompts=(click(4), click(8, animal="lamb")))
+        for frame in deaths:
+            one.die(frame)
+        contents.append(one.run().content())
+        assert sorted(set(one.tracker.steps)) == [4, 6, 8, 10, 12]  # five frames from the first prompt on
+    assert contents[0] == contents[1]
+
+
+def test_a_prompt_behind_the_end_is_seen_when_all_is_tracked_already(bench: Callable[..., Bench]) -> None:
+    worked = bench("worked")
+    worked.run()
+    entry = worked.try_once(replace(worked.unit, prompts=(*worked.unit.prompts, click(30))))
+    assert "prompt on frame 30, but the last frame read is 15" in entry.error
+
+
+def test_speed_and_time_left_are_logged_at_checkpoints(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="sheep.cropping"):
+        bench("logged", max_frames=10).run()
+    said = [record.getMessage() for record in caplog.records]
+    tracked = [line for line in said if line.startswith(f"crop video={VIDEO} pass=track frames=")]
+    assert [line.split()[3] for line in tracked] == ["frames=3", "frames=5", "frames=7", "frames=9"]
+    assert all(re.search(r"frames_per_s=\d+\.\d left_s=\d+$", line) for line in tracked)
+    assert [line.split()[3] for line in said if "pass=cut" in line] == [
+        *("frames=3", "frames=5", "frames=7", "frames=9", "frames=10")
+    ]
+    assert said[-1].endswith("left_s=0")
+
+
+def test_a_correction_redoes_only_what_follows_it(bench: Callable[..., Bench]) -> None:
     worked, fresh = bench("worked"), bench("fresh")
     given = worked.unit.prompts
     assert worked.steps_of() == list(range(NUM_FRAMES))
@@ -178,14 +216,14 @@ def test_a_correction_redoes_only_what_follows_it(bench: Callable[[str], Bench])
     assert worked.steps_of(*given, click(0, animal="ram"), source="2") == list(range(NUM_FRAMES))
 
 
-def test_settings_of_another_run_are_not_gone_on_with(bench: Callable[[str], Bench]) -> None:
+def test_settings_of_another_run_are_not_gone_on_with(bench: Callable[..., Bench]) -> None:
     killed = bench("killed")
     killed.die(9)
     killed.job = replace(killed.job, stage=replace(killed.job.stage, config_digest="other"))
     assert killed.steps_of() == list(range(NUM_FRAMES))
 
 
-def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[[str], Bench]) -> None:
+def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[..., Bench]) -> None:
     wanted, killed = bench("unbroken").run(), bench("killed")
     killed.die(9)
     folder = Path(killed.job.stage.uri, "_progress", killed.job.stage.slug(VIDEO))
@@ -195,7 +233,7 @@ def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[[str], Ben
     assert killed.run().content() == wanted.content()
 
 
-def test_a_long_video_may_die_often_if_it_gets_on(bench: Callable[[str], Bench]) -> None:
+def test_a_long_video_may_die_often_if_it_gets_on(bench: Callable[..., Bench]) -> None:
     killed = bench("killed")
     for frame in (3, 5, 7, 9, 11, 13, 15):
         killed.die(frame)
