@@ -99,7 +99,7 @@ def click(frame: int, x: int = 5, animal: str = "ewe") -> Prompt:
 @pytest.fixture
 def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     def make(name: str, **changes: object) -> Bench:
-        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, preview=True, **changes)  # type: ignore[arg-type]
+        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, **changes)  # type: ignore[arg-type]
         stage = open_stage(str(tmp_path / name), "crop", config, {})
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
@@ -116,14 +116,14 @@ def sheet_of(bench: Bench, entry: Entry) -> bytes:
 
 @pytest.mark.parametrize("deaths", [(1, 1), (7, 12), (3, 15)])
 def test_killed_twice_while_tracking(bench: Callable[..., Bench], deaths: tuple[int, int]) -> None:
-    unbroken = bench("unbroken")
+    unbroken = bench("unbroken", preview=True)
     wanted = unbroken.run()
     assert {part.rows for part in wanted.parts if part.table == "tracks"} == {
         3,
         4,
         2,
     }  # two animals: whole frames; the tail
-    killed = bench("killed")
+    killed = bench("killed", preview=True)
     for frame in deaths:
         killed.die(frame)
     found = killed.run()
@@ -134,9 +134,9 @@ def test_killed_twice_while_tracking(bench: Callable[..., Bench], deaths: tuple[
 
 
 def test_killed_twice_while_cutting(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
-    unbroken = bench("unbroken")
+    unbroken = bench("unbroken", preview=True)
     wanted = unbroken.run()
-    killed = bench("killed")
+    killed = bench("killed", preview=True)
     for survived in (9, 3):  # killed in frame 9, then in frame 12
         with monkeypatch.context() as patch:
             patch.setattr(crops, "letterbox", dying(after=survived))
