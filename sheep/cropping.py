@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,8 @@ class CropJob:
 
     def open(self) -> Worker:
         """Load SAM-2 and return the worker."""
-        tracker = open_tracker(self.config.sam2, self.config.device)
+        config = self.config
+        tracker = open_tracker(config.sam2, config.device, precision=config.precision, compiled=config.compile)
 
         def work(unit: Unit) -> Entry:
             return recorded(self.stage, unit, lambda: self._crop(tracker, unit))
@@ -114,8 +115,8 @@ class CropJob:
             progress.track_reached(here, tracking.save())
             rows.clear()
 
-        for frame in self._frames(unit, after):
-            rows += track_rows(frame, tracking.step(frame.index, frame.image), flags, unit.key)
+        for frame, image in tracker.ahead(self._frames(unit, after), lambda frame: frame.image):
+            rows += track_rows(frame, tracking.step(frame.index, image), flags, unit.key)
             speed.count()
             if len(rows) >= self.config.rows_per_part:
                 write()
@@ -274,8 +275,8 @@ def track_rows(frame: video.Frame, found: Iterable["masks.Mask"], flags: quality
 def follow(frames: Iterable[video.Frame], tracker: "masks.Tracker", starts: Sequence[tables.Prompt]) -> Iterator[Row]:
     """Track animals through one video without storing anything: rows of the tracks table as they are found."""
     tracking, flags = tracker.start(starts), quality.Flags()
-    for frame in frames:
-        yield from track_rows(frame, tracking.step(frame.index, frame.image), flags, starts[0].video)
+    for frame, image in tracker.ahead(frames, lambda frame: frame.image):
+        yield from track_rows(frame, tracking.step(frame.index, image), flags, starts[0].video)
 
 
 def prompts_digest(given: Sequence[tables.Prompt], until: int) -> str:
@@ -283,12 +284,14 @@ def prompts_digest(given: Sequence[tables.Prompt], until: int) -> str:
     return digest(prompts.identity([prompt for prompt in given if prompt.frame <= until]))
 
 
-def open_tracker(name: str, device: str) -> "masks.Tracker":
+def open_tracker(
+    name: str, device: str, *, precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = False
+) -> "masks.Tracker":
     """Load SAM-2 by name, or from a checkpoint at any URI."""
     from sheep import masks
 
     with local_path(name, "SAM-2 weights") as local:
-        return masks.load(local, device=device)
+        return masks.load(local, device=device, precision=precision, compiled=compiled)
 
 
 def _same(frame: video.Frame | None, number: int, key: str) -> video.Frame:

@@ -6,9 +6,11 @@ can be saved after any frame and taken up again in another process, and what fol
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -25,6 +27,7 @@ from sheep.tables import Prompt
 
 Precision = Literal["float32", "bfloat16"]
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,8 @@ class Tracker:
     def __init__(self, model: StreamingPredictor, *, precision: Precision = "float32") -> None:
         self.model = model
         self.precision = precision
+        at_once = (os.cpu_count() or 1) if model.device.type == "cpu" else 1
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="sheep-masks")
         official.tqdm = _without_bar  # sam2 has no argument for that
 
     def start(self, prompts: Sequence[Prompt], *, logits: bool = False) -> "Tracking":
@@ -115,15 +120,14 @@ class Tracker:
         Yields:
             Each item with its image, encoded; the same as `encode` gives.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="sheep-encode") as thread:
-            waiting: tuple[Item, Future[Encoded]] | None = None
-            for item in items:
-                coming = (item, thread.submit(self.encode, image(item)))
-                if waiting:
-                    yield waiting[0], waiting[1].result()
-                waiting = coming
+        waiting: tuple[Item, Callable[[], Encoded]] | None = None
+        for item in items:
+            coming = (item, self.in_thread(partial(self.encode, image(item))))
             if waiting:
-                yield waiting[0], waiting[1].result()
+                yield waiting[0], waiting[1]()
+            waiting = coming
+        if waiting:
+            yield waiting[0], waiting[1]()
 
     def track(self, frames: Iterable[tuple[int, NDArray[np.uint8]]], prompts: Sequence[Prompt]) -> Iterator[list[Mask]]:
         """Follow animals through a whole video.
@@ -143,6 +147,16 @@ class Tracker:
         for (number, _), encoded in self.ahead(frames, lambda frame: frame[1]):
             yield tracking.step(number, encoded)
         tracking.finish()
+
+    def in_thread(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Begin some work beside the caller's; the result waits for it.
+
+        Nothing runs beside where torch splits every operation over threads of its own (`torch.set_num_threads` above 1): they
+        would wait for each other.
+        """
+        if self.model.device.type == "cpu" and torch.get_num_threads() > 1:
+            return work
+        return self._threads.submit(work).result
 
     def autocast(self) -> torch.autocast:
         """The precision asked for, as a context."""
@@ -186,15 +200,14 @@ class Tracking:
                 "Check the decoder."
             )
         window.move(encoded.features, encoded.shape)
-        found = []
-        with self._tracker.autocast():
-            for animal in self._animals:
-                given = self._due(animal, number)
-                if given and animal not in self._streams:
-                    self._streams[animal] = _Stream(self._model, window)
-                if animal in self._streams:
-                    mask, out = self._streams[animal].step(given)
-                    found.append(self._mask(animal, number, mask, out))
+        given = {animal: self._due(animal, number) for animal in self._animals}
+        for animal in self._animals:
+            if given[animal] and animal not in self._streams:
+                self._streams[animal] = _Stream(self._model, window)
+        met = [animal for animal in self._animals if animal in self._streams]
+        works = [partial(self._follow, animal, number, given[animal]) for animal in met]
+        later = [self._tracker.in_thread(work) for work in works[1:]]
+        found = [*(work() for work in works[:1]), *(work() for work in later)]
         self.last_frame = number
         return found
 
@@ -243,9 +256,11 @@ class Tracking:
                 raise _unmet(prompt)
         return given
 
-    def _mask(self, animal: str, number: int, mask: NDArray[np.bool_], out: dict[str, Any]) -> Mask:
+    def _follow(self, animal: str, number: int, given: Sequence[Prompt]) -> Mask:
+        with self._tracker.autocast():
+            mask, out, predicted_iou = self._streams[animal].step(given)
         logits = out["pred_masks"][0, 0].float().cpu().numpy() if self._logits else None
-        scores = torch.stack([out["object_score_logits"].flatten()[0].float(), out["predicted_iou"].float()]).tolist()
+        scores = torch.stack([out["object_score_logits"].flatten()[0].float(), predicted_iou.float()]).tolist()
         return Mask(
             animal=animal, frame=number, mask=mask, object_score=scores[0], predicted_iou=scores[1], logits=logits
         )
@@ -267,11 +282,11 @@ class _Stream:
         outputs: bank.Outputs = self._state["output_dict_per_obj"][0]
         return outputs
 
-    def step(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+    def step(self, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], dict[str, Any], Tensor]:
         """Track the frame that the window holds, and correct it.
 
         Returns:
-            The mask (H, W), and sam2's output for the frame.
+            The mask (H, W), sam2's output for the frame, and its estimate of the mask's overlap.
         """
         index = self._window.index
         logits = self._next() if self._steps else None
@@ -284,7 +299,7 @@ class _Stream:
         out = prompted.get(index) or others[index]
         mask: NDArray[np.bool_] = (logits[0, 0] > 0).cpu().numpy()
         self._model.prune(self._state, index)
-        return mask, out
+        return mask, out, self._state["predicted_iou"]
 
     def _next(self) -> Tensor:
         assert self._steps is not None

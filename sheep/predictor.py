@@ -63,7 +63,6 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
         if kwargs.get("max_cond_frames_in_attn", -1) < 0:
             kwargs["max_cond_frames_in_attn"] = KEPT_PROMPTS
         super().__init__(**kwargs | {"add_all_frames_to_correct_as_cond": True})
-        self._predicted_iou: Tensor | None = None
 
     def init_stream(self, window: "FrameWindow", height_px: int, width_px: int) -> dict[str, Any]:
         """Start the state of one animal, as `init_state` would for a whole video of that size."""
@@ -142,13 +141,14 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
         return features
 
     def _track_step(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        result = super()._track_step(*args, **kwargs)
-        self._predicted_iou = result[1][2].max()  # of several candidates sam2 takes the one with the highest
-        return result
+        out, found, *rest = super()._track_step(*args, **kwargs)
+        out["predicted_iou"] = found[2].max()  # of several candidates sam2 takes the one with the highest
+        return (out, found, *rest)
 
-    def _run_single_frame_inference(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], Tensor]:
-        out, masks = super()._run_single_frame_inference(*args, **kwargs)
-        return out | {"predicted_iou": self._predicted_iou}, masks
+    def _get_maskmem_pos_enc(self, inference_state: dict[str, Any], current_out: dict[str, Any]) -> list[Tensor] | None:
+        inference_state["predicted_iou"] = current_out.get("predicted_iou", inference_state.get("predicted_iou"))
+        codes: list[Tensor] | None = super()._get_maskmem_pos_enc(inference_state, current_out)
+        return codes
 
 
 class PocketPredictor(StreamingPredictor):

@@ -166,6 +166,9 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
         def save(self) -> bytes:
             return b"still"
 
+        def ahead(self, items: Any, image: Any) -> Iterator[Any]:
+            return ((item, image(item)) for item in items)
+
         def step(self, number: int, image: Any) -> list[Mask]:
             found = {}
             for prompt in self.prompts:
@@ -178,7 +181,7 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
                     )
             return list(found.values())
 
-    monkeypatch.setattr(cropping, "open_tracker", lambda name, device: Still())
+    monkeypatch.setattr(cropping, "open_tracker", lambda name, device, **_: Still())
 
 
 @pytest.fixture(scope="session")

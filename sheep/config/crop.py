@@ -41,6 +41,10 @@ class CropConfig:
     """The job fails when a larger share of the videos than this cannot be read; 0 to 1."""
     device: str = "auto"
     """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of SAM-2. float32 gives the masks of sam2's own predictor; bfloat16 (autocast) is meant for GPUs, its masks differ a little."""
+    compile: bool = False
+    """Compile SAM-2's image encoder: minutes at each worker's start, then faster on GPUs; masks differ in the last bits."""
 
     def __post_init__(self) -> None:
         check(self.stride_frames >= 1, "crop.stride_frames", self.stride_frames, ">= 1")

@@ -2,9 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,9 @@ class Script:
 
     def start(self, prompts: Sequence[Prompt]) -> "Script":
         return replace(self, prompts=tuple(prompts))
+
+    def ahead(self, items: Iterable[Any], image: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        return ((item, image(item)) for item in items)
 
     def step(self, number: int, image: NDArray[np.uint8]) -> list[Mask]:
         return [self._mask(p.animal, number, image) for p in self.prompts if p.frame <= number]
@@ -193,7 +197,7 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
     tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = {frame: (40, 30, 60, 50) for frame in range(8)}
-    monkeypatch.setattr(cropping, "open_tracker", lambda name, device: Script({"ewe": seen}))
+    monkeypatch.setattr(cropping, "open_tracker", lambda name, device, **_: Script({"ewe": seen}))
     job, unit = job_of(tiny_study, tmp_path)
     found = held(job, job.open()(replace(unit, prompts=(point("ewe"),))))
     rows = found.read("crops").to_pylist()

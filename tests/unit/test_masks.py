@@ -48,7 +48,7 @@ def test_frames_are_pulled_one_ahead(model: StreamingPredictor, frames: Frames) 
         assert pulled == expected + 1
 
 
-def test_an_error_of_the_decoder_comes_after_the_frames_before_it(model: StreamingPredictor, frames: Frames) -> None:
+def test_an_error_of_the_decoder_is_passed_on(model: StreamingPredictor, frames: Frames) -> None:
     def broken() -> Iterator[tuple[int, NDArray[np.uint8]]]:
         yield 0, frames[0]
         raise OSError("gone")

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,9 @@ class Wanderer:
     def save(self) -> bytes:
         return json.dumps(self.seen).encode()
 
+    def ahead(self, items: Iterable[Any], image: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        return ((item, image(item)) for item in items)
+
     def step(self, number: int, image: NDArray[np.uint8]) -> list[Mask]:
         if number == self.die_at:
             raise Killed
@@ -72,7 +76,7 @@ class Bench:
     patch: pytest.MonkeyPatch
 
     def try_once(self, unit: Unit) -> Entry:
-        self.patch.setattr(cropping, "open_tracker", lambda name, device: self.tracker)
+        self.patch.setattr(cropping, "open_tracker", lambda name, device, **_: self.tracker)
         return self.job.open()(unit)
 
     def run(self, *prompts: Prompt, source: str = "1") -> Entry:
