@@ -18,9 +18,10 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
-from sheep import storage
+from sheep import __version__, storage
 from sheep.config import digest
 from sheep.ledger import Attempt, Part
 
@@ -55,7 +56,8 @@ class Progress:
 
         Args:
             attempt: the present try; adopted parts are added to it.
-            source: identity of the video. Checkpoints of another one, or of other settings, are not looked at.
+            source: identity of the video. Checkpoints of another one, of other settings, or of other versions of what makes the bytes
+                are not looked at.
         """
         self.attempt = attempt
         self.tracked: list[Checkpoint] = []
@@ -63,7 +65,7 @@ class Progress:
         self.tiles: Part | None = None
         self._uri = attempt.stage.uri
         self._path = f"_progress/{attempt.stage.slug(attempt.key)}"
-        self._identity = digest([attempt.stage.config_digest, attempt.key, source])
+        self._identity = digest([attempt.stage.config_digest, attempt.key, source, _versions()])
         self._of = ""
         self._files = 0
         self._is_further = False
@@ -182,6 +184,10 @@ class Progress:
         for part in self._obsolete:
             storage.remove(storage.join(self._uri, part.path))
         self._obsolete = []
+
+
+def _versions() -> list[str]:
+    return [__version__, *(version(name) for name in ("torch", "sam2", "av", "pyarrow"))]
 
 
 def _checkpoint(values: dict[str, Any]) -> Checkpoint:

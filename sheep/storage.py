@@ -105,7 +105,12 @@ def write_file(uri: str, local: str) -> None:
             shutil.copyfile(local, beside)
             os.replace(beside, path)
         else:
-            fs.put_file(local, path)
+            try:
+                fs.put_file(local, path)
+            except FileNotFoundError as error:
+                raise ConfigError(
+                    f"writing {uri}: {error}, expected a bucket. Create it, or correct its name."
+                ) from error
 
 
 def exists(uri: str) -> bool:

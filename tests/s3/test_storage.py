@@ -44,6 +44,16 @@ def test_round_trip_by_uri(s3: Any, bucket: str, key: str) -> None:
     assert not storage.exists(uri)
 
 
+@pytest.mark.parametrize("size", [0, 100, 60_000_000])  # s3fs cuts objects above 50 MB into pieces
+def test_a_file_larger_than_one_piece_arrives_whole(bucket: str, tmp_path: Path, size: int) -> None:
+    local = tmp_path / "preview.mp4"
+    local.write_bytes(b"0123456789" * (size // 10))
+    storage.write_file(f"{bucket}/parts/preview.mp4", str(local))
+    assert storage.read_bytes(f"{bucket}/parts/preview.mp4") == local.read_bytes()
+    with pytest.raises(ConfigError, match="expected a bucket"):
+        storage.write_file("s3://sheep-nowhere-at-all/preview.mp4", str(local))
+
+
 def test_identity_is_the_etag(s3: Any, bucket: str) -> None:
     storage.write_bytes(f"{bucket}/a", b"one")
     head = s3.client().head_object(Bucket=bucket.removeprefix("s3://"), Key="a")

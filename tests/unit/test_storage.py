@@ -131,3 +131,11 @@ def test_upload_folder_keeps_the_tree(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/from/c", b"22")
     storage.upload_folder(f"{tmp_path}/from", f"{tmp_path}/to")
     assert storage.find(f"{tmp_path}/to") == {"a/b": "size:1", "c": "size:2"}
+
+
+def test_a_local_file_is_copied_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    source = tmp_path / "from"
+    source.write_bytes(b"mp4")
+    storage.write_file(f"{tmp_path}/deep/er/to", str(source))
+    assert storage.find(f"{tmp_path}/deep") == {"er/to": "size:3"}
+    assert storage.read_bytes(f"file://{tmp_path}/deep/er/to") == b"mp4"
