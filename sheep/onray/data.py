@@ -45,7 +45,11 @@ class _Actor:
 
 
 def carry_over(cluster: ClusterConfig) -> Carry:
-    """Return a `Carry` that spreads units over this many actors."""
+    """Return a `Carry` that spreads units over this many actors.
+
+    A pool of fixed size asks the cluster for all its machines at once, begins with the first that comes and lets idle actors go
+    when no unit is left; one that grows from a single actor asks for one machine at a time (docs/decisions.md).
+    """
 
     def carry(work: Sequence[Work]) -> Iterator[Entry]:
         num_workers, num_gpus = _size(work[0][0], cluster)

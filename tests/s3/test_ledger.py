@@ -9,7 +9,8 @@ import pytest
 
 from sheep import storage, tables
 from sheep.errors import ConfigError, ContractError, MediaError
-from sheep.ledger import Entry, Stage, open_stage, read_manifest, unchanged
+from sheep.ledger import Attempt, Entry, Stage, open_stage, read_manifest, unchanged
+from sheep.progress import Checkpoint, Progress
 
 UNITS = {f"pen {number}/d\u00e4y +1 100%.mp4": f"etag:{number}" for number in range(5)}
 FIRST, SECOND = list(UNITS)[:2]
@@ -97,3 +98,24 @@ def test_a_changed_object_is_noticed(stage: Stage) -> None:
 def test_a_stage_in_a_missing_bucket(s3: Any) -> None:
     with pytest.raises(ConfigError, match="bucket"):
         open_stage("s3://sheep-no-such-bucket/study/crop", "crop", Setting(), {})
+
+
+def test_checkpoints_inside_a_unit_are_gone_on_with(stage: Stage) -> None:
+    def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
+        row = {"video": FIRST, "animal": animal, "group": "x"}
+        attempt.write("cohort", pa.Table.from_pylist([row], schema=tables.COHORT), tables.COHORT)
+        frame = len(attempt.parts) - 1
+        here = Checkpoint(part=attempt.parts[-1], frame=frame, prompts="p", mark={"index": frame})
+        progress.track_reached(here, f"state {frame}".encode())
+
+    for try_number in range(6):  # each dies, but has got on by one part
+        attempt = stage.attempt(FIRST, UNITS[FIRST])
+        progress = Progress(attempt, "etag:0")
+        found = progress.resume_track(lambda frame: "p")
+        assert (found and found[1]) == (f"state {try_number - 1}".encode() if try_number else None)
+        reach(attempt, progress, f"ewe {try_number}")
+    entry = attempt.commit()
+    assert [part.rows for part in entry.parts] == [1] * 6
+    animals = stage.finish({FIRST: UNITS[FIRST]}).read("cohort").column("animal").to_pylist()
+    assert animals == [f"ewe {number}" for number in range(6)]
+    assert storage.find(f"{stage.uri}/_attempts") == {}
