@@ -7,6 +7,7 @@ classes. Nothing here reads hardware, clock, network or environment. Quantities 
 from sheep.config.crop import CropConfig
 from sheep.config.finetune import Background, FinetuneConfig, LearntView, Precision
 from sheep.config.ground import digest, seed_for, to_json
+from sheep.config.prompt import PromptConfig
 from sheep.config.study import (
     NO_NETWORK,
     ArchiveConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "Precision",
     "PredictConfig",
     "ProbeConfig",
+    "PromptConfig",
     "SearchConfig",
     "StudyConfig",
     "View",

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from sheep.config.crop import CropConfig
 from sheep.config.finetune import FinetuneConfig
 from sheep.config.ground import check
+from sheep.config.prompt import PromptConfig
 
 View = Literal["crop", "frame", "masked", "track"]
 """What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at all but the
@@ -196,6 +197,7 @@ class StudyConfig:
     out: str = "runs/study"
     """Where every stage writes, one folder each; a plain path, file:// or s3://."""
     archive: ArchiveConfig = ArchiveConfig()
+    prompt: PromptConfig = PromptConfig()
     crop: CropConfig = CropConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     embed: EmbedConfig = EmbedConfig()
