@@ -11,7 +11,7 @@ from sheep.config import ClusterConfig
 
 log = logging.getLogger(__name__)
 
-_NO_PROGRESS_S = 6 * 3600  # Ray fails a job after 30 minutes without a finished block; one long video takes longer
+_NO_PROGRESS_S = 24 * 3600  # Ray fails a job after 30 minutes without a finished block; one long video takes hours
 _SPARE_CPUS = 2  # every pool holds its CPUs to the end of the job, and reading needs one more
 
 
