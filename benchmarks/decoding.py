@@ -19,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import decord
 import numpy as np
 import tyro
 
@@ -60,16 +61,12 @@ def by_pyav_ahead(uri: str) -> Iterator[np.ndarray]:
 
 
 def by_decord(uri: str) -> Iterator[np.ndarray]:
-    import decord
-
     reader = decord.VideoReader(uri, num_threads=1)
     for _ in range(len(reader)):
         yield reader.next().asnumpy()
 
 
 def by_decord_batches(uri: str) -> Iterator[np.ndarray]:
-    import decord
-
     reader = decord.VideoReader(uri, num_threads=1)
     for start in range(0, len(reader), BATCH):
         yield from reader.get_batch(list(range(start, min(start + BATCH, len(reader))))).asnumpy()
@@ -135,8 +132,6 @@ def slow_reader(uri: str, work_s: float) -> None:
 
 def jumps(uri: str, number: int = 40) -> None:
     """Frames asked for by number, or gone on to from a mark, against one pass in order."""
-    import decord
-
     passed = [(hashlib.sha256(frame.image.tobytes()).digest(), frame.mark) for frame in video.decode(uri)]
     digests = [digest for digest, _ in passed]
     chosen = set(np.random.default_rng(0).choice(len(passed), min(number, len(passed)), replace=False).tolist())
