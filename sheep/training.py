@@ -21,6 +21,7 @@ from sheep import storage, tables
 from sheep.config import FinetuneConfig, digest, seed_for
 from sheep.errors import ConfigError
 from sheep.ledger import Manifest, open_stage, read_manifest, unchanged
+from sheep.quality import RISKY
 from sheep.stages import Answers, targets_of, weights_identity
 from sheep.units import image_column, local_path
 
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 UNIT = "backbone"
 MAX_GUARD_FRAMES = 512
-_UNSURE = ("jump", "reappeared", "identity_risk")
-"""Flags of the tracks table, as far as it has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,9 +134,10 @@ class FinetuneJob:
 
     def _unsure(self) -> set[tuple[str, str, int]]:
         """Keys of the frames in which the track jumped or was anew: the crop may show another animal, or, smoothed, none."""
-        flags = [name for name in _UNSURE if name in tables.TRACKS.names]
-        tracks = read_manifest(self.source).read("tracks", columns=[*tables.KEY, *flags], keys=self.videos)
-        raised = np.any([tracks.column(name).to_numpy() for name in flags], axis=0)
+        columns = [*tables.KEY, "jump", "reappeared", "identity_risk"]
+        tracks = read_manifest(self.source).read("tracks", columns=columns, keys=self.videos)
+        jump, anew, risk = (tracks.column(name).to_numpy() for name in columns[3:])
+        raised = jump | anew | (risk >= RISKY)
         found = tracks.filter(pa.array(raised, pa.bool_()))
         return set(zip(*(found.column(name).to_pylist() for name in tables.KEY), strict=True))
 
