@@ -8,6 +8,7 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,9 @@ from sheep.errors import ConfigError, ContractError
 
 MEMORY_BYTES = 4 * 2**30
 """Decoded images above this size are decoded again for every batch."""
+
+_DECODERS = 4
+"""Threads that decode a batch."""
 
 
 class ImageSource(Protocol):
@@ -157,9 +161,11 @@ class _Jpegs:
     def __init__(self, jpegs: list[bytes], masks: list[bytes] | None, side: int) -> None:
         self._jpegs, self._masks = jpegs, masks
         self._side = side
+        # Decoding and resizing let go of the interpreter's lock.
+        self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="finetune-decoder")
 
     def take(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.stack([self._decode(row) for row in rows]))
+        return torch.from_numpy(np.stack(list(self._pool.map(self._decode, rows))))
 
     def _decode(self, row: int) -> np.ndarray:
         image = _open(self._jpegs[row])
