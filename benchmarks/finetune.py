@@ -317,6 +317,8 @@ def main(
         "head_steps": 0,
         "drop_path": drop_path,
     }
+    # As an interrupt: contenders are in sessions of their own and would be left behind, stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     load = os.getloadavg()[0]
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
     print(
