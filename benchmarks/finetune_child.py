@@ -121,4 +121,6 @@ def said(measures: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(print(__doc__))  # by hand, or by `make bench`, which runs every file here
     {"ours": ours, "bare": bare, "lightly": lightly}[sys.argv[1]](json.loads(sys.argv[2]))
