@@ -190,8 +190,8 @@ def guard_words(finetune: Mapping[str, Any]) -> str:
     told = ""
     if guard["labelled"]:
         told = (
-            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by its nearest neighbours among "
-            f"the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
+            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by a linear probe "
+            f"fitted on the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
         )
     ranks = " to ".join(f"{row['rank_me']:.1f}" for row in (history[0], history[-1]))
     return f"{finetune['name']}: {guard['said']}{told} RankMe, the number of directions the features use, went from {ranks}."

@@ -14,7 +14,7 @@ from sheep import backbone as backbones
 from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import guard
-from sheep.finetune.guard import GuardFrames, choose, is_sound, neighbour_score, rank_me
+from sheep.finetune.guard import GuardFrames, choose, is_sound, probe_score, rank_me
 from sheep.finetune.images import Arrays
 from sheep.finetune.loop import FitResult, fit
 
@@ -78,23 +78,32 @@ def test_rank_me_counts_directions() -> None:
     assert rank_me(torch.zeros(3, 2)) == pytest.approx(1)
 
 
-def test_neighbours_are_of_other_animals() -> None:
-    # Each animal has one image with the label and one without; every image lies beside its own animal's other one.
-    features = torch.tensor([[1.0, 0.0, 0.1], [1.0, 0.0, -0.1], [0.0, 1.0, 0.1], [0.0, 1.0, -0.1]])
+def test_an_animal_is_told_by_the_others() -> None:
+    # One direction tells the animals apart, the other their labels.
+    features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.0, 0.1], [0.0, -0.1]])
     targets = np.array([[1.0], [0.0], [1.0], [0.0]])
-    assert neighbour_score(features, ["a", "a", "b", "b"], targets) == 1.0
-    # Told apart by the opposite sign in the other animal, each is predicted the wrong way round.
-    twisted = features * torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, -1.0], [1.0, 1.0, -1.0]])
-    assert neighbour_score(twisted, ["a", "a", "b", "b"], targets) == pytest.approx(0.5)
-    # With every image an animal of its own, the nearest neighbours would be the misleading ones.
-    assert neighbour_score(features, ["a", "b", "c", "d"], targets) < 1
-    assert math.isnan(neighbour_score(features * math.inf, ["a", "a", "b", "b"], targets))
+    assert probe_score(features, ["a", "a", "b", "b"], targets) == 1.0
+    # Opposite directions in the two animals: all predicted the wrong way round; both hits tie in the last two places.
+    twisted = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.0, -0.1], [0.0, 0.1]])
+    assert probe_score(twisted, ["a", "a", "b", "b"], targets) == 2 / 4
+    assert math.isnan(probe_score(features * math.inf, ["a", "a", "b", "b"], targets))
 
 
-def test_unscored_neighbours_do_not_vote() -> None:
+def test_ridge_by_hand() -> None:
+    # One standardised feature z = -1, 1 with targets 0, 1: weight = sum(z t) / (sum(z z) + penalty n) = 1 / (2 + 2).
+    found = guard._ridge(np.array([[2.0], [4.0]]), np.array([0.0, 1.0]), np.array([[5.0], [3.0]]))
+    np.testing.assert_allclose(found, [0.5 + 2 / 4, 0.5])
+    constant = guard._ridge(np.array([[2.0], [2.0]]), np.array([0.0, 1.0]), np.array([[9.0]]))
+    np.testing.assert_allclose(constant, [0.5])
+
+
+def test_unscored_images_have_no_say() -> None:
     features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [1.0, 0.1], [1.0, -0.1], [1.0, 0.1]])
     targets = np.array([[1.0], [0.0], [1.0], [0.0], [np.nan]])
-    assert neighbour_score(features, ["a", "a", "b", "b", "b"], targets) == 1.0
+    moved = features.clone()
+    moved[4] = 1e6
+    for given in (features, moved):
+        assert probe_score(given, ["a", "a", "b", "b", "b"], targets) == 1.0
 
 
 def row(step: int, rank: float = 10.0, std: float = 0.1, entropy: float = 1.0, score: float | None = None) -> guard.Row:

@@ -100,7 +100,7 @@ def test_the_guard_says_whose_weights_are_used(data: ReportData, page: str) -> N
     assert said[1] == ""
     assert said[0] == (
         "guided: Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start. Mean average precision on 128 "
-        "frames of ewe 01, ewe <9>, each told by its nearest neighbours among the others: 0.500 at the start, 0.600 in the weights that are used, "
+        "frames of ewe 01, ewe <9>, each told by a linear probe fitted on the others: 0.500 at the start, 0.600 in the weights that are used, "
         "0.600 at the end. RankMe, the number of directions the features use, went from 40.0 to 37.0."
     )
     assert "ewe &lt;9&gt;" in page
