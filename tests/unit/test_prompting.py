@@ -1,15 +1,18 @@
 """A whole archive is prompted: what is written, who is named, what is left to a person, and what is refused."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sheep import masks, prompting, prompts
+from sheep import masks, prompting, prompts, stages
 from sheep.config import ArchiveConfig, CropConfig, PromptConfig
+from sheep.crops import from_rle, to_rle
 from sheep.errors import ConfigError
 from sheep.meadow.archive import encode
 from sheep.meadow.scene import SceneConfig, draw_scene, render
@@ -145,3 +148,37 @@ def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted(seed: int) -> None:
     assert all(one.object_score <= 0 and not one.mask.any() for one in nothing)
     doubted = followed(empty, "box", (40, 50, 90, 80))
     assert doubted[1].object_score < 3
+
+
+def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    (tmp_path / "videos").mkdir()
+    shutil.copy(Path(tiny_archive, "videos", "sheep01_1.mp4"), tmp_path / "videos")
+    truth = pq.read_table(Path(tiny_archive, "truth", "sheep01_1.parquet")).to_pylist()[:3]
+    size = (truth[0]["height_px"], truth[0]["width_px"])
+    images = [{"id": number, "file_name": f"sheep01_1.mp4/{number:06d}.png"} for number in (0, 2)]
+    marks = [
+        {
+            "image_id": number,
+            "animal": "Dolly",
+            "segmentation": {"size": size, "counts": truth[number]["mask"].decode()},
+        }
+        for number in (0, 2)
+    ]
+    (tmp_path / "prompts.json").write_text(json.dumps({"images": images, "annotations": marks}))
+    archive = ArchiveConfig(root=str(tmp_path), prompts="prompts.json")
+    crop = CropConfig(device="cpu", max_frames=3, crop_px=48, frame_px=48)
+    tracks = stages.crop(archive, crop, str(tmp_path / "out")).read("tracks").to_pylist()
+    assert [(row["frame"], row["animal"]) for row in tracks] == [(0, "Dolly"), (1, "Dolly"), (2, "Dolly")]
+    for number in (0, 2):
+        got, want = (from_rle(row["mask"], *size) for row in (tracks[number], truth[number]))
+        assert np.count_nonzero(got & want) > 0.7 * np.count_nonzero(got | want)
+    other = json.loads((tmp_path / "prompts.json").read_text())
+    small = np.zeros((8, 8), bool)
+    small[2:4, 2:4] = True
+    other["annotations"][1]["segmentation"] = {"size": [8, 8], "counts": to_rle(small).decode()}
+    (tmp_path / "prompts.json").write_text(json.dumps(other))
+    with pytest.raises(
+        ConfigError, match=r"mask of 'Dolly' in sheep01_1\.mp4, frame 2, is 8 x 8 px, expected the video's 128 x 96"
+    ):
+        stages.crop(archive, crop, str(tmp_path / "out2"))
