@@ -209,15 +209,16 @@ def on_cpu(settings: dict[str, Any], lightly_python: str, threads: int, rounds: 
 def flop_per_image(width: int, num_prototypes: int, hidden_patches: float, num_local: int) -> float:
     """Floating-point operations of one image's step: the student three times (forward, backward twice), the teacher once."""
 
-    def network(px: int) -> float:
+    def network(px: int, looked_at: float) -> float:
         tokens = (px // 14) ** 2 + 1
-        return 2 * BLOCKS * (12 * width**2 * tokens + 2 * tokens**2 * width) + 2 * 3 * 14**2 * width * tokens
+        spared = 2 * 9 * width**2 * (tokens - looked_at)  # of the last block, after its attention
+        return -spared + 2 * BLOCKS * (12 * width**2 * tokens + 2 * tokens**2 * width) + 2 * 3 * 14**2 * width * tokens
 
     inner, bottle = min(2048, 4 * width), min(256, width)
     head = 2 * (width * inner + inner**2 + inner * bottle + bottle * num_prototypes)
-    whole = 2 * network(224)
+    whole = 2 * network(224, 1 + hidden_patches / 2)  # hidden in one view of two
     heads = (3 * (2 + num_local) + 2 + 4 * hidden_patches) * head
-    return 4 * whole + 3 * num_local * network(98) + heads
+    return 4 * whole + 3 * num_local * network(98, 1) + heads
 
 
 def device_limits() -> tuple[float, float]:
