@@ -99,6 +99,13 @@ def test_encoded_images_are_taken_as_images_are(model: StreamingPredictor, frame
     assert one.step(0, encoded)[0].object_score == other.step(0, frames[0])[0].object_score
 
 
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (300, 2)])
+def test_any_size_of_image_gives_masks_of_that_size(model: StreamingPredictor, size: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (2, *size, 3)).astype(np.uint8)
+    rows = list(Tracker(model).track(enumerate(images), [point("a", 0.5, 0.5)]))
+    assert [row[0].mask.shape for row in rows] == [size, size]
+
+
 EMPTY = replace(outline("a", 0, 0, 0, 0), xy=(0, 0, 0, 0))
 
 
