@@ -37,7 +37,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 CHILD = Path(__file__).with_name("finetune_child.py")
 STORED_PX = 336
-NUM_IMAGES = 32
+NUM_IMAGES = 512  # no epoch ends within the run: lightly-train then starts its loader anew
 SIZES = {"ViT-S/14": (384, 6), "ViT-B/14": (768, 12)}
 BLOCKS = 12
 
