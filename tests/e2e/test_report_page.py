@@ -70,7 +70,7 @@ def test_page_stands_as_written(browser: str, page: str, tmp_path: Path) -> None
     path.write_text(page, encoding="utf-8")
     dom = dump(browser, path, tmp_path / "profile", 1100)
     assert tuple(re.findall(r'<section id="(\w+)">', dom)) == SECTIONS
-    assert dom.count("<img") == page.count("<img") == 14
+    assert dom.count("<img") == page.count("<img") == 16
     assert not re.search(r"(src|href)=[\"']?\s*(https?:)?//", dom)
     assert "<script" not in dom
     text = html.unescape(re.sub(r"<[^>]+>", " ", dom[dom.index("<body") :]))
@@ -89,4 +89,4 @@ def test_every_image_shows_and_the_page_fits(browser: str, page: str, tmp_path: 
     dom = dump(browser, path, tmp_path / "profile", width)
     probe = re.search(r'data-probe="([^"]*)"', dom)
     assert probe
-    assert probe.group(1) == "images=14 broken=0 asked=0 over=0"
+    assert probe.group(1) == "images=16 broken=0 asked=0 over=0"
