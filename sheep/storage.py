@@ -10,8 +10,9 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from botocore.exceptions import BotoCoreError
@@ -74,21 +75,12 @@ def write_bytes(uri: str, data: bytes) -> None:
     Raises:
         ConfigError: access refused, or there is no such bucket.
     """
-    fs, path = filesystem(uri)
-    with explained(uri, "writing"):
-        if isinstance(fs, LocalFileSystem):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            beside = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-            with open(beside, "wb") as file:
-                file.write(data)
-            os.replace(beside, path)
-        else:
-            try:
-                fs.pipe_file(path, data)
-            except FileNotFoundError as error:
-                raise ConfigError(
-                    f"writing {uri}: {error}, expected a bucket. Create it, or correct its name."
-                ) from error
+
+    def here(beside: str) -> None:
+        with open(beside, "wb") as file:
+            file.write(data)
+
+    _write_whole(uri, here, lambda fs, path: fs.pipe_file(path, data))
 
 
 def write_file(uri: str, local: str) -> None:
@@ -97,16 +89,21 @@ def write_file(uri: str, local: str) -> None:
     Raises:
         ConfigError: access refused, or there is no such bucket.
     """
+    _write_whole(uri, lambda beside: shutil.copyfile(local, beside), lambda fs, path: fs.put_file(local, path))
+
+
+def _write_whole(uri: str, here: Callable[[str], object], there: Callable[[Any, str], object]) -> None:
+    """Write beside the target on a disk and rename, or in one PUT elsewhere."""
     fs, path = filesystem(uri)
     with explained(uri, "writing"):
         if isinstance(fs, LocalFileSystem):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             beside = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-            shutil.copyfile(local, beside)
+            here(beside)
             os.replace(beside, path)
         else:
             try:
-                fs.put_file(local, path)
+                there(fs, path)
             except FileNotFoundError as error:
                 raise ConfigError(
                     f"writing {uri}: {error}, expected a bucket. Create it, or correct its name."

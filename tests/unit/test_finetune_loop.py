@@ -2,7 +2,6 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from sheep.errors import ConfigError, ContractError
 from sheep.finetune import loop
 from sheep.finetune.images import Arrays
 from sheep.finetune.loop import FitResult, fit
+from tests.unit.exchange import Exchange
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -86,31 +86,13 @@ def test_resumed_equals_unbroken(start: str, images: Arrays, tmp_path: Path) -> 
         fit(images, start, CONFIG, 7, str(tmp_path), resume_dir=str(tmp_path / "whole" / "checkpoints"))
 
 
-class _Exchange:
-    """Mean over threads that take part in turn."""
-
-    def __init__(self, world: int) -> None:
-        self.barrier = threading.Barrier(world, timeout=60)
-        self.parts: list[Tensor] = [torch.empty(0)] * world
-
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def all_reduce(tensor: Tensor) -> Tensor:
-            self.parts[rank] = tensor.detach().clone()
-            self.barrier.wait()
-            mean = torch.stack(self.parts).mean(dim=0)
-            self.barrier.wait()
-            return mean
-
-        return all_reduce
-
-
 def test_two_workers_train_what_one_does(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _changed(CONFIG, steps=6, koleo_weight=1.0, workers=2)
     curves: dict[str, list[dict[str, float]]] = {"one": [], "0": [], "1": []}
     fit(images, start, config, 3, str(tmp_path / "one"), report=curves["one"].append)
-    exchange, lock, make_pair, failures = _Exchange(2), threading.Lock(), loop.make_pair, []
+    exchange, lock, make_pair, failures = Exchange(2), threading.Lock(), loop.make_pair, []
 
     def in_turn(*values: object) -> object:
         # transformers patches modules while it loads, which two threads must not do at once; two processes may.

@@ -1,7 +1,6 @@
 """Every option of the recipe at once: what holds without them has to hold with them."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from transformers import AutoModel, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from sheep import tables
@@ -21,6 +19,7 @@ from sheep.finetune.images import Arrays
 from sheep.finetune.loop import fit
 from sheep.ledger import open_stage
 from sheep.training import FinetuneJob
+from tests.unit.exchange import Exchange
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -105,31 +104,13 @@ def test_last_layers_wait(start: str, images: Arrays, tmp_path: Path) -> None:
     assert not torch.equal(layers[1], layers[2])
 
 
-class _Exchange:
-    """Mean over threads that take part in turn."""
-
-    def __init__(self, world: int) -> None:
-        self.barrier = threading.Barrier(world, timeout=60)
-        self.parts: list[Tensor] = [torch.empty(0)] * world
-
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def all_reduce(tensor: Tensor) -> Tensor:
-            self.parts[rank] = tensor.detach().clone()
-            self.barrier.wait()
-            mean = torch.stack(self.parts).mean(dim=0)
-            self.barrier.wait()
-            return mean
-
-        return all_reduce
-
-
 def test_two_workers_train_what_one_does_with_everything_on(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, koleo_weight=1.0)
     curve: list[dict[str, float]] = []
     fit(images, start, config, 3, str(tmp_path / "one"), report=curve.append)
-    exchange, lock, failures = _Exchange(2), threading.Lock(), []
+    exchange, lock, failures = Exchange(2), threading.Lock(), []
     curves: list[list[dict[str, float]]] = [[], []]
     import sheep.finetune.loop as loop
 

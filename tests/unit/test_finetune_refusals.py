@@ -3,14 +3,12 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from sheep import backbone as backbones
 from sheep.config import FinetuneConfig
@@ -19,6 +17,7 @@ from sheep.finetune import checkpoint, loop
 from sheep.finetune.batches import Batches
 from sheep.finetune.images import Arrays
 from sheep.finetune.loop import FitResult, fit
+from tests.unit.exchange import Exchange
 
 CONFIG = FinetuneConfig(
     steps=2, head_steps=0, batch_size=4, global_px=32, local_px=16, num_local=1, num_prototypes=8, device="cpu",
@@ -120,29 +119,11 @@ def test_a_disk_that_refuses_the_checkpoint(start: str, tmp_path: Path, monkeypa
         fit(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
 
 
-class Exchange:
-    """Mean over two threads, in turn."""
-
-    def __init__(self) -> None:
-        self.barrier = threading.Barrier(2, timeout=60)
-        self.parts: list[Tensor] = [torch.empty(0)] * 2
-
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def all_reduce(tensor: Tensor) -> Tensor:
-            self.parts[rank] = tensor.detach().clone()
-            self.barrier.wait()
-            mean = torch.stack(self.parts).mean(dim=0)
-            self.barrier.wait()
-            return mean
-
-        return all_reduce
-
-
 def test_the_rank_whose_values_are_no_numbers_is_named(
     start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rank 1 makes views of nan. Targets are balanced over all workers, so that both losses are no numbers."""
-    exchange, lock, make_pair, draw, said = Exchange(), threading.Lock(), loop.make_pair, Batches.draw, {}
+    exchange, lock, make_pair, draw, said = Exchange(2), threading.Lock(), loop.make_pair, Batches.draw, {}
 
     def in_turn(*values: object) -> object:
         with lock:  # transformers patches modules while it loads
