@@ -1,0 +1,78 @@
+"""What could animals without annotation teach at most? The same backbone trained on their crops with their true labels.
+
+Part of `benchmarks.finetune_arms` (variant `labels`): the drawn archive knows what the animals without annotation do. Same crops,
+steps, batch and rates as fine-tuning; neither teacher nor self-supervised terms.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sheep import backbone, storage, tables
+from sheep.config import StudyConfig, seed_for
+from sheep.embeddings import pool_tokens, width
+from sheep.finetune import schedules
+from sheep.finetune.images import Images, Sampler, working_px
+from sheep.finetune.views import draw_noise, make_views
+from sheep.ledger import Manifest
+
+AREA = (0.6, 1.0)
+"""Of the image, in a view: the animal stays whole, half of it has no posture."""
+
+
+def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str) -> None:
+    """Train backbone and a linear layer on what a probe would get, and save the backbone.
+
+    Args:
+        crops: the crop stage of a drawn archive.
+        videos: whose crops and true labels are used.
+        config: `archive`, `seed`, and `finetune` for start, steps, batch and rates.
+        out: folder of the backbone.
+    """
+    settings, images, targets = config.finetune, *labelled(crops, videos, config.archive.root)
+    network = backbone.load(settings.backbone)
+    head = nn.Linear(width(network, config.embed.pool), len(tables.LABELS))
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    model = network.model.train().requires_grad_(True)
+    groups = schedules.parameter_groups(model, [head], int(model.config.num_hidden_layers), settings)
+    optimiser = torch.optim.AdamW(groups)
+    parameters = [*model.parameters(), *head.parameters()]
+    sampler = Sampler(images.animals, images.videos, config.seed)
+    pixels = images.decoded(working_px(settings.global_px))
+    for step in range(settings.steps):
+        schedules.apply(optimiser, step, settings)  # the backbone's rate is 0 while the head comes first
+        rows = sampler.draw(step, settings.batch_size)
+        noise = draw_noise(seed_for(config.seed, "ceiling.views", str(step)), len(rows), 1)[:, 0]
+        shown = pixels.take(rows).permute(0, 3, 1, 2).float() / 255
+        views = backbone.normalise(make_views(shown, noise, settings.global_px, AREA))
+        logits = head(pool_tokens(network.forward(views), config.embed.pool))
+        loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows)])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        optimiser.step()
+    network.save(out)
+
+
+def labelled(crops: Manifest, videos: Sequence[str], archive: str) -> tuple[Images, torch.Tensor]:
+    """Crops in which the animal was not lost, and (N, L) float32 labels from the archive's truth."""
+    rows = crops.read("crops", columns=["video", "animal", "frame", "held", "crop"], keys=set(videos))
+    truth: dict[str, np.ndarray] = {}
+    for video in videos:
+        data = storage.read_bytes(storage.join(archive, "truth", video.rsplit(".", 1)[0] + ".parquet"))
+        table = pq.read_table(io.BytesIO(data))  # a row per frame, in order
+        truth[video] = np.stack([table.column(label).to_numpy() for label in tables.LABELS], axis=1)
+    kept = [row for row in rows.to_pylist() if not row["held"]]
+    targets = np.stack([truth[row["video"]][row["frame"]] for row in kept]).astype(np.float32)
+    images = Images(
+        jpegs=[row["crop"] for row in kept],
+        animals=[row["animal"] for row in kept],
+        videos=[row["video"] for row in kept],
+    )
+    return images, torch.from_numpy(targets)
