@@ -2,6 +2,7 @@
 
 `s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16 frames,
 and a study over them with the pocket models. `still_tracker`: a stand-in for SAM-2, for tests that are not about following.
+`one_thread`: torch with one thread, as small networks are fastest, and as sums do not depend on the machine.
 """
 
 import contextlib
@@ -144,6 +145,16 @@ def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> I
     )
     with threadpool_limits(1):
         yield config
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

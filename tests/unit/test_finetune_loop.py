@@ -1,8 +1,8 @@
 import json
 import logging
 import shutil
-import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from sheep.errors import ConfigError, ContractError
 from sheep.finetune import loop
 from sheep.finetune.images import Arrays
 from sheep.finetune.loop import FitResult, fit
-from tests.unit.exchange import Exchange
+from tests.unit.exchange import fit_as_two
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -92,31 +92,11 @@ def test_two_workers_train_what_one_does(
     config = _changed(CONFIG, steps=6, koleo_weight=1.0, workers=2)
     curves: dict[str, list[dict[str, float]]] = {"one": [], "0": [], "1": []}
     fit(images, start, config, 3, str(tmp_path / "one"), report=curves["one"].append)
-    exchange, lock, make_pair, failures = Exchange(2), threading.Lock(), loop.make_pair, []
 
-    def in_turn(*values: object) -> object:
-        # transformers patches modules while it loads, which two threads must not do at once; two processes may.
-        with lock:
-            return make_pair(*values)
+    def worker(rank: int, **place: Any) -> None:
+        fit(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[str(rank)].append, **place)
 
-    monkeypatch.setattr(loop, "make_pair", in_turn)
-
-    def worker(rank: int) -> None:
-        try:
-            fit(
-                images, start, config, 3, str(tmp_path / "two"), rank=rank, world=2, all_reduce=exchange.of(rank),
-                report=curves[str(rank)].append,
-            )  # fmt: skip
-        except Exception as error:
-            failures.append(error)
-            exchange.barrier.abort()
-
-    threads = [threading.Thread(target=worker, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    assert fit_as_two(monkeypatch, worker) == [None, None]
     assert curves["0"] == curves["1"]
     for name in ("loss", "loss_dino", "loss_ibot", "loss_koleo", "grad_norm", "teacher_entropy"):
         one, two = ([measures[name] for measures in curves[who]] for who in ("one", "0"))

@@ -1,8 +1,8 @@
 """Every option of the recipe at once: what holds without them has to hold with them."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from sheep.finetune.images import Arrays
 from sheep.finetune.loop import fit
 from sheep.ledger import open_stage
 from sheep.training import FinetuneJob
-from tests.unit.exchange import Exchange
+from tests.unit.exchange import fit_as_two
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -110,35 +110,12 @@ def test_two_workers_train_what_one_does_with_everything_on(
     config = replace(CONFIG, koleo_weight=1.0)
     curve: list[dict[str, float]] = []
     fit(images, start, config, 3, str(tmp_path / "one"), report=curve.append)
-    exchange, lock, failures = Exchange(2), threading.Lock(), []
     curves: list[list[dict[str, float]]] = [[], []]
-    import sheep.finetune.loop as loop
 
-    make_pair = loop.make_pair
+    def worker(rank: int, **place: Any) -> None:
+        fit(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[rank].append, **place)
 
-    def in_turn(*values: object) -> object:
-        # transformers patches modules while it loads, which two threads must not do at once; two processes may.
-        with lock:
-            return make_pair(*values)
-
-    monkeypatch.setattr(loop, "make_pair", in_turn)
-
-    def worker(rank: int) -> None:
-        try:
-            fit(
-                images, start, config, 3, str(tmp_path / "two"), rank=rank, world=2, all_reduce=exchange.of(rank),
-                report=curves[rank].append,
-            )  # fmt: skip
-        except Exception as error:
-            failures.append(error)
-            exchange.barrier.abort()
-
-    threads = [threading.Thread(target=worker, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    assert fit_as_two(monkeypatch, worker) == [None, None]
     for name in ("loss", "loss_dino", "loss_ibot", "loss_silhouette", "grad_norm"):
         one, two = ([measures[name] for measures in which] for which in (curve, curves[0]))
         np.testing.assert_allclose(two, one, rtol=1e-4, err_msg=name)

@@ -1,8 +1,8 @@
 """Bad input to fine-tuning ends in one clear sentence: what, what was got, what was expected, where, what to do."""
 
+import functools
 import json
 import shutil
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import torch
 from sheep import backbone as backbones
 from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune import checkpoint, loop
+from sheep.finetune import checkpoint
 from sheep.finetune.batches import Batches
 from sheep.finetune.images import Arrays
 from sheep.finetune.loop import FitResult, fit
-from tests.unit.exchange import Exchange
+from tests.unit.exchange import fit_as_two
 
 CONFIG = FinetuneConfig(
     steps=2, head_steps=0, batch_size=4, global_px=32, local_px=16, num_local=1, num_prototypes=8, device="cpu",
@@ -123,38 +123,19 @@ def test_the_rank_whose_values_are_no_numbers_is_named(
     start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rank 1 makes views of nan. Targets are balanced over all workers, so that both losses are no numbers."""
-    exchange, lock, make_pair, draw, said = Exchange(2), threading.Lock(), loop.make_pair, Batches.draw, {}
-
-    def in_turn(*values: object) -> object:
-        with lock:  # transformers patches modules while it loads
-            return make_pair(*values)
+    draw = Batches.draw
 
     def spoiled(self: Batches, step: int, mine: slice, place: torch.device) -> object:
         batch = draw(self, step, mine, place)
         return replace(batch, global_views=batch.global_views * (float("nan") if mine.start else 1))
 
-    monkeypatch.setattr(loop, "make_pair", in_turn)
     monkeypatch.setattr(Batches, "draw", spoiled)
-
-    def worker(rank: int) -> None:
-        try:
-            fit(
-                arrays(), start, replace(CONFIG, steps=5), 0, str(tmp_path), rank=rank, world=2,
-                all_reduce=exchange.of(rank),
-            )  # fmt: skip
-        except ContractError as error:
-            said[rank] = str(error)
-        except BaseException:
-            exchange.barrier.abort()
-            raise
-
-    threads = [threading.Thread(target=worker, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said[0] == said[1]
-    assert "3 steps in a row, the last at step 2 (first on rank 1 of 2)" in said[0]
+    config = replace(CONFIG, steps=5)
+    first, second = fit_as_two(monkeypatch, functools.partial(fit, arrays(), start, config, 0, str(tmp_path)))
+    assert isinstance(first, ContractError)
+    assert isinstance(second, ContractError)
+    assert str(first) == str(second)
+    assert "3 steps in a row, the last at step 2 (first on rank 1 of 2)" in str(first)
 
 
 def test_what_is_written_can_be_read_by_anyone(saved: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, ContractError
@@ -14,13 +13,7 @@ from sheep.predictor import StreamingPredictor
 from sheep.tables import Prompt
 from tests.unit.sam2_example import NUM_FRAMES, Frames, box, outline, point, random_pocket, wandering
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

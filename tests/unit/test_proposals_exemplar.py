@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sheep import backbone
@@ -17,9 +16,7 @@ from sheep.proposals.stills import overlaps
 Images = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def meadow(seed: int) -> tuple[Images, NDArray[np.bool_]]:
