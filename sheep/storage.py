@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,17 @@ def identity(uri: str) -> str:
 def _identity(info: dict[str, object]) -> str:
     etag = info.get("ETag")
     return f"etag:{str(etag).strip(chr(34))}" if etag else f"size:{info['size']}"
+
+
+def size_and_age(uri: str) -> tuple[int, float]:
+    """Tell an object's bytes, and the seconds since it was written.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    fs, path = filesystem(uri)
+    with explained(uri, "looking at"):
+        return int(fs.info(path)["size"]), time.time() - fs.modified(path).timestamp()
 
 
 def remove(uri: str) -> None:

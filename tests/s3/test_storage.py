@@ -54,6 +54,15 @@ def test_a_file_larger_than_one_piece_arrives_whole(bucket: str, tmp_path: Path,
         storage.write_file("s3://sheep-nowhere-at-all/preview.mp4", str(local))
 
 
+def test_size_and_age(bucket: str) -> None:
+    storage.write_bytes(f"{bucket}/a", b"one")
+    size, age_s = storage.size_and_age(f"{bucket}/a")
+    assert size == 3
+    assert -2 < age_s < 60  # S3 gives whole seconds
+    with pytest.raises(FileNotFoundError):
+        storage.size_and_age(f"{bucket}/b")
+
+
 def test_identity_is_the_etag(s3: Any, bucket: str) -> None:
     storage.write_bytes(f"{bucket}/a", b"one")
     head = s3.client().head_object(Bucket=bucket.removeprefix("s3://"), Key="a")
