@@ -1,11 +1,11 @@
 """When does fine-tuning on SAM-2's crops help? Every arm over several meadows, with the input held fixed.
 
     python -m benchmarks.finetune_arms [--seeds 5] [--first-seed 0] [--steps 100] [--start pocket | untrained | FOLDER] [--unlabelled 8]
-        [--variants outline labels ...] [--inputs frame crop masked] [--readout-every 0] [--reuse] [--workers 2] [--folder runs/arms]
+        [--arms unguided guided ...] [--inputs frame crop masked] [--readout-every 0] [--reuse] [--workers 2] [--folder runs/arms]
 
 Each seed draws a meadow as the demo does, follows every animal with SAM-2, fine-tunes on whole frames (unguided) and on crops (guided)
 of animals without annotation, embeds and judges all arms on shared folds grouped by animal. Differences are paired by seed;
-their intervals are Student's t over seeds. Variants are further guided arms; `labels` is told what those animals do, as a ceiling.
+their intervals are Student's t over seeds. Further arms change one thing of guided; `labels` is told what those animals do, as a ceiling.
 How far each backbone went from its start is shown beside. Scores are also written to FOLDER/scores.json.
 """
 
@@ -46,9 +46,9 @@ TUNED: Mapping[str, Mapping[str, object]] = {
     "far": {"learning_rate": 1e-2, "layer_decay": 1.0},
 }
 """Fine-tuning on crops unless said, with these things changed."""
-ALWAYS = ("unguided", "guided")
 LABELS = "labels"
-VARIANTS = (*(name for name in TUNED if name not in ALWAYS), LABELS)
+FRAMED = ("frozen", "unguided", "guided")
+"""Shown whole frames too; the rest is shown crops only."""
 CONFIDENCE = 0.95
 
 
@@ -61,7 +61,7 @@ class Case:
     steps: int
     start: str
     unlabelled: int
-    variants: tuple[str, ...]
+    arms: tuple[str, ...]
     inputs: tuple[View, ...]
     readout_every: int
     reuse: bool
@@ -135,7 +135,7 @@ def backbones(case: Case, config: StudyConfig, cropped: Manifest) -> Iterator[tu
     """Fine-tune one after the other; yields the name and folder of each backbone, readouts named `<arm>@<step>`."""
     answers = stages.read_answers(config.archive)
     videos, _ = serial.training_videos(answers, cropped)
-    for name in (*ALWAYS, *case.variants):
+    for name in case.arms:
         out = storage.join(config.out, "finetune", name)
         if name == LABELS:
             finetune_ceiling.learn(cropped, videos, config, training.backbone_uri(out))
@@ -170,7 +170,7 @@ def work(case: Case) -> Found:
         f"{name}-{view}": replace(config.embed, backbone=folder, view=view)
         for name, folder in folders.items()
         for view in (case.inputs if "@" not in name else ("crop",))
-        if view != "frame" or name not in case.variants
+        if view != "frame" or name in FRAMED
     }
     asked |= {name: replace(config.embed, **settings) for name, settings in controls(case).items()}  # type: ignore[arg-type]
     targets = {storage.join(config.out, "embed", name): settings for name, settings in asked.items()}
@@ -224,7 +224,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, 
     return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
-def show(found: Sequence[Found], variants: Sequence[str], inputs: Sequence[View]) -> None:
+def show(found: Sequence[Found], tuned: Sequence[str], inputs: Sequence[View]) -> None:
     print(f"\nmacro average precision over {len(found)} seeds: mean (standard deviation)")
     for name in found[0].macros:
         values = [one.macros[name] for one in found]
@@ -237,9 +237,10 @@ def show(found: Sequence[Found], variants: Sequence[str], inputs: Sequence[View]
         print(f"  {name:26}{far:.3f}  {like:.3f}  {steps}")
     print(f"\npaired differences, {CONFIDENCE:.0%} interval over seeds")
     for view in inputs:
-        pairs = [("guided", "unguided"), ("guided", "frozen"), ("unguided", "frozen")]
-        if view != "frame":
-            pairs += [(name, other) for name in variants for other in ("guided", "frozen")]
+        shown = [name for name in tuned if view != "frame" or name in FRAMED]
+        pairs = [(name, "frozen") for name in shown]
+        pairs += [("guided", "unguided")] if {"guided", "unguided"} <= set(shown) else []
+        pairs += [(name, "guided") for name in shown if "guided" in shown and name not in FRAMED]
         for kind in ("single", "window"):
             for first, second in pairs:
                 both = [[one.macros[f"{name}-{view}-{kind}"] for one in found] for name in (first, second)]
@@ -254,7 +255,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--start", default="pocket", help="where training starts: pocket, untrained, or a folder")
     parser.add_argument("--unlabelled", type=int, default=8, help="animals without annotation; even")
-    parser.add_argument("--variants", nargs="*", default=[], choices=VARIANTS)
+    parser.add_argument("--arms", nargs="+", default=["unguided", "guided"], choices=[*TUNED, LABELS])
     parser.add_argument("--inputs", nargs="+", default=SHOWN_VIEWS, choices=SHOWN_VIEWS)
     parser.add_argument("--readout-every", type=int, default=0, help="also judge the teacher after every so many steps")
     parser.add_argument("--reuse", action="store_true", help="take the crops that are in the folder")
@@ -262,7 +263,7 @@ def main() -> None:
     parser.add_argument("--folder", default="runs/arms")
     asked = vars(parser.parse_args())
     first, seeds, workers = asked.pop("first_seed"), asked.pop("seeds"), asked.pop("workers")
-    asked |= {"variants": tuple(asked["variants"]), "inputs": tuple(asked["inputs"])}
+    asked |= {"arms": tuple(asked["arms"]), "inputs": tuple(asked["inputs"])}
     cases = [Case(seed=seed, **asked) for seed in range(first, first + seeds)]
     found: list[Found] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -274,7 +275,7 @@ def main() -> None:
             found.append(one)
             plain = {done.seed: dataclasses.asdict(each) for done, each in zip(cases, found, strict=False)}
             (Path(case.folder) / "scores.json").write_text(json.dumps({"asked": asked, "seeds": plain}, indent=1))
-    show(found, asked["variants"], asked["inputs"])
+    show(found, asked["arms"], asked["inputs"])
 
 
 if __name__ == "__main__":
