@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sheep import __version__, storage, tables
-from sheep.config import digest, to_json
+from sheep.config import digest, fixed
 from sheep.errors import ConfigError, ContractError, MediaError
 
 log = logging.getLogger(__name__)
@@ -300,13 +300,13 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
     Args:
         uri: the stage's folder.
         name: the stage's name.
-        config: its configuration, a dataclass.
+        config: its configuration, a dataclass; fields marked `FREE` may differ from those of before.
         inputs: what is fixed for all units, name -> digest, e.g. the backbone's.
 
     Raises:
         ConfigError: the folder holds output of another configuration or input; nothing is touched.
     """
-    values = {"stage": name, "config": to_json(config), "inputs": dict(inputs)}
+    values = {"stage": name, "config": fixed(config), "inputs": dict(inputs)}
     config_digest = digest(values)
     target = storage.join(uri, "_stage.json")
     present = json.loads(storage.read_bytes(target)) if storage.exists(target) else values

@@ -6,7 +6,7 @@ classes. Nothing here reads hardware, clock, network or environment. Quantities 
 
 from sheep.config.crop import CropConfig
 from sheep.config.finetune import Background, FinetuneConfig, LearntView, Precision
-from sheep.config.ground import digest, seed_for, to_json
+from sheep.config.ground import FREE, digest, fixed, seed_for, to_json
 from sheep.config.prompt import PromptConfig
 from sheep.config.study import (
     NO_NETWORK,
@@ -24,6 +24,7 @@ from sheep.config.study import (
 )
 
 __all__ = [
+    "FREE",
     "NO_NETWORK",
     "ArchiveConfig",
     "Background",
@@ -43,6 +44,7 @@ __all__ = [
     "View",
     "WindowConfig",
     "digest",
+    "fixed",
     "seed_for",
     "to_json",
 ]

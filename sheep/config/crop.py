@@ -1,9 +1,9 @@
 """How videos become tracks and crops."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from sheep.config.ground import check
+from sheep.config.ground import FREE, check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,8 +19,8 @@ class CropConfig:
     """Stop after so many tracked frames; 0 means the whole video."""
     decoder: Literal["pyav", "decord"] = "pyav"
     """Video decoder; pyav is exact and flat in memory on every file tried (docs/decisions.md)."""
-    ahead_frames: int = 4
-    """A thread decodes so many frames while the model works on one; 0 decodes in between. Changes no result; 0 to 64."""
+    ahead_frames: int = field(default=4, metadata=FREE)
+    """A thread decodes so many frames while the model works on one; 0 decodes in between. Changes no result, so a run may go on with another number; 0 to 64."""
     crop_px: int = 96
     """Side of the square crop that is stored; >= 16."""
     frame_px: int = 96
@@ -37,8 +37,9 @@ class CropConfig:
     """Rows per part file, one for each animal and frame; >= 1. With each part there is a checkpoint: a killed worker costs at most as much."""
     preview: bool = False
     """Whether each video gets an mp4 with masks and flags drawn on it, for a person to watch; costs a third pass over the video."""
-    max_error_frac: float = 0.5
-    """The job fails when a larger share of the videos than this cannot be read; 0 to 1."""
+    max_error_frac: float = field(default=0.5, metadata=FREE)
+    """The job fails when a larger share of the videos than this cannot be read, before any later stage begins; may be raised when it
+    goes on; 0 to 1."""
     device: str = "auto"
     """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -1,9 +1,9 @@
 """How a backbone is fine-tuned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sheep.config.ground import check
+from sheep.config.ground import FREE, check
 
 LearntView = Literal["crop", "frame"]
 """What fine-tuning learns from."""
@@ -87,14 +87,14 @@ class FinetuneConfig:
     """Looks in a row without gain after which training stops; 0 never stops early."""
     collapse_frac: float = 0.5
     """A teacher has collapsed where its RankMe or target spread is below this share of the start's; 0 to 1."""
-    workers: int = 1
-    """Data-parallel workers of the Ray Train job; >= 1."""
-    min_workers: int = 0
+    workers: int = field(default=1, metadata=FREE)
+    """Data-parallel workers of the Ray Train job; >= 1. A training may go on with another number of them."""
+    min_workers: int = field(default=0, metadata=FREE)
     """Go on with as few workers as these while no more are to be had; 0 to workers, 0 always asks for all. Every number from here to `workers`
     has to divide batch_size."""
     precision: Precision = "auto"
     """`auto` is bfloat16 on CUDA and float32 elsewhere."""
-    device: str = "auto"
+    device: str = field(default="auto", metadata=FREE)
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:

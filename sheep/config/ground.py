@@ -42,6 +42,16 @@ def to_json(config: Any) -> dict[str, Any]:
     return values
 
 
+FREE = {"free": True}
+"""Metadata of a field that says how a stage is run and changes nothing in what it writes: it may differ when a run goes on."""
+
+
+def fixed(config: Any) -> dict[str, Any]:
+    """Turn a configuration into plain JSON values as `to_json` does, without its `FREE` fields: what a stage's output hangs on."""
+    free = {field.name for field in dataclasses.fields(config) if field.metadata.get("free")}
+    return {name: value for name, value in to_json(config).items() if name not in free}
+
+
 def digest(values: Any) -> str:
     """Digest plain JSON values or a configuration, independent of key order.
 

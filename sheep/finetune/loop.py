@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sheep.backbone import device_of
-from sheep.config import FinetuneConfig, to_json
+from sheep.config import FinetuneConfig, fixed, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint, schedules
 from sheep.finetune.ahead import Ahead
@@ -36,9 +36,6 @@ _log = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
 """So many losses in a row that are no numbers end the run; fewer are skipped."""
-
-# Fields that change speed or place, not the result.
-_FREE = ("workers", "min_workers", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,12 +320,11 @@ class _Run:
 
     def _identity(self, images: ImageSource) -> dict[str, Any]:
         """What must be equal for a checkpoint to be gone on from; the weights by content, since their folder may have moved."""
-        settings = {key: value for key, value in to_json(self.config).items() if key not in _FREE}
         weights = checkpoint.digest(self.student.backbone.state_dict())
         encoder = self.student.encoder
         kind = f"{encoder.model.config.model_type}, {self.student.num_blocks} blocks of {encoder.dim}, patches of {encoder.patch_px} px"
         return {
-            **settings,
+            **fixed(self.config),
             "architecture": kind,
             "seed": self.seed,
             "weights": weights,

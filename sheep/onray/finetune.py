@@ -22,7 +22,7 @@ import torch.distributed
 from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 
 from sheep import log, storage
-from sheep.config import ClusterConfig, digest, to_json
+from sheep.config import ClusterConfig, digest, fixed
 from sheep.errors import ConfigError, ContractError
 from sheep.training import FinetuneJob, Fit, show
 from sheep.units import local_path
@@ -96,7 +96,7 @@ def _home(job: FinetuneJob) -> str:
 
 
 def _name(job: FinetuneJob) -> str:
-    return digest([to_json(job.config), job.seed, job.identity])
+    return digest([fixed(job.config), job.seed, job.identity])
 
 
 def _refusal(job: FinetuneJob) -> str:

@@ -178,6 +178,12 @@ def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
     ):
         serial.crop(strict)
     assert not storage.exists(storage.join(study.out, "crop", "_manifest.json"))
+    tracks = {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")}
+    tolerant = replace(study, crop=replace(study.crop, max_error_frac=0.5, ahead_frames=0))
+    assert (
+        len(serial.crop(tolerant).errors()) == 2
+    )  # a person who has looked may let it pass, and nothing is done again
+    assert {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")} == tracks
 
 
 @pytest.mark.usefixtures("still_tracker")

@@ -16,7 +16,7 @@ from sheep import serial, training
 from sheep.arms import Trial
 from sheep.backbone import load
 from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
-from sheep.errors import ConfigError
+from sheep.errors import ConfigError, ContractError
 from sheep.finetune.images import Images
 from sheep.ledger import Manifest, read_manifest
 from sheep.onray.finetune import fit_over
@@ -134,6 +134,60 @@ def test_a_killed_worker_leaves_the_result_as_it_was(
     assert (
         max(takes.values()) <= 8
     )  # at first the data's check, the guard's images and five steps, then at most six: it did not begin again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoppedOnce(FinetuneJob):
+    """The first run ends for good after a checkpoint, as when a person cancels it."""
+
+    mark: str = ""
+
+    def images(self) -> Images:
+        images = FinetuneJob.images(self)
+        mark, decoded = Path(self.mark), images.decoded
+
+        class Stopping:
+            def __init__(self, max_px: int) -> None:
+                self.pixels, self.taken = decoded(max_px), 0
+
+            def take(self, rows: np.ndarray) -> torch.Tensor:
+                self.taken += 1
+                Path(f"{mark}-{os.getpid()}-{self.taken}").touch()
+                if self.taken == 7 and not mark.exists():
+                    wait_for_checkpoint(mark.parent)
+                    mark.touch()
+                if mark.exists() and not Path(f"{mark}-told").exists():
+                    raise ContractError("stopped by the test")
+                return self.pixels.take(rows)
+
+        object.__setattr__(images, "decoded", Stopping)
+        return images
+
+
+def test_training_goes_on_with_another_number_of_workers(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
+    config = replace(tiny_study.finetune, steps=8, head_steps=1, batch_size=8, learning_rate=1e-2, guard_every=2)
+    videos = tuple(entry.key for entry in cropped.entries)
+
+    def job(name: str, workers: int, kind: type[FinetuneJob] = FinetuneJob, **more: str) -> FinetuneJob:
+        settings = replace(config, workers=workers)
+        out = str(tmp_path / name / "backbone")
+        return kind(source=cropped.uri, videos=videos, config=settings, seed=3, identity="", out=out, **more)
+
+    training.fit_here(job("alone", 1))
+    mark, train = tmp_path / "mark", fit_over(ClusterConfig(cpus=0.5), save_every=2)
+    with pytest.raises(ContractError, match="stopped by the test"):
+        train(job("moved", 2, StoppedOnce, mark=str(mark)))
+    before = {path.name for path in tmp_path.glob("mark-*")}
+    Path(f"{mark}-told").touch()
+    train(job("moved", 1, StoppedOnce, mark=str(mark)))
+    one, two = (json.loads((tmp_path / name / "backbone" / "training.json").read_text()) for name in ("alone", "moved"))
+    assert [step["step"] for step in two["curve"]] == list(range(1, 9))
+    losses = [[step["loss"] for step in facts["curve"]] for facts in (one, two)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    takes = {path.name for path in tmp_path.glob("mark-*-*")} - before
+    assert 0 < len(takes) <= 8  # as after a killed worker: it did not begin again
 
 
 def test_our_errors_come_back_as_they_were(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """The commit protocol on local files; the same on a real S3 server is in tests/s3/test_ledger.py."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from sheep import ledger, storage, tables
+from sheep.config import FREE
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.ledger import Stage, open_stage, read_manifest, read_part, unchanged
 
@@ -18,6 +19,7 @@ SCHEMA = tables.COHORT
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     step: int = 1
+    patience: int = field(default=3, metadata=FREE)
 
 
 @pytest.fixture
@@ -167,6 +169,15 @@ def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: St
         open_stage(stage.uri, "embed", Setting(), {"backbone": "0a"})
     assert storage.read_bytes(f"{stage.uri}/_stage.json") == before
     assert open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"}).config_digest == stage.config_digest
+
+
+def test_a_run_may_go_on_with_other_free_settings(stage: Stage) -> None:
+    do(stage, "b.mp4", "ewe")
+    again = open_stage(stage.uri, "crop", Setting(patience=9), {"backbone": "0a"})
+    assert again.config_digest == stage.config_digest
+    assert again.todo(UNITS) == ["pen 1/a.mp4"]
+    do(again, "pen 1/a.mp4", "ram")
+    assert again.finish(UNITS).config == {"step": 1}
 
 
 def test_a_folder_without_a_finished_unit_is_begun_anew(stage: Stage) -> None:
