@@ -140,7 +140,7 @@ def by_sam2(case: Case, model: predictor.StreamingPredictor, path: str) -> int:
 def load_transformers(net: str) -> Any:
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
-    side = 160 if net == "pocket" else TINY_PX
+    side = 192 if net == "pocket" else TINY_PX
     maps = {"backbone_feature_sizes": [[side // stride] * 2 for stride in (4, 8, 16)]}
     common = {"image_size": side, "memory_attention_rope_feat_sizes": [side // 16] * 2}
     backbone: dict[str, Any] = {"model_type": "sam2_hiera_det_model", "image_size": [side, side]}

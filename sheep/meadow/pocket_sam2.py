@@ -55,8 +55,10 @@ class StageConfig:
     """Clips per step."""
     num_steps: int
     """Steps of the stage; the learning rate falls with them."""
-    image_px: int = 160
+    image_px: int = 192
     """Side of the network's input, a multiple of 32. Weights carry over: positions are interpolated."""
+    num_tries: int = 1
+    """Clips drawn for each one trained on, of which that in which animals touch most is taken (see `draw_clip`)."""
     lr_first: float = 1e-3
     """AdamW's learning rate at the start (after 100 warm-up steps)."""
     lr_last: float = 1e-5
@@ -69,25 +71,30 @@ class PocketSam2Config:
 
     seed: int = 0
     """Seed of data, prompts and initial weights."""
-    num_scenes: int = 1500
+    num_scenes: int = 1000
     """Scenes rendered for training."""
     scene: SceneConfig = field(
         default_factory=lambda: SceneConfig(
-            num_frames=12, num_others=(0, 4), focal_length_frac=(0.12, 0.45), other_species=(0.8, 0.1, 0.1)
+            num_frames=24, num_others=(0, 4), focal_length_frac=(0.12, 0.45), other_species=(0.8, 0.1, 0.1)
         )
     )
     """What they are drawn from; 0.2 MB of memory a frame of 192 x 256."""
+    away_share: float = 0.3
+    """Share of the scenes whose focal animal is away for a while."""
     stages: tuple[StageConfig, ...] = (
         StageConfig(num_frames=1, batch_size=8, num_steps=4000, image_px=128, lr_last=6e-4),
-        StageConfig(num_frames=1, batch_size=8, num_steps=2200, lr_first=6e-4, lr_last=3e-4),
-        StageConfig(num_frames=4, batch_size=4, num_steps=2600, lr_first=6e-4, lr_last=2e-4),
-        StageConfig(num_frames=8, batch_size=2, num_steps=1400, lr_first=3e-4, lr_last=1e-5),
+        StageConfig(num_frames=1, batch_size=8, num_steps=2200, image_px=160, lr_first=6e-4, lr_last=3e-4),
+        StageConfig(num_frames=4, batch_size=4, num_steps=2600, image_px=160, lr_first=6e-4, lr_last=2e-4),
+        StageConfig(num_frames=8, batch_size=2, num_steps=1400, image_px=160, lr_first=3e-4, lr_last=1e-5),
+        StageConfig(num_frames=8, batch_size=2, num_steps=600, num_tries=4, lr_first=3e-4, lr_last=2e-4),
+        StageConfig(num_frames=16, batch_size=1, num_steps=2200, num_tries=4, lr_first=2e-4, lr_last=1e-5),
+        StageConfig(num_frames=16, batch_size=1, num_steps=400, num_tries=2, lr_first=1e-4, lr_last=5e-6),
     )
     """Parts of the training, in order."""
     weight_decay: float = 0.02
     """AdamW's weight decay."""
     ema: float = 0.998
-    """Share of the averaged weights kept per step (less at the start); they are what is saved."""
+    """Share of the averaged weights kept per step (less at the start of each stage); they are what is saved."""
     max_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     save_s: float = 480.0
@@ -119,8 +126,8 @@ class _Run:
         self.history: list[dict[str, Any]] = []
 
     def average(self, keep: float) -> None:
-        """Move the averaged weights towards the present ones."""
-        keep = min(keep, (1 + self.counts["step"]) / (10 + self.counts["step"]))
+        """Move the averaged weights towards the present ones; faster while a stage is young, or a short one would hardly count."""
+        keep = min(keep, (1 + self.counts["stage_step"]) / (10 + self.counts["stage_step"]))
         for name, value in self.model.state_dict().items():
             self.ema[name].lerp_(value, 1 - keep)
 
@@ -129,7 +136,6 @@ class _Run:
         out.mkdir(parents=True, exist_ok=True)
         save_file({name: value.half().contiguous() for name, value in self.ema.items()}, out / "model.safetensors")
         (out / YAML.name).write_text(YAML.read_text(), encoding="ascii")
-        (out / "history.json").write_text(json.dumps(self.history, indent=1), encoding="ascii")
         rest: dict[str, Any] = {"counts": self.counts, "history": self.history}
         rest["rng"] = self.rng.bit_generator.state
         tensors = {"model": self.model.state_dict(), "ema": self.ema, "optimizer": self.optimizer.state_dict()}
@@ -169,7 +175,7 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
     if resume:
         run.restore(folder)
     rng = np.random.default_rng(seed_for(config.seed, "pocket_sam2", "scenes"))
-    scenes = draw_scenes(config.scene, config.num_scenes, rng)
+    scenes = draw_scenes(config.scene, config.num_scenes, rng, away_share=config.away_share)
     _log.info(
         "pocket_sam2 rendered frames=%d seconds=%.0f",
         scenes.ids.shape[0] * scenes.ids.shape[1],
@@ -233,6 +239,7 @@ def _checkpoint(config: PocketSam2Config, run: _Run, out: Path, report: Report |
     videos, frames = config.num_eval_videos, config.num_eval_frames
     scores = evaluate(str(out), num_videos=videos, num_frames=frames, seed=config.seed + 1)
     run.history.append(run.counts | scores)
+    (out / "history.json").write_text(json.dumps(run.history, indent=1), encoding="ascii")
     _tell(report, run, scores)
 
 
@@ -266,10 +273,12 @@ def _image_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tens
 def _clip_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tensor]:
     """Prompt two targets in frame 0 of each clip and follow them through sam2's memory, fed with its own predictions."""
     model, rng, frames = run.model, run.rng, stage.num_frames
-    clips = [draw_clip(scenes, frames, model.image_size, rng) for _ in range(stage.batch_size)]
+    clips = [
+        draw_clip(scenes, frames, model.image_size, rng, num_tries=stage.num_tries) for _ in range(stage.batch_size)
+    ]
     for index in np.flatnonzero(rng.random(len(clips)) < 0.12):
         clips[index] = draw_cut(clips[index], draw_clip(scenes, frames, model.image_size, rng), rng)
-    kinds = [["box", "box"], ["point", "point"], ["point", "ground"]][int(rng.choice(3, p=[0.5, 0.38, 0.12]))]
+    kinds = [["box", "box"], ["point", "point"], ["point", "ground"]][int(rng.choice(3, p=[0.45, 0.3, 0.25]))]
     prompts = [draw_prompts(clip[1][0], kinds, rng) for clip in clips]
     points, targets = _join(prompts), torch.cat([prompt.targets for prompt in prompts])
     encoded = model.forward_image(torch.cat([clip[0] for clip in clips]))

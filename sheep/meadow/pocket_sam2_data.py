@@ -5,7 +5,7 @@ means "nothing". Without these a network can score well while it ignores its pro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheep.meadow.scene import SceneConfig, draw_scene, render
+from sheep.meadow.scene import Scene, SceneConfig, draw_scene, render
 from sheep.predictor import prepare
 from sheep.tables import Prompt
 
@@ -21,6 +21,7 @@ MIN_PROMPT_PX = 24
 """Visible pixels, at the network's resolution, from which an animal may be prompted."""
 MIN_SEEN_PX = 4
 """Visible pixels from which an animal counts as present."""
+_FAR_PX = -10_000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,28 +41,55 @@ class Prompts:
     targets: Tensor
 
 
-def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator) -> Scenes:
-    """Render scenes into memory: 0.2 MB a frame of 192 x 256."""
+def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator, *, away_share: float = 0.0) -> Scenes:
+    """Render scenes into memory: 0.2 MB a frame of 192 x 256.
+
+    Args:
+        config: what they are drawn from.
+        num_scenes: how many.
+        rng: source of randomness.
+        away_share: share of the scenes whose focal animal is away for a quarter to a half of the frames; pasture and others stay.
+    """
     shape = (num_scenes, config.num_frames, config.height_px, config.width_px)
     images, ids = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
     for scene in range(num_scenes):
-        for index, frame in enumerate(render(draw_scene(config, rng))):
+        drawn = draw_scene(config, rng)
+        if rng.random() < away_share:
+            length = int(rng.integers(config.num_frames // 4, config.num_frames // 2 + 1))
+            start = int(rng.integers(1, config.num_frames - length + 1))
+            drawn = take_away(drawn, slice(start, start + length))
+        for index, frame in enumerate(render(drawn)):
             images[scene, index], ids[scene, index] = frame.image, frame.ids
     return Scenes(images=images, ids=ids)
 
 
-def draw_clip(scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def take_away(scene: Scene, frames: slice) -> Scene:
+    """Put the focal animal far outside for some frames."""
+    x = scene.actors[0].x.copy()
+    x[frames] = _FAR_PX
+    return replace(scene, actors=(replace(scene.actors[0], x=x), *scene.actors[1:]))
+
+
+def draw_clip(
+    scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator, *, num_tries: int = 1
+) -> tuple[Tensor, Tensor]:
     """Cut a random clip from a random scene: every frame or every second, a window of it or all, mirrored or not, recoloured.
 
     Every fourth is repainted, each animal and the ground in a colour of its own, so that an animal is not known by its colour.
 
+    Args:
+        scenes: what to cut from.
+        num_frames: frames of the clip, F.
+        image_px: side of the network's input, S.
+        rng: source of randomness.
+        num_tries: clips drawn; of those in which animals touch, the one in which they touch most is taken, else the last. Two
+            animals that pass are rare in a random clip, and are where a track is lost.
+
     Returns:
         images (F, 3, S, S) float32, normalised; ids (F, S, S) uint8.
     """
-    scene = rng.integers(len(scenes.images))
-    stride = 1 + int(rng.random() < 0.4 and 2 * (num_frames - 1) < scenes.images.shape[1])
-    start = rng.integers(scenes.images.shape[1] - stride * (num_frames - 1))
-    times = slice(start, start + stride * (num_frames - 1) + 1, stride)
+    drawn = [_draw_times(scenes, num_frames, rng) for _ in range(num_tries)]
+    scene, times = max(reversed(drawn), key=lambda one: _touching(scenes.ids[one])) if num_tries > 1 else drawn[0]
     rows, columns = _window(scenes.images.shape[2], rng), _window(scenes.images.shape[3], rng)
     images, ids = scenes.images[scene, times, rows, columns], scenes.ids[scene, times, rows, columns]
     if rng.random() < 0.5:
@@ -134,6 +162,20 @@ def _repaint(images: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.G
         offsets[owner] = tone + tint - gains[owner] * mean
     painted = images * gains[ids] + offsets[ids]
     return np.clip(painted, 0, 255).astype(np.uint8)
+
+
+def _draw_times(scenes: Scenes, num_frames: int, rng: np.random.Generator) -> tuple[int, slice]:
+    num_scenes, num_drawn = scenes.images.shape[:2]
+    scene = int(rng.integers(num_scenes))
+    stride = 1 + int(rng.random() < 0.4 and 2 * (num_frames - 1) < num_drawn)
+    start = int(rng.integers(num_drawn - stride * (num_frames - 1)))
+    return scene, slice(start, start + stride * (num_frames - 1) + 1, stride)
+
+
+def _touching(ids: NDArray[np.uint8]) -> int:
+    """Count pairs of neighbours in a row that show two different animals, over all frames (F, H, W)."""
+    left, right = ids[:, :, :-1], ids[:, :, 1:]
+    return int(((left != right) & (left > 0) & (right > 0)).sum())
 
 
 def _window(size: int, rng: np.random.Generator) -> slice:

