@@ -41,13 +41,14 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
 def test_two_train_workers_reach_the_weights_of_one_process(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    # Two of the four annotated animals guard; the teacher moves enough to be worth a look.
+    # Two of the four annotated animals guard. With this seed and rate the guard keeps step 2, by a margin that rounding does not reach:
+    # with most others these few steps are worse than the start, and there would be nothing to compare.
     settings = replace(
         tiny_study.finetune,
-        steps=4, head_steps=1, batch_size=8, learning_rate=1e-2, guard_every=1, guard_animals=2, teacher_momentum=0.9,
+        steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, guard_every=1, guard_animals=2, teacher_momentum=0.9,
     )  # fmt: skip
-    alone = replace(tiny_study, out=str(tmp_path / "alone"), finetune=settings)
-    together = replace(tiny_study, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
+    alone = replace(tiny_study, seed=1, out=str(tmp_path / "alone"), finetune=settings)
+    together = replace(alone, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
     for config in (alone, together):
         Path(config.out).mkdir()
         Path(config.out, "crop").symlink_to(cropped.uri)
