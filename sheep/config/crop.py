@@ -38,8 +38,8 @@ class CropConfig:
     preview: bool = False
     """Whether each video gets an mp4 with masks and flags drawn on it, for a person to watch; costs a third pass over the video."""
     max_error_frac: float = field(default=0.5, metadata=FREE)
-    """The job fails when a larger share of the videos than this cannot be read, before any later stage begins; may be raised when it
-    goes on; 0 to 1."""
+    """The job fails when a larger share of the videos than this cannot be read, before any later stage begins. A run may go on
+    with another one; 0 to 1."""
     device: str = "auto"
     """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -43,7 +43,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 FREE = {"free": True}
-"""Metadata of a field that says how a stage is run and changes nothing in what it writes: it may differ when a run goes on."""
+"""Metadata of a field that says how a stage is run and changes nothing in what it writes but roundings: it may differ when a run goes on."""
 
 
 def fixed(config: Any) -> dict[str, Any]:

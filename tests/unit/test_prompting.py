@@ -136,7 +136,7 @@ def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
         prompt = Prompt(video="a", animal="ewe", frame=0, kind="box" if kind == "box" else "point", xy=xy)
         return [found for (found,) in tracker.track(enumerate(images), [prompt])]
 
-    lost, doubted = 0, 0
+    there, lost, doubted = 0, 0, 0
     for seed in range(12):
         scene = draw_scene(config, np.random.default_rng(seed))
         focal = scene.actors[0]
@@ -144,11 +144,12 @@ def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
         frames = list(render(scene))[:2]
         rows, columns = np.nonzero(frames[0].ids == 1)
         middle = (float(np.median(columns)), float(np.median(rows)))
-        assert min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 3
+        there += min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 5
         lost += all(one.object_score <= 0 and not one.mask.any() for one in followed(empty, "point", (60, 60)))
         doubted += followed(empty, "box", (40, 50, 90, 80))[1].object_score < 3
+    assert there >= 11
     assert lost >= 10  # the pocket model takes some rocks and shadows for an animal
-    assert doubted >= 10
+    assert doubted >= 11
 
 
 def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str, tmp_path: Path) -> None:
