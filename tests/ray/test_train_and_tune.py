@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,16 +80,18 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KilledOnce(FinetuneJob):
-    """The worker whose batch is the seventh one drawn is killed, once."""
+class InterruptedOnce(FinetuneJob):
+    """The worker whose batch is the seventh one drawn ends, after a checkpoint: killed, or for good as when a person cancels the job."""
 
     mark: str = ""
+    """A file that is there from then on; beside it one for each batch that a process drew, and `-on` when the next run may go on."""
+    is_killed: bool = True
 
     def images(self) -> Images:
         images = FinetuneJob.images(self)
-        mark, decoded = Path(self.mark), images.decoded
+        mark, decoded, is_killed = Path(self.mark), images.decoded, self.is_killed
 
-        class Dying:
+        class Ending:
             def __init__(self, max_px: int) -> None:
                 self.pixels, self.taken = decoded(max_px), 0
 
@@ -98,10 +101,13 @@ class KilledOnce(FinetuneJob):
                 if self.taken == 7 and not mark.exists():
                     wait_for_checkpoint(mark.parent)  # steps take milliseconds here, less than an upload
                     mark.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    if is_killed:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                if mark.exists() and not is_killed and not Path(f"{mark}-on").exists():
+                    raise ContractError("stopped by the test")
                 return self.pixels.take(rows)
 
-        object.__setattr__(images, "decoded", Dying)
+        object.__setattr__(images, "decoded", Ending)
         return images
 
 
@@ -121,7 +127,7 @@ def test_a_killed_worker_leaves_the_result_as_it_was(
         return {name: value.numpy() for name, value in load(out).model.state_dict().items()}
 
     whole = train("alone", FinetuneJob)
-    killed = train("killed", KilledOnce, mark=str(tmp_path / "mark"))
+    killed = train("killed", InterruptedOnce, mark=str(tmp_path / "mark"))
     assert (tmp_path / "mark").exists()
     for name, value in whole.items():
         np.testing.assert_array_equal(killed[name], value, err_msg=name)
@@ -137,41 +143,13 @@ def test_a_killed_worker_leaves_the_result_as_it_was(
     )  # at first the data's check, the guard's images and five steps, then at most six: it did not begin again
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoppedOnce(FinetuneJob):
-    """The first run ends for good after a checkpoint, as when a person cancels it."""
-
-    mark: str = ""
-
-    def images(self) -> Images:
-        images = FinetuneJob.images(self)
-        mark, decoded = Path(self.mark), images.decoded
-
-        class Stopping:
-            def __init__(self, max_px: int) -> None:
-                self.pixels, self.taken = decoded(max_px), 0
-
-            def take(self, rows: np.ndarray) -> torch.Tensor:
-                self.taken += 1
-                Path(f"{mark}-{os.getpid()}-{self.taken}").touch()
-                if self.taken == 7 and not mark.exists():
-                    wait_for_checkpoint(mark.parent)
-                    mark.touch()
-                if mark.exists() and not Path(f"{mark}-told").exists():
-                    raise ContractError("stopped by the test")
-                return self.pixels.take(rows)
-
-        object.__setattr__(images, "decoded", Stopping)
-        return images
-
-
 def test_training_goes_on_with_another_number_of_workers(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
     config = replace(tiny_study.finetune, steps=8, head_steps=1, batch_size=8, learning_rate=1e-2, guard_every=2)
     videos = tuple(entry.key for entry in cropped.entries)
 
-    def job(name: str, workers: int, kind: type[FinetuneJob] = FinetuneJob, **more: str) -> FinetuneJob:
+    def job(name: str, workers: int, kind: type[FinetuneJob] = FinetuneJob, **more: Any) -> FinetuneJob:
         settings = replace(config, workers=workers)
         out = str(tmp_path / name / "backbone")
         return kind(source=cropped.uri, videos=videos, config=settings, seed=3, identity="", out=out, **more)
@@ -179,10 +157,10 @@ def test_training_goes_on_with_another_number_of_workers(
     training.fit_here(job("alone", 1))
     mark, train = tmp_path / "mark", fit_over(ClusterConfig(cpus=0.5), save_every=2)
     with pytest.raises(ContractError, match="stopped by the test"):
-        train(job("moved", 2, StoppedOnce, mark=str(mark)))
+        train(job("moved", 2, InterruptedOnce, mark=str(mark), is_killed=False))
     before = {path.name for path in tmp_path.glob("mark-*")}
-    Path(f"{mark}-told").touch()
-    train(job("moved", 1, StoppedOnce, mark=str(mark)))
+    Path(f"{mark}-on").touch()
+    train(job("moved", 1, InterruptedOnce, mark=str(mark), is_killed=False))
     one, two = (json.loads((tmp_path / name / "backbone" / "training.json").read_text()) for name in ("alone", "moved"))
     assert [step["step"] for step in two["curve"]] == list(range(1, 9))
     losses = [[step["loss"] for step in facts["curve"]] for facts in (one, two)]
