@@ -1,6 +1,6 @@
 # The image of every node of cluster.yaml, head and workers: same Python, same packages, from the same three lock files
 # as `make setup`. Build and push it, then name it in cluster.yaml:
-#     docker build -t REGISTRY/sheep:0.1.0 . && docker push REGISTRY/sheep:0.1.0
+#     docker build -t REGISTRY/sheep:0.2.0 . && docker push REGISTRY/sheep:0.2.0
 # The base goes by tag, not by digest, so that its security fixes arrive with a rebuild; all that results depend on is
 # pinned by hash above it. Nodes never mix, because cluster.yaml names one pushed image.
 FROM python:3.11-slim

@@ -4,4 +4,4 @@ The package is the way of the data, one file per stage; see `docs/design.md` for
 whole way in one process. Importing any module has no side effects.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
