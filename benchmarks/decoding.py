@@ -23,7 +23,7 @@ import decord
 import numpy as np
 import tyro
 
-from sheep import video
+from sheep.video import reader
 
 HEIGHT_PX, WIDTH_PX = 360, 640
 REPEATS = 3
@@ -51,25 +51,25 @@ def encode(path: Path, codec: str, options: dict[str, str], frames: int) -> str:
 
 
 def by_pyav(uri: str) -> Iterator[np.ndarray]:
-    for frame in video.decode(uri):
+    for frame in reader.decode(uri):
         yield frame.image
 
 
 def by_pyav_ahead(uri: str) -> Iterator[np.ndarray]:
-    for frame in video.decode(uri, ahead=4):
+    for frame in reader.decode(uri, ahead=4):
         yield frame.image
 
 
 def by_decord(uri: str) -> Iterator[np.ndarray]:
-    reader = decord.VideoReader(uri, num_threads=1)
-    for _ in range(len(reader)):
-        yield reader.next().asnumpy()
+    source = decord.VideoReader(uri, num_threads=1)
+    for _ in range(len(source)):
+        yield source.next().asnumpy()
 
 
 def by_decord_batches(uri: str) -> Iterator[np.ndarray]:
-    reader = decord.VideoReader(uri, num_threads=1)
-    for start in range(0, len(reader), BATCH):
-        yield from reader.get_batch(list(range(start, min(start + BATCH, len(reader))))).asnumpy()
+    source = decord.VideoReader(uri, num_threads=1)
+    for start in range(0, len(source), BATCH):
+        yield from source.get_batch(list(range(start, min(start + BATCH, len(source))))).asnumpy()
 
 
 READERS: dict[str, Callable[[str], Iterator[np.ndarray]]] = {
@@ -132,17 +132,17 @@ def slow_reader(uri: str, work_s: float) -> None:
 
 def jumps(uri: str, number: int = 40) -> None:
     """Frames asked for by number, or gone on to from a mark, against one pass in order."""
-    passed = [(hashlib.sha256(frame.image.tobytes()).digest(), frame.mark) for frame in video.decode(uri)]
+    passed = [(hashlib.sha256(frame.image.tobytes()).digest(), frame.mark) for frame in reader.decode(uri)]
     digests = [digest for digest, _ in passed]
     chosen = set(np.random.default_rng(0).choice(len(passed), min(number, len(passed)), replace=False).tolist())
     chosen |= set(range(50, len(passed), 50))  # key frames of what is drawn here
     marks = {index: passed[index - 1][1] for index in sorted(chosen) if index}
     started = time.perf_counter()
-    ours = [next(iter(video.decode(uri, after=mark))) for mark in marks.values()]
+    ours = [next(iter(reader.decode(uri, after=mark))) for mark in marks.values()]
     seconds = time.perf_counter() - started
     wrong = sum(hashlib.sha256(f.image.tobytes()).digest() != digests[i] for i, f in zip(marks, ours, strict=True))
-    reader = decord.VideoReader(uri, num_threads=1)
-    got = {index: hashlib.sha256(reader[index].asnumpy().tobytes()).digest() for index in marks}
+    source = decord.VideoReader(uri, num_threads=1)
+    got = {index: hashlib.sha256(source[index].asnumpy().tobytes()).digest() for index in marks}
     astray = [index for index, digest in got.items() if digest != digests[index]]
     other = [index for index in astray if got[index] in digests]
     print(f"  {len(marks)} jumps: PyAV from a mark, {wrong} wrong frames, {1000 * seconds / len(marks):.0f} ms each")

@@ -241,8 +241,8 @@ def device_limits() -> tuple[float, float]:
 def on_gpu(settings: dict[str, Any], steps: int) -> None:
     """Step time, images/s and memory in bfloat16 of ViT-S and ViT-B, and the least that arithmetic and memory traffic allow."""
     from sheep.config import FinetuneConfig
-    from sheep.finetune.images import Arrays
-    from sheep.finetune.loop import fit
+    from sheep.finetune.dataset import Arrays
+    from sheep.finetune.trainer import fit
 
     flop_per_s, bytes_per_s = device_limits()
     print(

@@ -1,6 +1,6 @@
 """What could animals without annotation teach at most? The same backbone trained on their crops with their true labels.
 
-Part of `benchmarks.finetune_arms` (variant `labels`): the drawn archive knows what the animals without annotation do. Same crops,
+Part of `benchmarks.finetune_variants` (variant `labels`): the drawn archive knows what the animals without annotation do. Same crops,
 steps, batch and rates as fine-tuning; neither teacher nor self-supervised terms.
 """
 
@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sheep import backbone, storage, tables
+from sheep import schemas
 from sheep.config import StudyConfig, seed_for
-from sheep.embeddings import pool_tokens, width
+from sheep.embed.features import pool_tokens, width
 from sheep.finetune import schedules
-from sheep.finetune.images import Images, Sampler, working_px
-from sheep.finetune.views import draw_noise, make_views
-from sheep.ledger import Manifest
+from sheep.finetune.augment import draw_noise, make_views
+from sheep.finetune.dataset import Images, Sampler, working_px
+from sheep.io import storage
+from sheep.io.ledger import Manifest
+from sheep.models import dinov2
 
 AREA = (0.6, 1.0)
 """Of the image, in a view: the animal stays whole, half of it has no posture."""
@@ -35,8 +37,8 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
         out: folder of the backbone.
     """
     settings, images, targets = config.finetune, *labelled(crops, videos, config.archive.root)
-    network = backbone.load(settings.backbone)
-    head = nn.Linear(width(network, config.embed.pool), len(tables.LABELS))
+    network = dinov2.load(settings.backbone)
+    head = nn.Linear(width(network, config.embed.pool), len(schemas.LABELS))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     model = network.model.train().requires_grad_(True)
@@ -50,7 +52,7 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
         rows = sampler.draw(step, settings.batch_size)
         noise = draw_noise(seed_for(config.seed, "ceiling.views", str(step)), len(rows), 1)[:, 0]
         shown = pixels.take(rows).permute(0, 3, 1, 2).float() / 255
-        views = backbone.normalise(make_views(shown, noise, settings.global_px, AREA))
+        views = dinov2.normalise(make_views(shown, noise, settings.global_px, AREA))
         logits = head(pool_tokens(network.forward(views), config.embed.pool))
         loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows)])
         optimiser.zero_grad(set_to_none=True)
@@ -67,7 +69,7 @@ def labelled(crops: Manifest, videos: Sequence[str], archive: str) -> tuple[Imag
     for video in videos:
         data = storage.read_bytes(storage.join(archive, "truth", video.rsplit(".", 1)[0] + ".parquet"))
         table = pq.read_table(io.BytesIO(data))  # a row per frame, in order
-        truth[video] = np.stack([table.column(label).to_numpy() for label in tables.LABELS], axis=1)
+        truth[video] = np.stack([table.column(label).to_numpy() for label in schemas.LABELS], axis=1)
     kept = [row for row in rows.to_pylist() if not row["held"]]
     targets = np.stack([truth[row["video"]][row["frame"]] for row in kept]).astype(np.float32)
     images = Images(

@@ -21,8 +21,8 @@ def ours(given: dict[str, Any]) -> None:
     import torch.distributed
 
     from sheep.config import FinetuneConfig
-    from sheep.finetune import images
-    from sheep.finetune.loop import fit
+    from sheep.finetune import dataset
+    from sheep.finetune.trainer import fit
 
     def mean(tensor: torch.Tensor) -> torch.Tensor:
         if given["world"] > 1:
@@ -39,9 +39,9 @@ def ours(given: dict[str, Any]) -> None:
             timeout=datetime.timedelta(hours=1),
         )
     # Few images would be decoded once and kept: large archives are not, and lightly-train never does.
-    images.MEMORY_BYTES = 0
+    dataset.MEMORY_BYTES = 0
     stored = sorted(Path(given["images"]).glob("*.jpg"))
-    source = images.Images(
+    source = dataset.Images(
         jpegs=[path.read_bytes() for path in stored],
         animals=[str(number % 4) for number in range(len(stored))],
         videos=[str(number % 8) for number in range(len(stored))],

@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from jobs.recipes import meadow
-from sheep import serial
-from sheep.meadow.archive import MeadowConfig, write_archive
+from sheep import pipeline
+from sheep.synthetic.archive import MeadowConfig, write_archive
 
 ARM = "frozen-crop-window"
 
@@ -39,13 +39,13 @@ def study(seed: int, planted: bool, folder: str) -> list[dict[str, object]]:
         seed=seed,
         out=str(root / "out"),
         archive=replace(config.archive, root=str(root / "archive")),
-        predict=replace(config.predict, arm=ARM),
+        predict=replace(config.predict, variant=ARM),
     )
-    serial.crop(config)
-    serial.embed(config, [("frozen", "crop")])
-    serial.search(config)
-    serial.predict(config)
-    comparisons: list[dict[str, object]] = serial.compare(config).facts["comparisons"]
+    pipeline.crop(config)
+    pipeline.embed(config, [("frozen", "crop")])
+    pipeline.search(config)
+    pipeline.predict(config)
+    comparisons: list[dict[str, object]] = pipeline.compare(config).facts["comparisons"]
     return comparisons
 
 

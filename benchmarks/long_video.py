@@ -22,11 +22,11 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from sheep import storage
-from sheep.ledger import Manifest, read_manifest
-from sheep.meadow.archive import Clip, MeadowConfig, encode, write_clip
-from sheep.meadow.scene import SceneConfig
-from sheep.video import decode
+from sheep.io import storage
+from sheep.io.ledger import Manifest, read_manifest
+from sheep.synthetic.archive import Clip, MeadowConfig, encode, write_clip
+from sheep.synthetic.scene import SceneConfig
+from sheep.video.reader import decode
 
 SHARES = (0.1, 0.5, 1.0)
 """Of each pass: where memory is looked at."""

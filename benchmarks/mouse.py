@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening, label
 
-from sheep import masks, prompts, storage, video
+from sheep import prompts
+from sheep.io import storage
+from sheep.models.sam2 import tracker
+from sheep.video import reader
 
 DARK = 60
 VIDEO = "mouse_openfield.mp4"
@@ -50,7 +53,7 @@ def main() -> None:
     def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
         nonlocal place
         uri = storage.join(asked.footage, "videos", VIDEO)
-        for frame in video.decode(uri, stride=asked.stride, max_frames=asked.max_frames):
+        for frame in reader.decode(uri, stride=asked.stride, max_frames=asked.max_frames):
             truth[frame.index] = threshold(frame.image, place)
             rows, columns = np.nonzero(truth[frame.index])
             place = (float(columns.mean()), float(rows.mean())) if len(rows) else place
@@ -58,7 +61,7 @@ def main() -> None:
 
     scores = []
     copied = None
-    for found in masks.load(asked.sam2).track(images(), starts):
+    for found in tracker.load(asked.sam2).track(images(), starts):
         want, got = truth[found[0].frame], found[0].mask
         copied = want if copied is None else copied
         scores.append((_iou(got, want), _iou(copied, want), bool(got.any())))

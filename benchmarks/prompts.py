@@ -19,13 +19,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sheep import masks, prompting, prompts, storage, video
+from sheep import prompts
 from sheep.config import ArchiveConfig, CropConfig, PromptConfig, seed_for
-from sheep.crops import bounds
-from sheep.meadow.archive import Clip, MeadowConfig, clips, write_archive
-from sheep.meadow.scene import SceneConfig, draw_coat, draw_scene, render
-from sheep.proposals.stills import overlaps
-from sheep.tables import Prompt
+from sheep.crop.geometry import bounds
+from sheep.io import storage
+from sheep.models.sam2 import tracker as sam2_tracker
+from sheep.prompts import detect
+from sheep.prompts.detectors.frames import overlaps
+from sheep.schemas import Prompt
+from sheep.synthetic.archive import Clip, MeadowConfig, clips, write_archive
+from sheep.synthetic.scene import SceneConfig, draw_coat, draw_scene, render
+from sheep.video import reader
 
 CROP = CropConfig(device="cpu")
 
@@ -63,7 +67,7 @@ def prompted_animal(prompt: Prompt, ids: NDArray[np.uint8]) -> int:
 
 
 def judge(
-    tracker: masks.Tracker, prompt: Prompt, images: Sequence[NDArray[np.uint8]], ids: NDArray[np.uint8]
+    tracker: sam2_tracker.Tracker, prompt: Prompt, images: Sequence[NDArray[np.uint8]], ids: NDArray[np.uint8]
 ) -> tuple[int, float, float]:
     """Track from a prompt; the animal it is on, J against the focal one, and against that one."""
     who = prompted_animal(prompt, ids[prompt.frame])
@@ -128,8 +132,8 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
     listed_clips = clips(config)
     archive = ArchiveConfig(root=root)
     ids = {f"{clip.name}.mp4": ids_of(config, clip) for clip in listed_clips}
-    images = {key: [frame.image for frame in video.decode(storage.join(root, "videos", key))] for key in ids}
-    tracker = masks.load("pocket", device="cpu")
+    images = {key: [frame.image for frame in reader.decode(storage.join(root, "videos", key))] for key in ids}
+    tracker = sam2_tracker.load("pocket", device="cpu")
     clicked = prompts.read(storage.read_bytes(storage.join(root, "prompts.csv")), name="prompts.csv")
 
     def outcome(name: str, prompt: Prompt, score: float, listed: bool) -> Outcome:
@@ -148,7 +152,7 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
         f"{'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
     )
     report("clicked", [outcome("clicked", one, 1.0, False) for one in clicked], len(ids))
-    found = prompting.prompt(replace(archive, prompts="motion.csv"), CROP, PromptConfig(how="motion"))
+    found = detect.prompt(replace(archive, prompts="motion.csv"), CROP, PromptConfig(how="motion"))
     rows = zip(found.prompts, found.scores, strict=True)
     report("motion", [outcome("motion", one, score, one.video in found.doubts) for one, score in rows], len(ids))
     reached = []
@@ -156,7 +160,7 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
         exemplar = f"exemplar{number}.csv"
         storage.write_bytes(storage.join(root, exemplar), prompts.to_csv(clicked[number : number + 1]))
         given = PromptConfig(how="exemplar", exemplar=exemplar, device="cpu")
-        found = prompting.prompt(replace(archive, prompts=f"by_{exemplar}"), CROP, given)
+        found = detect.prompt(replace(archive, prompts=f"by_{exemplar}"), CROP, given)
         rows = zip(found.prompts, found.scores, strict=True)
         reached += [
             outcome(f"exemplar{number}", one, score, one.video in found.doubts)

@@ -26,17 +26,22 @@ import numpy as np
 import torch
 import tyro
 
-from sheep import crops, stages, storage, video
-from sheep.backbone import Backbone
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig
-from sheep.cropping import CropJob, follow, open_tracker
-from sheep.ledger import Entry, Manifest
-from sheep.masks import Tracker
-from sheep.meadow.archive import MeadowConfig, write_archive
-from sheep.meadow.scene import SceneConfig
-from sheep.predictor import prepare
-from sheep.stages import Carry, Work
-from sheep.units import Unit, open_backbone
+from sheep.crop import codec
+from sheep.crop import stage as crop_stage
+from sheep.crop.job import CropJob, follow, open_tracker
+from sheep.embed import stage as embed_stage
+from sheep.execution import local
+from sheep.execution.base import Carry, Unit, Work
+from sheep.io import storage
+from sheep.io.ledger import Entry, Manifest
+from sheep.models.dinov2 import Backbone
+from sheep.models.sam2.predictor import prepare
+from sheep.models.sam2.tracker import Tracker
+from sheep.models.weights import open_backbone
+from sheep.synthetic.archive import MeadowConfig, write_archive
+from sheep.synthetic.scene import SceneConfig
+from sheep.video import reader
 
 CROP = CropConfig(device="cpu")
 EMBED = EmbedConfig(device="cpu")
@@ -76,7 +81,7 @@ def crop_beside_models(archive: ArchiveConfig, out: str, clock: Clock) -> Manife
         for job, unit in work:
             assert isinstance(job, CropJob)
             uri = storage.join(job.videos, unit.key)
-            frames = [(frame.index, frame.image) for frame in video.decode(uri)]
+            frames = [(frame.index, frame.image) for frame in reader.decode(uri)]
             exhaust(tracker.track(frames[:WARM_FRAMES], unit.prompts))
             entry = clock.time("crop stage", partial(do, unit))
             clock.time("tracker", partial(exhaust_track, tracker, frames, unit))
@@ -85,7 +90,7 @@ def crop_beside_models(archive: ArchiveConfig, out: str, clock: Clock) -> Manife
             clock.time("decoding, once", partial(exhaust_decoding, uri))
             yield entry
 
-    return stages.crop(archive, CROP, out, carry=carry)
+    return crop_stage.crop(archive, CROP, out, carry=carry)
 
 
 @torch.inference_mode()
@@ -102,14 +107,14 @@ def embed_beside_backbone(cropped: Manifest, out: str, clock: Clock) -> None:
         do = work[0][0].open()
         for _, unit in work:
             jpegs = cropped.read("crops", columns=["crop"], keys=[unit.key]).column(0).to_pylist()
-            images = np.stack([crops.from_jpeg(jpeg) for jpeg in jpegs])
+            images = np.stack([codec.from_jpeg(jpeg) for jpeg in jpegs])
             batches = list(torch.split(network.preprocess(images, EMBED.image_px), EMBED.batch_size))
             forward(network, batches[:1])
             entry = clock.time("embed stage", partial(do, unit))
             clock.time("backbone", partial(forward, network, batches))
             yield entry
 
-    stages.embed(cropped, {out: EMBED}, carry=carry)
+    embed_stage.embed(cropped, {out: EMBED}, carry=carry)
 
 
 @torch.inference_mode()
@@ -120,11 +125,11 @@ def forward(network: Backbone, batches: Iterable[torch.Tensor]) -> None:
 
 def crop_on_ray(archive: ArchiveConfig, folder: str) -> Clock:
     """Crop all videos in one process and by 1 and 2 actors; each total includes loading the model."""
-    from sheep.onray.data import carry_over
-    from sheep.onray.session import session
+    from sheep.execution.ray.data import carry_over
+    from sheep.execution.ray.session import session
 
     clock = Clock()
-    timed_crop(archive, storage.join(folder, "here"), stages.in_process, "one process", clock)
+    timed_crop(archive, storage.join(folder, "here"), local.in_process, "one process", clock)
     cluster = ClusterConfig(crop_workers=2)
     started = time.perf_counter()
     with session(cluster):
@@ -150,7 +155,7 @@ def timed_crop(archive: ArchiveConfig, out: str, carry: Carry, name: str, clock:
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.perf_counter()
-    stages.crop(archive, CROP, out, carry=carry)
+    crop_stage.crop(archive, CROP, out, carry=carry)
     ended = time.perf_counter()
     stop.set()
     watcher.join()
@@ -166,18 +171,18 @@ def peak_mib(uri: str, unit: Unit, repeats: int) -> tuple[int, float, float]:
     """
     torch.set_num_threads(1)
     tracker = open_tracker("pocket", "cpu")
-    exhaust(tracker.track(((f.index, f.image) for f in video.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
+    exhaust(tracker.track(((f.index, f.image) for f in reader.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
     before = high_water_mib()
     num_rows = sum(1 for _ in follow(repeated(uri, repeats), tracker, unit.prompts))
     return num_rows, before, high_water_mib()
 
 
-def repeated(uri: str, repeats: int) -> Iterator[video.Frame]:
+def repeated(uri: str, repeats: int) -> Iterator[reader.Frame]:
     first, first_s = 0, 0.0
     for _ in range(repeats):
         frame = None
-        for frame in video.decode(uri):
-            yield video.Frame(first + frame.index, first_s + frame.time_s, frame.image)
+        for frame in reader.decode(uri):
+            yield reader.Frame(first + frame.index, first_s + frame.time_s, frame.image)
         if frame is not None:
             first, first_s = first + frame.index + 1, first_s + frame.time_s + 0.1
 
@@ -206,7 +211,7 @@ def exhaust_track(tracker: Tracker, frames: Sequence[tuple[int, np.ndarray]], un
 
 
 def exhaust_decoding(uri: str) -> None:
-    exhaust(video.decode(uri))
+    exhaust(reader.decode(uri))
 
 
 def exhaust(items: Iterable[object]) -> None:

@@ -31,14 +31,17 @@ import torch
 import tyro
 from omegaconf import OmegaConf
 
-from sheep import predictor, stages, storage, video
 from sheep.config import ArchiveConfig, CropConfig
-from sheep.ledger import Entry, Manifest
-from sheep.masks import Tracker
-from sheep.meadow.archive import MeadowConfig, encode, write_archive
-from sheep.meadow.scene import SceneConfig, draw_scene, render
-from sheep.stages import Work
-from sheep.tables import Prompt
+from sheep.crop import stage as crop_stage
+from sheep.execution.base import Work
+from sheep.io import storage
+from sheep.io.ledger import Entry, Manifest
+from sheep.models.sam2 import predictor
+from sheep.models.sam2.tracker import Tracker
+from sheep.schemas import Prompt
+from sheep.synthetic.archive import MeadowConfig, encode, write_archive
+from sheep.synthetic.scene import SceneConfig, draw_scene, render
+from sheep.video import reader
 
 TINY_PX = 256
 WARM_FRAMES = 6
@@ -116,13 +119,13 @@ def load(net: str) -> predictor.StreamingPredictor:
 
 
 def clicked(path: str, animals: int) -> list[Prompt]:
-    height, width = video.size_px(path)
+    height, width = reader.size_px(path)
     places = [(x * width, y * height) for x, y in CLICKS[:animals]]
     return [Prompt(video="v", animal=f"a{i}", frame=0, kind="point", xy=xy) for i, xy in enumerate(places)]
 
 
 def by_sheep(case: Case, model: predictor.StreamingPredictor, path: str) -> int:
-    frames = ((frame.index, frame.image) for frame in video.decode(path, ahead=AHEAD))
+    frames = ((frame.index, frame.image) for frame in reader.decode(path, ahead=AHEAD))
     return sum(1 for _ in Tracker(model).track(frames, clicked(path, case.animals)))
 
 
@@ -175,14 +178,14 @@ def by_transformers(case: Case, model: Any, path: str) -> int:
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     side = model.config.image_size
-    height, width = video.size_px(path)
+    height, width = reader.size_px(path)
     session = Sam2VideoInferenceSession(video_height=height, video_width=width, dtype=torch.float32)
     for number, (x, y) in enumerate(CLICKS[: case.animals]):
         point = {"point_coords": torch.tensor([[[[x * side, y * side]]]]), "point_labels": torch.ones(1, 1, 1).int()}
         session.add_point_inputs(session.obj_id_to_idx(number), 0, point)
     session.obj_with_new_inputs = list(range(case.animals))
     done = 0
-    for frame in video.decode(path, ahead=AHEAD):
+    for frame in reader.decode(path, ahead=AHEAD):
         pixels = predictor.prepare(frame.image, side)
         masks = model(inference_session=session, frame=pixels, frame_idx=frame.index).pred_masks
         logits = torch.nn.functional.interpolate(masks, (height, width), mode="bilinear", align_corners=False)
@@ -245,7 +248,7 @@ def forward_share(net: str, path: str, num_frames: int) -> None:
     """Time the network on what is ready, one step after the other, beside the whole tracker; in turns of one video."""
     model = load(net)
     tracker, prompts = Tracker(model), clicked(path, 1)
-    images = [frame.image for frame in video.decode(path, max_frames=num_frames)]
+    images = [frame.image for frame in reader.decode(path, max_frames=num_frames)]
     took = {"decoding": 0.0, "preparing": 0.0, "image encoder": 0.0, "memory, decoder, mask": 0.0, "whole tracker": 0.0}
 
     def time_it(name: str, work: Callable[[], Any]) -> Any:
@@ -254,14 +257,14 @@ def forward_share(net: str, path: str, num_frames: int) -> None:
         took[name] += 1000 * (time.perf_counter() - started) / num_frames
         return result
 
-    time_it("decoding", lambda: exhaust(video.decode(path, max_frames=num_frames)))
+    time_it("decoding", lambda: exhaust(reader.decode(path, max_frames=num_frames)))
     pixels = time_it("preparing", lambda: [predictor.prepare(image, model.image_size) for image in images])
     tracking = tracker.start(prompts)
     for number, image in enumerate(images):
         encoded = tracker.encode(image)
         time_it("image encoder", partial(model.encode, pixels[number]))
         time_it("memory, decoder, mask", partial(tracking.step, number, encoded))
-    frames = ((frame.index, frame.image) for frame in video.decode(path, max_frames=num_frames, ahead=AHEAD))
+    frames = ((frame.index, frame.image) for frame in reader.decode(path, max_frames=num_frames, ahead=AHEAD))
     time_it("whole tracker", lambda: exhaust(tracker.track(frames, prompts)))
     network = took["image encoder"] + took["memory, decoder, mask"]
     print(f"\n{net}, where the time goes [ms a frame]")
@@ -289,13 +292,13 @@ def job_beside_tracker(folder: str, num_frames: int) -> None:
                 if name == "crop job":
                     entry = do(unit)
                 else:
-                    frames = ((frame.index, frame.image) for frame in video.decode(path, ahead=AHEAD))
+                    frames = ((frame.index, frame.image) for frame in reader.decode(path, ahead=AHEAD))
                     exhaust(tracker.track(frames, unit.prompts))
                 seconds[name] += time.perf_counter() - started
             yield entry
 
     config = CropConfig(device="cpu")
-    manifest: Manifest = stages.crop(ArchiveConfig(root=root), config, storage.join(folder, "crop"), carry=carry)
+    manifest: Manifest = crop_stage.crop(ArchiveConfig(root=root), config, storage.join(folder, "crop"), carry=carry)
     rows = manifest.rows("crops")
     print(f"\nThe crop job (tracks, second decoding, crops, sheet) beside the bare tracker, {rows} frames")
     for name, taken in seconds.items():

@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from jobs.recipes import RECIPES
-from sheep import log
 from sheep.config import StudyConfig, digest, to_json
 from sheep.errors import ConfigError, ContractError
+from sheep.io import logs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def run(verb: Callable[[StudyConfig], str]) -> None:
         if command.dry_run:
             print(json.dumps({"digest": digest(command.config), "config": to_json(command.config)}, indent=1))
             return
-        log.setup()
+        logs.setup()
         print(verb(command.config))
     except (ConfigError, ContractError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

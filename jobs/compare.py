@@ -10,9 +10,10 @@ from sheep.config import StudyConfig
 def compare(config: StudyConfig) -> str:
     """Run the stage; returns its folder."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial
+    from sheep.compare import stage
+    from sheep.study import Study
 
-    return serial.compare(config).uri
+    return stage.run(Study(config)).uri
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ from sheep.config import StudyConfig
 def crop(config: StudyConfig) -> str:
     """Run the stage; returns its folder."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial, stages
-    from sheep.onray.session import session
-    from sheep.onray.way import way_over
+    from sheep.crop import stage
+    from sheep.execution.ray.executor import RayExecutor
+    from sheep.execution.ray.session import session
+    from sheep.study import Study
 
-    stages.read_prompts(config.archive, config.crop)
+    study = Study(config, RayExecutor(config.cluster))
+    _ = study.inputs.prompts  # refused before a machine is asked for
     with session(config.cluster):
-        return serial.crop(config, way_over(config.cluster)).uri
+        return stage.run(study).uri
 
 
 if __name__ == "__main__":

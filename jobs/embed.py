@@ -14,13 +14,14 @@ from sheep.config import StudyConfig
 def embed(config: StudyConfig) -> str:
     """Run the stage; returns its folder."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial
-    from sheep.onray.session import session
-    from sheep.onray.way import way_over
+    from sheep.embed import stage
+    from sheep.execution.ray.executor import RayExecutor
+    from sheep.execution.ray.session import session
+    from sheep.study import Study
 
-    asked = serial.encoder_name(config), config.embed.view
+    asked = stage.encoder_name(config), config.embed.view
     with session(config.cluster):
-        return serial.embed(config, [asked], way_over(config.cluster))[asked].uri
+        return stage.run(Study(config, RayExecutor(config.cluster)), [asked])[asked].uri
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from sheep.config import StudyConfig
 def finetune(config: StudyConfig) -> str:
     """Run the stage; returns its folder."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial
-    from sheep.onray.session import session
-    from sheep.onray.way import way_over
+    from sheep.execution.ray.executor import RayExecutor
+    from sheep.execution.ray.session import session
+    from sheep.finetune import stage
+    from sheep.study import Study
 
     with session(config.cluster):
-        return serial.finetune(config, config.finetune.view, way_over(config.cluster)).uri
+        [found] = stage.run(Study(config, RayExecutor(config.cluster)), [config.finetune.view])
+        return found.uri
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import sys
 
 import tyro
 
-from sheep import log
 from sheep.errors import ConfigError
-from sheep.meadow.archive import MeadowConfig, clips, write_archive
+from sheep.io import logs
+from sheep.synthetic.archive import MeadowConfig, clips, write_archive
 
 
 def draw(root: str = "runs/meadow", workers: int = 2, meadow: MeadowConfig = MeadowConfig()) -> None:  # noqa: B008
@@ -21,7 +21,7 @@ def draw(root: str = "runs/meadow", workers: int = 2, meadow: MeadowConfig = Mea
         workers: processes that draw.
         meadow: the study.
     """
-    log.setup()
+    logs.setup()
     logging.getLogger("jobs.meadow").info(
         "meadow root=%s videos=%d frames_each=%d", root, len(clips(meadow)), meadow.scene.num_frames
     )

@@ -11,24 +11,24 @@ from pathlib import Path
 
 import tyro
 
-from sheep import log
 from sheep.errors import ConfigError
-from sheep.meadow.pocket_dinov2 import PocketDinov2Config
-from sheep.meadow.pocket_sam2 import PocketSam2Config
+from sheep.io import logs
+from sheep.synthetic.pocket.dinov2 import PocketDinov2Config
+from sheep.synthetic.pocket.sam2 import PocketSam2Config
 
 
 def sam2(out: str, config: PocketSam2Config = PocketSam2Config(), resume: bool = False) -> None:  # noqa: B008
     """Train a pocket SAM-2; `out` becomes a folder that `--crop.sam2` takes."""
-    from sheep.meadow import pocket_sam2
+    from sheep.synthetic.pocket import sam2
 
-    print(json.dumps(pocket_sam2.train(config, out, resume=resume), indent=1))
+    print(json.dumps(sam2.train(config, out, resume=resume), indent=1))
 
 
 def dinov2(out: str, config: PocketDinov2Config = PocketDinov2Config(), resume: bool = False) -> None:  # noqa: B008
     """Train a pocket DINOv2; `out`/weights becomes a folder that `--finetune.backbone` takes."""
-    from sheep.meadow import pocket_dinov2
+    from sheep.synthetic.pocket import dinov2
 
-    print(pocket_dinov2.train(config, out, resume_dir=str(Path(out) / "last") if resume else None))
+    print(dinov2.train(config, out, resume_dir=str(Path(out) / "last") if resume else None))
 
 
 def judge(
@@ -41,24 +41,23 @@ def judge(
     """Score both on scenes of fresh seeds, beside trivial baselines and controls; SAM-2 on those of the first seed."""
     import torch
 
-    from sheep.meadow import pocket_dinov2, pocket_dinov2_control, pocket_sam2_score
+    from sheep.synthetic.pocket import dinov2 as pocket_dinov2
+    from sheep.synthetic.pocket import dinov2_supervised, sam2_score
 
     torch.set_num_threads(1)  # times are per core, and small networks gain nothing from more
-    scores = pocket_sam2_score.evaluate(
-        sam2, num_videos=num_videos, num_frames=num_frames, seed=seeds[0], thorough=True
-    )
+    scores = sam2_score.evaluate(sam2, num_videos=num_videos, num_frames=num_frames, seed=seeds[0], thorough=True)
     print(f"SAM-2 {sam2}: {num_videos} unseen videos of {num_frames} frames, prompted in frame 0, seed {seeds[0]}")
-    print(pocket_sam2_score.table(scores), end="\n\n")
+    print(sam2_score.table(scores), end="\n\n")
     print(f"DINOv2 {dinov2}: frozen, crops at the true box x 1.3, no window, folds by animal, seeds {seeds}")
     print(pocket_dinov2.table([pocket_dinov2.evaluate(dinov2, seed) for seed in seeds]), end="\n\n")
     print(
         "Can that network learn the labels at all? Trained on labelled crops of other scenes, scored on the same sets"
     )
-    print(pocket_dinov2_control.table(pocket_dinov2_control.compare(seeds)))
+    print(dinov2_supervised.table(dinov2_supervised.compare(seeds)))
 
 
 if __name__ == "__main__":
-    log.setup()
+    logs.setup()
     try:
         tyro.extras.subcommand_cli_from_dict({"sam2": sam2, "dinov2": dinov2, "judge": judge})
     except ConfigError as error:

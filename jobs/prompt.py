@@ -10,9 +10,9 @@ from sheep.config import StudyConfig
 def prompt(config: StudyConfig) -> str:
     """Find the animals; returns the videos that need a person, then the file."""
     # networks load here, so that --help and refused flags answer at once
-    from sheep import prompting
+    from sheep.prompts import detect
 
-    return prompting.prompt(config.archive, config.crop, config.prompt).words()
+    return detect.prompt(config.archive, config.crop, config.prompt).words()
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from sheep.config import StudyConfig
 def report(config: StudyConfig) -> str:
     """Write the report; returns the tables, then the page's URI."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial
+    from sheep.report import stage
+    from sheep.study import Study
 
-    outcome = serial.write_report(config)
+    outcome = stage.run(Study(config))
     return f"{outcome.text}\n{outcome.report}"
 
 

@@ -1,25 +1,27 @@
-"""The whole way, every arm: videos, prompts, annotations and cohort -> the report.
+"""The whole way, every variant: videos, prompts, annotations and cohort -> the report.
 
 python -m jobs.study <recipe> [--field value ...]
 ray job submit --working-dir . -- python -m jobs.study <recipe> --archive.root s3://... --out s3://...
 """
 
-from jobs.command import run
+from jobs import command
 from sheep.config import StudyConfig
 
 
-def study(config: StudyConfig) -> str:
+def run_study(config: StudyConfig) -> str:
     """Run every stage that is not there yet; returns the tables, then the page's URI."""
     # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep import serial
-    from sheep.onray.session import session
-    from sheep.onray.way import way_over
+    from sheep import pipeline
+    from sheep.execution.ray.executor import RayExecutor
+    from sheep.execution.ray.session import session
+    from sheep.study import Study
 
-    serial.check(config)
+    study = Study(config, RayExecutor(config.cluster))
+    study.inputs.check()
     with session(config.cluster):
-        outcome = serial.study(config, way_over(config.cluster))
+        outcome = pipeline.run(run_study)
     return f"{outcome.text}\n{outcome.report}"
 
 
 if __name__ == "__main__":
-    run(study)
+    command.run(run_study)

@@ -1,6 +1,6 @@
 """From videos of animals to an answer: do these groups behave differently?
 
-The package is the way of the data, one file per stage; see `docs/design.md` for the map and `sheep/serial.py` for the
+The package is the way of the data, one file per stage; see `docs/design.md` for the map and `sheep/pipeline.py` for the
 whole way in one process. Importing any module has no side effects.
 """
 

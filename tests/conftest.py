@@ -36,6 +36,7 @@ from sheep.config import (
     SearchConfig,
     StudyConfig,
 )
+from sheep.crop import job as crop_job
 
 START_S = 60
 
@@ -109,8 +110,8 @@ def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> str:
 
     Seed 8 was chosen so that each of the four shows some behaviour in part of its frames only: every fold then has a score.
     """
-    from sheep.meadow.archive import MeadowConfig, write_archive
-    from sheep.meadow.scene import SceneConfig
+    from sheep.synthetic.archive import MeadowConfig, write_archive
+    from sheep.synthetic.scene import SceneConfig
 
     scene = SceneConfig(height_px=96, width_px=128, num_frames=16, num_others=(0, 1))
     root = str(tmp_path_factory.mktemp("tiny") / "archive")
@@ -140,7 +141,7 @@ def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> I
         search=SearchConfig(
             half_widths_s=(0.0, 0.4), inverse_l2s=(0.1,), num_components=(16,), num_folds=3, num_resamples=100
         ),
-        predict=PredictConfig(arm="frozen-crop-single"),
+        predict=PredictConfig(variant="frozen-crop-single"),
         compare=CompareConfig(num_permutations=99),
     )
     with threadpool_limits(1):
@@ -162,8 +163,7 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of SAM-2, in this process: every animal stays a block of 20 x 16 px where it was prompted."""
     import numpy as np
 
-    from sheep import cropping
-    from sheep.masks import Mask
+    from sheep.models.sam2.tracker import Mask
 
     class Still:
         def start(self, prompts: Any) -> "Still":
@@ -192,7 +192,7 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
                     )
             return list(found.values())
 
-    monkeypatch.setattr(cropping, "open_tracker", lambda name, device, **_: Still())
+    monkeypatch.setattr(crop_job, "open_tracker", lambda name, device, **_: Still())
 
 
 @pytest.fixture(scope="session")

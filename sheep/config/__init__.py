@@ -4,12 +4,11 @@ A recipe (`jobs/recipes.py`) is a Python function that returns a `StudyConfig`; 
 classes. Nothing here reads hardware, clock, network or environment. Quantities carry their unit in the name.
 """
 
+from sheep.config.base import FREE, digest, fixed, seed_for, to_json
 from sheep.config.crop import CropConfig
 from sheep.config.finetune import Background, FinetuneConfig, LearntView, Precision
-from sheep.config.ground import FREE, digest, fixed, seed_for, to_json
 from sheep.config.prompt import PromptConfig
 from sheep.config.study import (
-    NO_NETWORK,
     ArchiveConfig,
     ClusterConfig,
     CompareConfig,
@@ -25,7 +24,6 @@ from sheep.config.study import (
 
 __all__ = [
     "FREE",
-    "NO_NETWORK",
     "ArchiveConfig",
     "Background",
     "ClusterConfig",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sheep.config.ground import FREE, check
+from sheep.config.base import FREE, check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class CropConfig:
     crop_px: int = 96
     """Side of the square crop that is stored; >= 16."""
     frame_px: int = 96
-    """Side of the square that the whole frame is scaled into (letterboxed), for the unguided arm; >= 16."""
+    """Side of the square that the whole frame is scaled into (letterboxed), for the unguided variant; >= 16."""
     margin_frac: float = 0.2
     """Space kept around the mask's box, as a share of its longer side; 0 to 2."""
     smooth_s: float = 0.6

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sheep.config.ground import FREE, check
+from sheep.config.base import FREE, check
 
 LearntView = Literal["crop", "frame"]
 """What fine-tuning learns from."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sheep.config.ground import check
+from sheep.config.base import check
 
 How = Literal["motion", "exemplar", "text"]
 

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sheep.config.base import check
 from sheep.config.crop import CropConfig
 from sheep.config.finetune import FinetuneConfig
-from sheep.config.ground import check
 from sheep.config.prompt import PromptConfig
 
 View = Literal["crop", "frame", "masked", "track"]
 """What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at all but the
 tracks table."""
-NO_NETWORK = ("pixels", "geometry")
-"""What may stand in place of a backbone to embed without one: controls (`sheep/controls.py`)."""
 Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
@@ -43,16 +41,10 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         check(self.view in get_args(View), "embed.view", self.view, " or ".join(get_args(View)))
         check(
-            (self.view == "track") == (self.backbone == "geometry"),
-            "embed.view",
-            self.view,
-            f"{'track' if self.backbone == 'geometry' else 'crop, frame or masked'} with embed.backbone {self.backbone!r}",
-        )
-        check(
-            self.untrained_seed is None or (self.untrained_seed >= 0 and self.backbone not in NO_NETWORK),
+            self.untrained_seed is None or self.untrained_seed >= 0,
             "embed.untrained_seed",
             self.untrained_seed,
-            ">= 0, and only with a network",
+            ">= 0",
         )
         check(self.image_px >= 8, "embed.image_px", self.image_px, ">= 8")
         check(self.batch_size >= 1, "embed.batch_size", self.batch_size, ">= 1")
@@ -88,7 +80,7 @@ class SearchConfig:
     """Candidates for window and probe, and the grouped folds they are judged on (nested: chosen inside the training animals)."""
 
     half_widths_s: tuple[float, ...] = (0.0, 0.6, 1.2)
-    """Window reaches tried; 0 must be among them for the arm without temporal information."""
+    """Window reaches tried; 0 must be among them for the variant without temporal information."""
     inverse_l2s: tuple[float, ...] = (0.01, 0.1)
     """Probe penalties tried."""
     num_components: tuple[int, ...] = (64,)
@@ -113,7 +105,7 @@ class SearchConfig:
 class PredictConfig:
     """Probe + embeddings -> probabilities per frame -> bouts."""
 
-    arm: str = "guided-crop-window"
+    variant: str = "guided-crop-window"
     """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is seen."""
     threshold: float = 0.5
     """A frame belongs to a bout when its probability reaches this; 0 to 1."""
@@ -186,14 +178,14 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """The whole way, every arm of the tables."""
+    """The whole way, every variant of the tables."""
 
     name: str
     """The recipe's name, for people."""
     seed: int = 0
     """Every random choice descends from it, by stage and key."""
-    controls: bool = True
-    """Whether encoders that should lose are judged beside the backbones: random weights, bare pixels, place and size alone."""
+    baselines: bool = True
+    """Whether encoders that should lose are scored beside the backbones: random weights, bare pixels, position and size alone."""
     out: str = "runs/study"
     """Where every stage writes, one folder each; a plain path, file:// or s3://."""
     archive: ArchiveConfig = ArchiveConfig()

@@ -1,4 +1,4 @@
 """Self-supervised fine-tuning of a backbone on stored images: DINO on class tokens, iBOT on hidden patches, KoLeo.
 
-Entry: `sheep.finetune.loop.fit`. The recipe is DINOv2's (arXiv 2304.07193) cut down to small data.
+Entry: `sheep.finetune.trainer.fit`. The recipe is DINOv2's (arXiv 2304.07193) cut down to small data.
 """

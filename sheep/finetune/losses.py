@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from lightly.loss import KoLeoLoss
 from torch import Tensor
 
-from sheep.finetune.workers import AllReduce
+from sheep.finetune.distributed import AllReduce
 
 STUDENT_TEMPERATURE = 0.1
 

@@ -8,8 +8,8 @@ import torch
 from lightly.models.modules.heads import DINOProjectionHead
 from torch import Tensor, nn
 
-from sheep.backbone import Backbone, Tokens, device_of, load
 from sheep.config import Precision, seed_for
+from sheep.models.dinov2 import Backbone, Tokens, device_of, load
 
 SILHOUETTE_PX = 16
 """Side of the silhouette that the class token has to tell."""

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from sheep.errors import ConfigError
-from sheep.tables import Prompt
+from sheep.schemas import Prompt
 
 COORDINATES = {"point": ("x", "y"), "box": ("x0", "y0", "x1", "y1")}
 _SAYS_MORE = {"point": 0, "box": 1, "mask": 2}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sheep.errors import ConfigError
 from sheep.prompts import coco
 from sheep.prompts.checks import COORDINATES, Given, coordinates, outlined, settle
-from sheep.tables import PROMPTS, Prompt
+from sheep.schemas import PROMPTS, Prompt
 
 HEADER = ("video", "animal", "frame", "kind", "x", "y", "x0", "y0", "x1", "y1")
 

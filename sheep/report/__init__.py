@@ -4,8 +4,8 @@
 together.
 """
 
-from sheep.report.data import Arm, AttentionRow, Change, Ethogram, ReportData
+from sheep.report.data import AttentionRow, Change, Ethogram, ReportData, VariantScores
 from sheep.report.page import build
-from sheep.report.words import text_tables
+from sheep.report.text import text_tables
 
-__all__ = ["Arm", "AttentionRow", "Change", "Ethogram", "ReportData", "build", "text_tables"]
+__all__ = ["AttentionRow", "Change", "Ethogram", "ReportData", "VariantScores", "build", "text_tables"]

@@ -1,4 +1,4 @@
-"""Numbers -> figures as SVG, for the page: groups, arms, fine-tuning.
+"""Numbers -> figures as SVG, for the page: groups, variants, fine-tuning.
 
 Colours are Okabe and Ito's, which stay apart for colour-blind readers; every colour is repeated by a marker or a
 word. Names that come from files are drawn as plain text, never as formulas.
@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from sheep.report.data import ENCODERS, VIEWS, Arm
-from sheep.report.words import arm_words, is_missing, label_words
-from sheep.tables import LABELS
+from sheep.embed.encoders import ENCODERS
+from sheep.report.data import VIEWS, VariantScores
+from sheep.report.text import is_missing, label_words, variant_words
+from sheep.schemas import LABELS
 
 INK = "#222222"
 GREY = "#8a8a8a"
@@ -118,26 +119,26 @@ def group_differences(comparisons: Sequence[Mapping[str, Any]], found: set[str],
         return svg_uri(figure)
 
 
-def arm_scores(arms: Sequence[Arm], metric: str) -> str:
-    """Draw the macro score of every arm with its interval; the dashed line is the mean base rate."""
+def variant_scores(variants: Sequence[VariantScores], metric: str) -> str:
+    """Draw the macro score of every variant with its interval; the dashed line is the mean base rate."""
     with style():
-        figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(arms)), layout="constrained")
+        figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(variants)), layout="constrained")
         axes = figure.add_subplot()
-        for index, arm in enumerate(arms):
-            macro, colour = arm.scores["macro"], ENCODER_COLOURS[arm.encoder]
+        for index, variant in enumerate(variants):
+            macro, colour = variant.scores["macro"], ENCODER_COLOURS[variant.encoder]
             if is_missing(macro["value"]):
                 continue
             if not is_missing(macro["low"]) and not is_missing(macro["high"]):
                 axes.plot([macro["low"], macro["high"]], [index, index], color=colour, linewidth=2)
-            marker, fill = VIEW_MARKERS[arm.view], colour if arm.temporal else "white"
+            marker, fill = VIEW_MARKERS[variant.view], colour if variant.temporal else "white"
             axes.plot(
                 [macro["value"]], [index], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5
             )
-        rates = [rate for arm in arms for rate in arm.scores["base_rates"].values() if not is_missing(rate)]
+        rates = [rate for variant in variants for rate in variant.scores["base_rates"].values() if not is_missing(rate)]
         if rates:
             axes.axvline(float(np.mean(rates)), color=GREY, linestyle="--", linewidth=1)
-        axes.set_yticks(range(len(arms)), [", ".join(arm_words(arm)) for arm in arms])
-        axes.set_ylim(len(arms) - 0.4, -0.6)
+        axes.set_yticks(range(len(variants)), [", ".join(variant_words(variant)) for variant in variants])
+        axes.set_ylim(len(variants) - 0.4, -0.6)
         axes.set_xlabel(f"{metric}, mean of the labels")
         axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
         axes.set_axisbelow(True)
@@ -198,10 +199,10 @@ def _offset(place: int, count: int) -> float:
     return 0.0 if count < 2 else (place - (count - 1) / 2) * min(0.4, 0.8 / count)
 
 
-def order_arms(arms: Sequence[Arm]) -> list[Arm]:
-    """Sort arms by encoder, controls last, then whole frame before crop before masked crop, then single frame before window."""
+def order_variants(variants: Sequence[VariantScores]) -> list[VariantScores]:
+    """Sort variants by encoder, controls last, then whole frame before crop before masked crop, then single frame before window."""
 
-    def place(arm: Arm) -> tuple[int, int, bool]:
-        return ENCODERS.index(arm.encoder), VIEWS.index(arm.view), arm.temporal
+    def place(variant: VariantScores) -> tuple[int, int, bool]:
+        return list(ENCODERS).index(variant.encoder), VIEWS.index(variant.view), variant.temporal
 
-    return sorted(arms, key=place)
+    return sorted(variants, key=place)

@@ -5,20 +5,17 @@ Missing is nan or None anywhere a float stands, and is shown as "not scored", ne
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sheep.config import View
+from sheep.embed.encoders import ENCODERS
 from sheep.errors import ContractError
-from sheep.tables import LABELS
+from sheep.schemas import LABELS
 
-Backbone = Literal["frozen", "unguided", "guided"]
-BACKBONES: tuple[Backbone, ...] = ("frozen", "unguided", "guided")
-Encoder = Literal["frozen", "unguided", "guided", "untrained", "pixels", "geometry"]
-ENCODERS: tuple[Encoder, ...] = (*BACKBONES, "untrained", "pixels", "geometry")
-"""The backbones, then the controls."""
-View = Literal["frame", "crop", "masked", "track"]
+BACKBONES = tuple(name for name, encoder in ENCODERS.items() if not encoder.is_baseline)
 VIEWS: tuple[View, ...] = ("frame", "crop", "masked", "track")
 
 COMPARISON_KEYS = (
@@ -28,10 +25,11 @@ COMPARISON_KEYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class VariantScores:
     """One way of doing it, and how well it recognised the labels."""
 
-    encoder: Encoder
+    encoder: str
+    """One of `ENCODERS`."""
     view: View
     temporal: bool
     """Whether neighbouring frames join in."""
@@ -48,9 +46,9 @@ class Change:
 
     title: str
     without: str
-    """The arm without, in words."""
+    """The variant without, in words."""
     with_: str
-    """The arm with, in words."""
+    """The variant with, in words."""
     rows: Mapping[str, Mapping[str, Any]]
     """Label or `macro` -> without, with: score; percent, difference: value, low, high (over animals)."""
     note: str = ""
@@ -91,7 +89,7 @@ class ReportData:
     """name, seed, digest, config (JSON values)."""
     facts: list[tuple[str, str]]
     """What was analysed and how long it took, in the order to show."""
-    arms: list[Arm]
+    variants: list[VariantScores]
     changes: list[Change]
     """The first two are the poster's tables."""
     comparisons: list[Mapping[str, Any]]

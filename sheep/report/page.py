@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sheep.report import charts, pictures, words
-from sheep.report.data import Arm, Change, ReportData, check
-from sheep.tables import LABELS
+from sheep.report import charts, pictures, text
+from sheep.report.data import Change, ReportData, VariantScores, check
+from sheep.schemas import LABELS
 
 MAX_ETHOGRAMS = 6
 MAX_ATTENTION_ROWS = 8
@@ -31,25 +31,27 @@ def build(data: ReportData) -> tuple[str, dict[str, Any]]:
         ContractError: a comparison or an array breaks its promise (see `check`).
     """
     check(data)
-    said = words.answer(data)
-    arms = charts.order_arms(data.arms)
-    metric, split = words.metric_words(arms)
+    said = text.answer(data)
+    variants = charts.order_variants(data.variants)
+    metric, split = text.metric_words(variants)
     page = _template().render(
         data=data,
         said=said,
         metric=metric,
         split=split,
         labels=LABELS,
-        w=words,
-        level_search=words.level_words(data, "search"),
-        level_compare=words.level_words(data, "compare"),
-        counts=_counts(arms),
+        w=text,
+        level_search=text.level_words(data, "search"),
+        level_compare=text.level_words(data, "compare"),
+        counts=_counts(variants),
         groups=_groups_part(data),
         changes=[_change_part(change) for change in data.changes],
-        arm_rows=_arm_rows(arms),
-        macro_table=words.macro_table(arms),
-        base_rates=[words.score(_mean([arm.scores["base_rates"].get(label) for arm in arms])) for label in LABELS],
-        arm_figure=charts.arm_scores(arms, metric) if arms else "",
+        variant_rows=_variant_rows(variants),
+        macro_table=text.macro_table(variants),
+        base_rates=[
+            text.score(_mean([variant.scores["base_rates"].get(label) for variant in variants])) for label in LABELS
+        ],
+        variant_figure=charts.variant_scores(variants, metric) if variants else "",
         ethograms=[(shown, pictures.ethogram(shown)) for shown in data.ethograms[:MAX_ETHOGRAMS]],
         sheets=_sheets_part(data.sheets),
         attention_rows=data.attention[:MAX_ATTENTION_ROWS],
@@ -57,7 +59,7 @@ def build(data: ReportData) -> tuple[str, dict[str, Any]]:
         finetune_figures=_finetune_part(data),
         config=json.dumps(_plain(data.study.get("config", {})), indent=2, ensure_ascii=False),
     )
-    return page, _numbers(data, said, arms)
+    return page, _numbers(data, said, variants)
 
 
 def _template() -> jinja2.Template:
@@ -71,11 +73,11 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html.j2")
 
 
-def _counts(arms: Sequence[Arm]) -> str:
-    animals = {int(arm.scores["num_animals"]) for arm in arms}
-    frames = {int(arm.scores["num_frames"]) for arm in arms}
-    if not arms:
-        return "no arm was scored"
+def _counts(variants: Sequence[VariantScores]) -> str:
+    animals = {int(variant.scores["num_animals"]) for variant in variants}
+    frames = {int(variant.scores["num_frames"]) for variant in variants}
+    if not variants:
+        return "no variant was scored"
     return f"{_span(animals)} animals and {_span(frames)} frames with labels"
 
 
@@ -101,29 +103,30 @@ def _groups_part(data: ReportData) -> dict[str, Any]:
 def _change_part(change: Change) -> dict[str, Any]:
     """A table of one change: cells as text, and whether an interval keeps clear of no change."""
     rows = []
-    for label in words.ROWS:
+    for label in text.ROWS:
         row = change.rows.get(label)
         if row is not None:
             limits = (row["percent"]["low"], row["percent"]["high"])
-            clear = not any(words.is_missing(limit) for limit in limits) and limits[0] * limits[1] > 0
+            clear = not any(text.is_missing(limit) for limit in limits) and limits[0] * limits[1] > 0
             rows.append(
                 {
                     "label": label,
-                    "without": words.score(row["without"]),
-                    "with": words.score(row["with"]),
-                    "percent": words.signed(row["percent"]["value"]),
-                    "interval": words.interval(*limits),
-                    "difference": words.signed(row["difference"]["value"], 3),
+                    "without": text.score(row["without"]),
+                    "with": text.score(row["with"]),
+                    "percent": text.signed(row["percent"]["value"]),
+                    "interval": text.interval(*limits),
+                    "difference": text.signed(row["difference"]["value"], 3),
                     "starred": clear,
                 }
             )
     return {"change": change, "rows": rows}
 
 
-def _arm_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Rows of the arm table; `best` holds the columns in which the arm has the highest score, ties included."""
+def _variant_rows(variants: Sequence[VariantScores]) -> list[dict[str, Any]]:
+    """Rows of the variant table; `best` holds the columns in which the variant has the highest score, ties included."""
     table = [
-        {"macro": arm.scores["macro"], **{label: arm.scores["labels"].get(label) for label in LABELS}} for arm in arms
+        {"macro": variant.scores["macro"], **{label: variant.scores["labels"].get(label) for label in LABELS}}
+        for variant in variants
     ]
     values = [{key: _value(cell) for key, cell in row.items()} for row in table]
     top = {
@@ -132,17 +135,19 @@ def _arm_rows(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     }
     return [
         {
-            "words": words.arm_words(arm),
-            "cells": [(key, words.score(row[key]), row[key] == top[key]) for key in ("macro", *LABELS)],
-            "interval": words.interval(arm.scores["macro"]["low"], arm.scores["macro"]["high"], digits=3, sign=False),
-            "chosen": arm.chosen,
+            "words": text.variant_words(variant),
+            "cells": [(key, text.score(row[key]), row[key] == top[key]) for key in ("macro", *LABELS)],
+            "interval": text.interval(
+                variant.scores["macro"]["low"], variant.scores["macro"]["high"], digits=3, sign=False
+            ),
+            "chosen": variant.chosen,
         }
-        for arm, row in zip(arms, values, strict=True)
+        for variant, row in zip(variants, values, strict=True)
     ]
 
 
 def _value(cell: Mapping[str, Any] | None) -> float:
-    return math.nan if cell is None or words.is_missing(cell["value"]) else float(cell["value"])
+    return math.nan if cell is None or text.is_missing(cell["value"]) else float(cell["value"])
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -171,11 +176,11 @@ def _finetune_part(data: ReportData) -> list[tuple[str, str]]:
         (label, charts.curves(given, key, label))
         for given, pairs in ((runs, wanted), (looked, seen))
         for key, label in pairs
-        if any(not words.is_missing(point.get(key)) for run in given for point in run["curve"])
+        if any(not text.is_missing(point.get(key)) for run in given for point in run["curve"])
     ]
 
 
-def _numbers(data: ReportData, said: words.Answer, arms: Sequence[Arm]) -> dict[str, Any]:
+def _numbers(data: ReportData, said: text.Answer, variants: Sequence[VariantScores]) -> dict[str, Any]:
     ethograms = [
         {
             "video": shown.video,
@@ -203,7 +208,7 @@ def _numbers(data: ReportData, said: words.Answer, arms: Sequence[Arm]) -> dict[
             }
             for change in data.changes
         ],
-        "arms": [dataclasses.asdict(arm) for arm in arms],
+        "variants": [dataclasses.asdict(variant) for variant in variants],
         "finetunes": data.finetunes,
         "errors": data.errors,
         "ethograms": ethograms,

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sheep.report.charts import INK, style, svg_uri
 from sheep.report.data import BACKBONES, AttentionRow, Ethogram
-from sheep.report.words import label_words
-from sheep.tables import LABELS
+from sheep.report.text import label_words
+from sheep.schemas import LABELS
 
 UNSCORED = "#c9c9c9"
 TRUTH = "#D55E00"

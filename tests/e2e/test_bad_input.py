@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sheep import serial, storage
+from sheep import pipeline
 from sheep.config import StudyConfig
 from sheep.errors import ConfigError, ContractError
-from sheep.ledger import read_manifest
+from sheep.io import storage
+from sheep.io.ledger import read_manifest
+from sheep.study import Study
+from tests import stages
 
 if TYPE_CHECKING:
     from tests.conftest import S3Server
@@ -116,7 +119,7 @@ def test_a_persons_mistake_is_named_before_anything_runs(what: str, study: Study
     spoil, said = SPOILT[what]
     spoil(study)
     with pytest.raises(ConfigError) as caught:
-        serial.study(study)
+        pipeline.run(Study(study))
     assert re.search(said, str(caught.value)), str(caught.value)
     assert set(storage.find(study.out)) <= {"crop/_stage.json"}  # settings at most: no row, no ledger entry
 
@@ -126,15 +129,15 @@ def test_a_persons_mistake_is_named_before_anything_runs(what: str, study: Study
 )
 def test_unknown_sam2_weights_leave_nothing_behind(study: StudyConfig, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"weights '{name}': nothing is there, expected 'pocket', .*facebook/sam2"):
-        serial.crop(replace(study, crop=replace(study.crop, sam2=name)))
+        stages.crop(replace(study, crop=replace(study.crop, sam2=name)))
     assert storage.find(study.out) == {}
 
 
 @pytest.mark.usefixtures("still_tracker")
 def test_an_unknown_backbone_leaves_nothing_behind(study: StudyConfig) -> None:
-    serial.crop(study)
+    stages.crop(study)
     wrong = replace(study, finetune=replace(study.finetune, backbone="dinov2_small"))
-    for stage in (lambda: serial.embed(wrong, [("frozen", "crop")]), lambda: serial.finetune(wrong, "crop")):
+    for stage in (lambda: stages.embed(wrong, [("frozen", "crop")]), lambda: stages.finetune(wrong, "crop")):
         with pytest.raises(ConfigError, match=r"weights 'dinov2_small': nothing is there, .*\(owner/name\)\. Correct"):
             stage()
     assert not [name for name in storage.find(study.out) if not name.startswith("crop/")]
@@ -151,7 +154,7 @@ def spoil_video(study: StudyConfig, name: str, kind: str) -> None:
 def test_bad_videos_become_rows_with_reasons(study: StudyConfig) -> None:
     for name, kind in (("sheep02_1.mp4", "unreadable"), ("sheep03_1.mp4", "empty"), ("sheep05_1.mp4", "truncated")):
         spoil_video(study, name, kind)
-    found = serial.crop(study)
+    found = stages.crop(study)
     errors = {row["video"]: row["error"] for row in found.errors().to_pylist()}
     assert list(errors) == ["sheep02_1.mp4", "sheep03_1.mp4", "sheep05_1.mp4"]
     assert "cannot be decoded" in errors["sheep02_1.mp4"]
@@ -162,10 +165,10 @@ def test_bad_videos_become_rows_with_reasons(study: StudyConfig) -> None:
     assert {name: frames.count(name) for name in frames} == dict.fromkeys(
         ["sheep01_1.mp4", "sheep04_1.mp4", "sheep06_1.mp4"], 16
     )
-    again = serial.crop(study)  # the same bad bytes are not tried again ...
+    again = stages.crop(study)  # the same bad bytes are not tried again ...
     assert again == found
     shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", "sheep03_1.mp4"))
-    assert len(serial.crop(study).errors()) == 2  # ... a new copy is
+    assert len(stages.crop(study).errors()) == 2  # ... a new copy is
 
 
 @pytest.mark.usefixtures("still_tracker")
@@ -176,22 +179,22 @@ def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
     with pytest.raises(
         ContractError, match=r"2 of 6 units failed, expected at most 20%\. First: .*sheep02_1\.mp4: is empty"
     ):
-        serial.crop(strict)
+        stages.crop(strict)
     assert not storage.exists(storage.join(study.out, "crop", "_manifest.json"))
     tracks = {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")}
     tolerant = replace(study, crop=replace(study.crop, max_error_frac=0.5, ahead_frames=0))
     assert (
-        len(serial.crop(tolerant).errors()) == 2
+        len(stages.crop(tolerant).errors()) == 2
     )  # a person who has looked may let it pass, and nothing is done again
     assert {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")} == tracks
 
 
 @pytest.mark.usefixtures("still_tracker")
 def test_another_configuration_does_not_touch_what_is_there(study: StudyConfig) -> None:
-    first = serial.crop(study)
+    first = stages.crop(study)
     before = {path: path.read_bytes() for path in Path(study.out).rglob("*") if path.is_file()}
     with pytest.raises(ConfigError) as caught:
-        serial.crop(replace(study, crop=replace(study.crop, crop_px=64)))
+        stages.crop(replace(study, crop=replace(study.crop, crop_px=64)))
     said = str(caught.value)
     assert f"holds output of configuration {first.config_digest}, this run is " in said
     assert "config.crop_px (48 -> 64)" in said
@@ -203,7 +206,7 @@ def test_another_configuration_does_not_touch_what_is_there(study: StudyConfig) 
 @pytest.mark.usefixtures("still_tracker")
 def test_a_study_with_a_bad_video_still_gives_its_report(study: StudyConfig) -> None:
     spoil_video(study, "sheep06_1.mp4", "truncated")
-    outcome = serial.study(study)
+    outcome = pipeline.run(Study(study))
     page = storage.read_bytes(outcome.report).decode()
     assert "sheep06_1.mp4" in page
     assert "cannot be decoded" in page
@@ -271,6 +274,6 @@ def test_a_wrong_secret_is_named(s3: "S3Server", study: StudyConfig, monkeypatch
 
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(ConfigError, match=rf"{bucket}.*access refused .*Check AWS_ACCESS_KEY_ID"):
-        serial.crop(replace(study, archive=replace(study.archive, root=bucket)))
+        stages.crop(replace(study, archive=replace(study.archive, root=bucket)))
     s3fs.S3FileSystem.clear_instance_cache()
     assert storage.find(study.out) == {}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from sheep import storage
 from sheep.config import StudyConfig
-from sheep.ledger import read_manifest
+from sheep.io import storage
+from sheep.io.ledger import read_manifest
 from tests.conftest import S3Server, free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_study_by_job_submit_over_s3(head: str, s3: S3Server, tiny_archive: str,
     page = storage.read_bytes(f"{bucket}/run/report/report.html").decode()
     assert "Temporal information" in page
     numbers = json.loads(storage.read_bytes(f"{bucket}/run/report/report.json"))
-    assert len(numbers["arms"]) == 24  # 18 of a backbone, 6 controls
+    assert len(numbers["variants"]) == 24  # 18 of a backbone, 6 controls
     cropped = read_manifest(f"{bucket}/run/crop")
     assert cropped.rows("tracks") == cropped.rows("crops") == 6 * 16
 

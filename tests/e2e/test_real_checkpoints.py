@@ -8,8 +8,8 @@ import torch
 from sam2.build_sam import build_sam2_video_predictor
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from sheep import serial
 from sheep.config import StudyConfig
+from tests import stages
 
 SMALL = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "patch_size": 14, "image_size": 518}
 
@@ -33,8 +33,8 @@ def test_a_small_dinov2_folder_is_embedded(
         finetune=replace(tiny_study.finetune, backbone=weights),
         embed=replace(tiny_study.embed, backbone=weights, image_px=98),
     )
-    serial.crop(config)
-    found = serial.embed(config, [("frozen", "crop")])["frozen", "crop"]
+    stages.crop(config)
+    found = stages.embed(config, [("frozen", "crop")])["frozen", "crop"]
     assert found.rows("embeddings") == 6 * 2
     assert found.read("embeddings").schema.field("embedding").type.list_size == 5 * 384  # class token and a 2 x 2 grid
 
@@ -56,4 +56,4 @@ def test_a_sam2_checkpoint_of_the_released_size_is_tracked(tiny_study: StudyConf
     config = replace(
         tiny_study, out=str(tmp_path / "out"), archive=replace(tiny_study.archive, root=str(archive)), crop=crop
     )
-    assert serial.crop(config).rows("tracks") == 1
+    assert stages.crop(config).rows("tracks") == 1

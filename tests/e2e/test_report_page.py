@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from sheep.report import build
-from tests.unit.report_example import example
+from tests.unit.report.report_example import example
 
 SECTIONS = (
     "answer",
     "groups",
     "changes",
-    "arms",
+    "variants",
     "ethograms",
     "sheets",
     "attention",

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sheep import backbone as backbones
 from sheep.config import FinetuneConfig
-from sheep.finetune.images import Arrays
-from sheep.finetune.loop import fit
+from sheep.finetune.dataset import Arrays
+from sheep.finetune.trainer import fit
+from sheep.models import dinov2 as backbones
 
 pytestmark = pytest.mark.gpu
 

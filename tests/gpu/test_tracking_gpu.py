@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sheep import masks
-from sheep.masks import Mask
-from sheep.meadow.scene import SceneConfig, draw_scene, render
-from sheep.tables import Prompt
-from tests.unit.sam2_example import Frames, box, follow, same, track_officially, wandering
+from sheep.models.sam2 import tracker as sam2_tracker
+from sheep.models.sam2.tracker import Mask
+from sheep.schemas import Prompt
+from sheep.synthetic.scene import SceneConfig, draw_scene, render
+from tests.unit.models.sam2.sam2_example import Frames, box, follow, same, track_officially, wandering
 
 pytestmark = [
     pytest.mark.gpu,
@@ -16,14 +16,14 @@ pytestmark = [
 
 def test_equals_the_official_predictor_on_the_same_device() -> None:
     """The same kernels in the same order; sam2 itself is not repeatable to the last bit on every GPU, then this test says so."""
-    tracker = masks.load("pocket", device="cuda")
+    tracker = sam2_tracker.load("pocket", device="cuda")
     prompts = [box("a", 5, 10, 20, 22), box("a", 8, 12, 24, 24, frame=9)]
     expected = track_officially(tracker.model, wandering(), prompts)
     assert same(expected=expected, got=follow(tracker, wandering(), prompts))
 
 
 def test_a_restored_state_goes_on_on_the_device() -> None:
-    tracker, frames, prompts = masks.load("pocket", device="cuda"), wandering(), [box("a", 5, 10, 20, 22)]
+    tracker, frames, prompts = sam2_tracker.load("pocket", device="cuda"), wandering(), [box("a", 5, 10, 20, 22)]
     unbroken = follow(tracker, frames, prompts)
     tracking = tracker.start(prompts)
     for number in range(9):
@@ -34,16 +34,16 @@ def test_a_restored_state_goes_on_on_the_device() -> None:
 
 
 @pytest.mark.parametrize(("precision", "compiled"), [("bfloat16", False), ("float32", True)])
-def test_options_leave_the_masks_where_they_are(precision: masks.Precision, compiled: bool) -> None:
+def test_options_leave_the_masks_where_they_are(precision: sam2_tracker.Precision, compiled: bool) -> None:
     frames, prompt = meadow()
-    exact = follow(masks.load("pocket", device="cuda"), frames, [prompt])
-    other = follow(masks.load("pocket", device="cuda", precision=precision, compiled=compiled), frames, [prompt])
+    exact = follow(sam2_tracker.load("pocket", device="cuda"), frames, [prompt])
+    other = follow(sam2_tracker.load("pocket", device="cuda", precision=precision, compiled=compiled), frames, [prompt])
     assert np.median(overlaps(exact, other)) > 0.9
 
 
 def test_cpu_and_gpu_agree_up_to_rounding() -> None:
     frames, prompt = meadow()
-    one, other = (follow(masks.load("pocket", device=device), frames, [prompt]) for device in ("cpu", "cuda"))
+    one, other = (follow(sam2_tracker.load("pocket", device=device), frames, [prompt]) for device in ("cpu", "cuda"))
     assert np.median(overlaps(one, other)) > 0.95
 
 

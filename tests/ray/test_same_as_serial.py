@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from sheep import serial, stages, storage
-from sheep.arms import Encoder
-from sheep.config import ClusterConfig, StudyConfig, View
-from sheep.cropping import CropJob
-from sheep.ledger import Entry, Manifest
-from sheep.onray.data import carry_over
-from sheep.serial import Way
-from sheep.units import Unit, Worker, recorded
+from sheep.config import ClusterConfig, StudyConfig
+from sheep.crop.job import CropJob
+from sheep.embed.stage import Shown
+from sheep.execution import base
+from sheep.execution.base import Unit, Worker, recorded
+from sheep.execution.ray.executor import RayExecutor
+from sheep.io import storage
+from sheep.io.ledger import Entry, Manifest
+from tests import stages
 
-ASKED: list[tuple[Encoder, View]] = [
+ASKED: list[Shown] = [
     *(("frozen", "crop"), ("frozen", "masked")),
     *(("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")),
 ]
@@ -29,16 +30,16 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 def oracle(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
     """Crop, embed, search and predict of the tiny archive, in one process."""
     config = replace(tiny_study, out=str(tmp_path_factory.mktemp("serial")))
-    serial.crop(config)
-    serial.embed(config, ASKED)
-    serial.search(config)
-    serial.predict(config)
+    stages.crop(config)
+    stages.embed(config, ASKED)
+    stages.search(config)
+    stages.predict(config)
     return config
 
 
-def way(workers: int) -> Way:
+def on_ray(workers: int) -> RayExecutor:
     cluster = ClusterConfig(crop_workers=workers, embed_workers=workers, predict_workers=workers, cpus=0.5)
-    return Way(carry=carry_over(cluster))
+    return RayExecutor(cluster)
 
 
 def held(manifest: Manifest) -> dict[str, str]:
@@ -47,19 +48,19 @@ def held(manifest: Manifest) -> dict[str, str]:
 
 
 def of(config: StudyConfig, stage: str) -> dict[str, str]:
-    from sheep.ledger import read_manifest
+    from sheep.io.ledger import read_manifest
 
     return held(read_manifest(storage.join(config.out, stage)))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_crop_embed_and_predict_equal_serial(workers: int, oracle: StudyConfig, tmp_path: Path) -> None:
-    config = replace(oracle, out=str(tmp_path))
-    assert held(serial.crop(config, way(workers))) == of(oracle, "crop")
-    for (encoder, view), found in serial.embed(config, ASKED, way(workers)).items():
+    config = replace(oracle, out=str(tmp_path / "killed"))
+    assert held(stages.crop(config, on_ray(workers))) == of(oracle, "crop")
+    for (encoder, view), found in stages.embed(config, ASKED, on_ray(workers)).items():
         assert held(found) == of(oracle, f"embed/{encoder}-{view}")
-    serial.search(config)
-    assert held(serial.predict(config, way(workers))) == of(oracle, "predict")
+    stages.search(config)
+    assert held(stages.predict(config, on_ray(workers))) == of(oracle, "predict")
 
 
 def test_a_rerun_does_nothing(oracle: StudyConfig) -> None:
@@ -67,10 +68,10 @@ def test_a_rerun_does_nothing(oracle: StudyConfig) -> None:
         raise AssertionError(f"asked for {work}")
 
     before = storage.find(oracle.out)
-    again = Way(carry=refuse)
-    serial.crop(oracle, again)
-    serial.embed(oracle, ASKED, again)
-    serial.predict(oracle, again)
+    again = stages.Replaced(units=refuse)
+    stages.crop(oracle, again)
+    stages.embed(oracle, ASKED, again)
+    stages.predict(oracle, again)
     assert storage.find(oracle.out) == before
 
 
@@ -104,18 +105,18 @@ def crop_with_deaths(oracle: StudyConfig, tmp_path: Path, deaths: int) -> tuple[
     victim = sorted(of(oracle, "crop"))[1]
     marks = tmp_path / "marks"
     marks.mkdir()
-    carry = carry_over(ClusterConfig(crop_workers=2, cpus=0.5))
+    executor = RayExecutor(ClusterConfig(crop_workers=2, cpus=0.5))
 
-    def carry_dying(work: Sequence[stages.Work]) -> Iterable[Entry]:
+    def run_dying(work: Sequence[base.Work]) -> Iterable[Entry]:
         job = work[0][0]
         assert isinstance(job, CropJob)
         dying = KilledOnce(
             stage=job.stage, videos=job.videos, config=job.config, marks=str(marks), victim=victim, deaths=deaths
         )
-        return carry([(dying, unit) for _, unit in work])
+        return executor.run_units([(dying, unit) for _, unit in work])
 
     config = replace(oracle, out=str(tmp_path / "out"), crop=oracle.crop)
-    return stages.crop(config.archive, config.crop, storage.join(config.out, "crop"), carry=carry_dying), victim
+    return stages.crop(config, stages.Replaced(units=run_dying)), victim
 
 
 def test_a_killed_worker_leaves_no_trace(oracle: StudyConfig, tmp_path: Path) -> None:
@@ -146,11 +147,11 @@ class KilledInside(CropJob):
 
     def open(self) -> Worker:
         """Put a snare into this worker's decoder; tracking asks for its frames first, so cutting never meets it."""
-        from sheep import video
+        from sheep.video import reader
 
-        decode = video.decode
+        decode = reader.decode
 
-        def dying(uri: str, **options: Any) -> Iterator[video.Frame]:
+        def dying(uri: str, **options: Any) -> Iterator[reader.Frame]:
             for frame in decode(uri, **options):
                 deaths = os.listdir(self.marks)
                 if uri.endswith(self.victim) and len(deaths) < 2 and frame.index == (6, 10)[len(deaths)]:
@@ -158,25 +159,25 @@ class KilledInside(CropJob):
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield frame
 
-        video.decode = dying
+        reader.decode = dying
         return CropJob.open(self)
 
 
 def test_a_worker_killed_in_the_middle_of_a_video_goes_on_there(oracle: StudyConfig, tmp_path: Path) -> None:
     crop = replace(oracle.crop, rows_per_part=4)
-    unbroken = stages.crop(oracle.archive, crop, str(tmp_path / "unbroken"))
+    unbroken = stages.crop(replace(oracle, crop=crop, out=str(tmp_path / "unbroken")))
     victim = unbroken.entries[1].key
     (tmp_path / "marks").mkdir()
-    carry = carry_over(ClusterConfig(crop_workers=2, cpus=0.5))
+    executor = RayExecutor(ClusterConfig(crop_workers=2, cpus=0.5))
 
-    def carry_dying(work: Sequence[stages.Work]) -> Iterable[Entry]:
+    def run_dying(work: Sequence[base.Work]) -> Iterable[Entry]:
         job = work[0][0]
         assert isinstance(job, CropJob)
         marks = str(tmp_path / "marks")
         dying = KilledInside(stage=job.stage, videos=job.videos, config=job.config, marks=marks, victim=victim)
-        return carry([(dying, unit) for _, unit in work])
+        return executor.run_units([(dying, unit) for _, unit in work])
 
-    found = stages.crop(oracle.archive, crop, str(tmp_path / "killed"), carry=carry_dying)
+    found = stages.crop(replace(oracle, crop=crop, out=str(tmp_path / "killed")), stages.Replaced(units=run_dying))
     assert held(found) == held(unbroken)
     assert len(os.listdir(tmp_path / "marks")) == 2
     tracks = [part for part in found.entries[1].parts if part.table == "tracks"]

@@ -13,29 +13,29 @@ import numpy as np
 import pytest
 import torch
 
-from sheep import serial, training
-from sheep.arms import Trial
-from sheep.backbone import load
 from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune.images import Images
-from sheep.ledger import Manifest, read_manifest
-from sheep.onray.finetune import fit_over
-from sheep.onray.search import judge_over
-from sheep.search import Candidate, ProbeData, inner_scores, together
-from sheep.serial import Way
-from sheep.training import FinetuneJob
+from sheep.execution.local import LOCAL
+from sheep.execution.ray.executor import RayExecutor
+from sheep.finetune import stage as finetune_stage
+from sheep.finetune.dataset import Images
+from sheep.finetune.job import FinetuneJob
+from sheep.io.ledger import Manifest, read_manifest
+from sheep.models.dinov2 import load
+from sheep.search.nested_cv import Candidate, ProbeData, inner_scores, together
+from sheep.search.stage import SearchData, Trial, score_trial
+from tests import stages
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
 @pytest.fixture(scope="module")
 def cropped(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return serial.crop(replace(tiny_study, out=str(tmp_path_factory.mktemp("cropped"))))
+    return stages.crop(replace(tiny_study, out=str(tmp_path_factory.mktemp("cropped"))))
 
 
 def weights(config: StudyConfig) -> dict[str, np.ndarray]:
-    model = load(training.backbone_uri(f"{config.out}/finetune/guided")).model
+    model = load(finetune_stage.backbone_uri(f"{config.out}/finetune/guided")).model
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
@@ -53,16 +53,15 @@ def test_two_train_workers_reach_the_weights_of_one_process(
     for config in (alone, together):
         Path(config.out).mkdir()
         Path(config.out, "crop").symlink_to(cropped.uri)
-    serial.finetune(alone, "crop")
-    way = Way(fit=fit_over(ClusterConfig(cpus=0.5)))
-    serial.finetune(together, "crop", way)
+    stages.finetune(alone, "crop")
+    stages.finetune(together, "crop", RayExecutor(ClusterConfig(cpus=0.5)))
     losses = [[step["loss"] for step in curve(config)] for config in (alone, together)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
     assert apart(one, start) > 0  # else there would be nothing to compare
     assert apart(one, two) < 0.02 * apart(one, start)
-    guards = [training.read_guard(read_manifest(f"{config.out}/finetune/guided")) for config in (alone, together)]
+    guards = [finetune_stage.read_guard(read_manifest(f"{config.out}/finetune/guided")) for config in (alone, together)]
     assert [guard["animals"] for guard in guards] == [guards[0]["animals"]] * 2
     assert len(guards[0]["animals"]) == 2
     assert guards[1]["weights_step"] == guards[0]["weights_step"]
@@ -121,9 +120,9 @@ def test_a_killed_worker_leaves_the_result_as_it_was(
         videos = tuple(entry.key for entry in cropped.entries)
         job = kind(source=cropped.uri, videos=videos, config=config, seed=3, identity="", out=out, **more)
         if name == "alone":
-            training.fit_here(job)
+            LOCAL.train(job)
         else:
-            fit_over(ClusterConfig(cpus=0.5), save_every=2)(job)
+            RayExecutor(ClusterConfig(cpus=0.5), save_every=2).train(job)
         return {name: value.numpy() for name, value in load(out).model.state_dict().items()}
 
     whole = train("alone", FinetuneJob)
@@ -154,8 +153,8 @@ def test_training_goes_on_with_another_number_of_workers(
         out = str(tmp_path / name / "backbone")
         return kind(source=cropped.uri, videos=videos, config=settings, seed=3, identity="", out=out, **more)
 
-    training.fit_here(job("alone", 1))
-    mark, train = tmp_path / "mark", fit_over(ClusterConfig(cpus=0.5), save_every=2)
+    LOCAL.train(job("alone", 1))
+    mark, train = tmp_path / "mark", RayExecutor(ClusterConfig(cpus=0.5), save_every=2).train
     with pytest.raises(ContractError, match="stopped by the test"):
         train(job("moved", 2, InterruptedOnce, mark=str(mark), is_killed=False))
     before = {path.name for path in tmp_path.glob("mark-*")}
@@ -172,13 +171,13 @@ def test_training_goes_on_with_another_number_of_workers(
 def test_our_errors_come_back_as_they_were(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
     """A wrong setting that only shows on the worker."""
     with pytest.raises(ConfigError, match="got 12 px, expected a multiple of the patch size"):
-        fit_over(ClusterConfig(cpus=0.5))(some_job(tiny_study, cropped, tmp_path, local_px=12))
+        RayExecutor(ClusterConfig(cpus=0.5)).train(some_job(tiny_study, cropped, tmp_path, local_px=12))
 
 
 def test_fewer_workers_than_asked_for_will_do(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
     """Four CPUs hold one worker of three; two were asked for."""
     job = some_job(tiny_study, cropped, tmp_path, workers=2, min_workers=1)
-    fit_over(ClusterConfig(cpus=3))(job)
+    RayExecutor(ClusterConfig(cpus=3)).train(job)
     assert json.loads(Path(job.out, "training.json").read_text())["workers"] == 1
 
 
@@ -191,7 +190,7 @@ def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: in
 
 
 def curve(config: StudyConfig) -> list[dict[str, float]]:
-    return training.read_curve(read_manifest(f"{config.out}/finetune/guided"))
+    return finetune_stage.read_curve(read_manifest(f"{config.out}/finetune/guided"))
 
 
 def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
@@ -221,9 +220,9 @@ def test_tune_gives_every_trial_its_own_scores() -> None:
     candidates = [
         Candidate(WindowConfig(half_width_s=h), ProbeConfig(inverse_l2=c)) for h in (0.0, 0.4) for c in (0.01, 1.0)
     ]
-    trials = [Trial("arm", "x", one) for one in together(candidates)]
+    trials = [Trial("variant", "x", one) for one in together(candidates)]
     assert [len(trial.candidates) for trial in trials] == [2, 2]
-    found = judge_over(ClusterConfig(cpus=0.5))(data, folds, trials, 7)
+    found = RayExecutor(ClusterConfig(cpus=0.5)).run_trials(score_trial, trials, SearchData(data, folds, 7))
     for trial, scores in zip(trials, found, strict=True):
         np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)
 
@@ -233,5 +232,7 @@ def test_storage_that_refuses_is_found_before_training(
 ) -> None:
     (tmp_path / "file").write_text("")
     job = replace(some_job(tiny_study, cropped, tmp_path), out=str(tmp_path / "file" / "backbone"))
-    with pytest.raises(ConfigError, match=r"file/_train: cannot be written .* expected room and leave for checkpoints"):
-        fit_over(ClusterConfig(cpus=0.5))(job)
+    with pytest.raises(
+        ConfigError, match=r"file/_train: cannot be written .* expected free space and write permission for checkpoints"
+    ):
+        RayExecutor(ClusterConfig(cpus=0.5)).train(job)

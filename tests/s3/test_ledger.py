@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sheep import storage, tables
+from sheep import schemas
 from sheep.errors import ConfigError, ContractError, MediaError
-from sheep.ledger import Attempt, Entry, Stage, open_stage, read_manifest, unchanged
-from sheep.progress import Checkpoint, Progress
+from sheep.io import storage
+from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.ledger import Attempt, Entry, Stage, open_stage, read_manifest, unchanged
 
 UNITS = {f"pen {number}/d\u00e4y +1 100%.mp4": f"etag:{number}" for number in range(5)}
 FIRST, SECOND = list(UNITS)[:2]
@@ -30,7 +31,7 @@ def do(stage: Stage, key: str, animal: str = "ewe", *, commit: bool = True) -> E
     attempt = stage.attempt(key, UNITS[key])
     for part in range(2):
         row = {"video": key, "animal": f"{animal} {part}", "group": "x"}
-        attempt.write("cohort", pa.Table.from_pylist([row], schema=tables.COHORT), tables.COHORT)
+        attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
     return attempt.commit() if commit else None
 
 
@@ -103,7 +104,7 @@ def test_a_stage_in_a_missing_bucket(s3: Any) -> None:
 def test_checkpoints_inside_a_unit_are_gone_on_with(stage: Stage) -> None:
     def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
         row = {"video": FIRST, "animal": animal, "group": "x"}
-        attempt.write("cohort", pa.Table.from_pylist([row], schema=tables.COHORT), tables.COHORT)
+        attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
         frame = len(attempt.parts) - 1
         here = Checkpoint(part=attempt.parts[-1], frame=frame, prompts="p", mark={"index": frame})
         progress.track_reached(here, f"state {frame}".encode())

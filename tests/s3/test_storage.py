@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from s3fs import S3FileSystem
 
-from sheep import storage
 from sheep.errors import ConfigError
+from sheep.io import storage
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from s3fs.core import S3File
 
-from sheep import decoding, storage, video
-from tests.unit.video_files import write
+from sheep.io import storage
+from sheep.video import decoding, reader
+from tests.unit.video.video_files import write
 
 
 def test_a_large_object_is_read_in_ranges_and_never_held(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -31,7 +32,7 @@ def test_a_large_object_is_read_in_ranges_and_never_held(s3: Any, tmp_path: Path
 
     monkeypatch.setattr(S3File, "_fetch_range", counted)
     tracemalloc.start()
-    count = sum(1 for _ in video.decode(uri, ahead=2))
+    count = sum(1 for _ in reader.decode(uri, ahead=2))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 60

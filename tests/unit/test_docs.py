@@ -13,13 +13,13 @@ import pytest
 import tyro
 
 from jobs.command import run
-from sheep import tables
+from sheep import schemas
 from sheep.config import StudyConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if page.exists()]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
-KEY = [*tables.KEY, "time_s"]
+KEY = [*schemas.KEY, "time_s"]
 
 
 def commands() -> list[tuple[str, str]]:
@@ -50,7 +50,7 @@ def test_command_is_understood(page: str, command: str, monkeypatch: pytest.Monk
     module = importlib.import_module(name)
     if name == "jobs.meadow":
         monkeypatch.setattr(module, "write_archive", lambda *args, **kwargs: None)
-        monkeypatch.setattr("sheep.log.setup", lambda: None)
+        monkeypatch.setattr("sheep.io.logs.setup", lambda: None)
         tyro.cli(module.draw, args=arguments)
         return
     assert arguments, "a job needs a recipe"
@@ -88,8 +88,8 @@ def test_make_targets_exist() -> None:
 
 
 def test_every_column_is_in_the_design() -> None:
-    schemas = {name: found for name, found in vars(tables).items() if isinstance(found, pa.Schema)}
-    schemas["EMBEDDINGS"] = tables.embeddings(2, "float32")
+    listed = {name: found for name, found in vars(schemas).items() if isinstance(found, pa.Schema)}
+    listed["EMBEDDINGS"] = schemas.embeddings(2, "float32")
     said = {}
     for name, _, columns in cells("Tables"):
         said[name] = (KEY if columns.startswith("key") else []) + re.findall(r"`(\w+)`", columns)

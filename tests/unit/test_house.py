@@ -47,7 +47,7 @@ def torch_free() -> list[str]:
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[str]]]:
     """Module -> what is there once it and all before it are imported: first those without torch, last those with Ray."""
     listed = torch_free()
-    onray = [name for name in module_names("sheep") if name.startswith("sheep.onray")]
+    onray = [name for name in module_names("sheep") if name.startswith("sheep.execution.ray")]
     others = [name for name in module_names("sheep") if name not in {*listed, *onray}]
     folder = tmp_path_factory.mktemp("empty")
     environment = {
@@ -79,7 +79,7 @@ def test_the_statistics_load_without_torch(imported: dict[str, dict[str, list[st
 
 
 def test_only_onray_loads_ray(imported: dict[str, dict[str, list[str]]]) -> None:
-    allowed = ("sheep.onray", "jobs")
+    allowed = ("sheep.execution.ray", "jobs")
     with_ray = [name for name, state in imported.items() if "ray" in state["packages"]]
     assert [name for name in with_ray if not name.startswith(allowed)] == []
 

@@ -9,12 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sheep import prompts, quality, serial, stages, storage, tables
-from sheep.arms import Encoder
-from sheep.config import StudyConfig, View, seed_for
+from sheep import prompts, schemas
+from sheep.config import StudyConfig, seed_for
+from sheep.crop import quality
+from sheep.embed.stage import Shown, encoder_name
 from sheep.errors import ConfigError
-from sheep.ledger import Entry
-from sheep.serial import Way
+from sheep.execution import base
+from sheep.execution.local import LOCAL
+from sheep.inputs import StudyInputs
+from sheep.io import storage
+from sheep.io.ledger import Entry
+from sheep.models import weights
+from tests import stages
 
 pytestmark = pytest.mark.usefixtures("still_tracker")
 
@@ -28,20 +34,20 @@ def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
 
 
 class Counted:
-    """Carries here, and notes what it was given."""
+    """Runs units locally, and notes what it was given."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
 
-    def __call__(self, work: Sequence[stages.Work]) -> Iterator[Entry]:
+    def __call__(self, work: Sequence[base.Work]) -> Iterator[Entry]:
         self.keys += [unit.key for _, unit in work]
-        return iter(list(stages.in_process(work)))
+        return iter(list(LOCAL.run_units(work)))
 
 
 def crop(study: StudyConfig) -> list[str]:
     """Crop; returns which videos were worked on."""
     counted = Counted()
-    serial.crop(study, Way(carry=counted))
+    stages.crop(study, stages.Replaced(units=counted))
     return counted.keys
 
 
@@ -59,12 +65,12 @@ def test_only_what_changed_is_done_again(study: StudyConfig) -> None:
     Path(study.archive.root, "videos", videos[5]).unlink()
     file.write_text("\n".join(lines[:-1]) + "\n")
     assert crop(study) == []
-    found = stages.crop(study.archive, study.crop, f"{study.out}/crop")
+    found = stages.crop(study)
     assert [entry.key for entry in found.entries] == videos[:5]
 
 
 def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(study: StudyConfig) -> None:
-    found = serial.crop(study)
+    found = stages.crop(study)
     listed = Path(study.out, "crop", "reprompts.csv")
     assert listed.read_bytes() == quality.to_csv([])  # nothing is lost on the still sheep
     for key, frame, score in (("sheep03_1.mp4", 5, 0.3), ("sheep01_1.mp4", 10, 0.7), ("sheep02_1.mp4", 0, 0.3)):
@@ -75,7 +81,7 @@ def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(s
         corners = {"x0": 1, "y0": 2, "x1": 30, "y1": 40}
         Path(found.uri, part.path).write_bytes(quality.to_csv([row | corners | {"score": score}]))
     listed.unlink()
-    serial.crop(study)
+    stages.crop(study)
     again = prompts.read(listed.read_bytes(), name="reprompts.csv")
     assert {(prompt.video, prompt.frame, prompt.xy) for prompt in again} == {
         (f"sheep0{number}_1.mp4", frame, (1, 2, 30, 40)) for number, frame in ((1, 10), (2, 0), (3, 5))
@@ -90,24 +96,24 @@ def test_a_prompt_that_the_stride_leaves_out_is_refused_at_once(study: StudyConf
     file.write_text(file.read_text().replace("sheep02_1.mp4,sheep02,0", "sheep02_1.mp4,sheep02,4"))
     strided = dataclasses.replace(study, crop=dataclasses.replace(study.crop, stride_frames=3))
     with pytest.raises(ConfigError, match=r"'sheep02' in sheep02_1\.mp4: frame 4, expected a multiple of .* = 3"):
-        serial.crop(strided)
+        stages.crop(strided)
     assert storage.find(study.out) == {}
 
 
-def test_answers_are_matched_with_tracked_frames(study: StudyConfig) -> None:
-    answers = stages.read_answers(study.archive)
-    assert answers.labelled == ["sheep01", "sheep02", "sheep03", "sheep04"]
-    assert answers.cohort.num_rows == 6
-    truth = answers.truth(serial.crop(study))
-    tables.validate(truth, tables.LABEL_FRAMES, "test")
-    targets = stages.targets_of(truth)
+def test_annotations_are_matched_with_tracked_frames(study: StudyConfig) -> None:
+    found = StudyInputs(study)
+    assert found.annotated == ("sheep01", "sheep02", "sheep03", "sheep04")
+    assert found.cohort.num_rows == 6
+    truth = found.label_frames(stages.crop(study))
+    schemas.validate(truth, schemas.LABEL_FRAMES, "test")
+    targets = schemas.targets_of(truth)
     assert targets.shape == (6 * 16, 6)
     scored = ~np.isnan(targets).any(axis=1)
     animals = np.array(truth.column("animal").to_pylist())
-    assert set(animals[scored]) == set(answers.labelled)
+    assert set(animals[scored]) == set(found.annotated)
     assert np.isnan(targets[~scored]).all()
     exact = pq.read_table(f"{study.archive.root}/truth/sheep03_1.parquet")
-    drawn = np.stack([exact.column(label).to_numpy() for label in tables.LABELS], axis=1)
+    drawn = np.stack([exact.column(label).to_numpy() for label in schemas.LABELS], axis=1)
     np.testing.assert_array_equal(targets[animals == "sheep03"], drawn)
 
 
@@ -115,55 +121,59 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path) -> None:
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"other" if name == "other" else b"same")
-    one, two, other = (stages.weights_identity(str(tmp_path / n), "pocket_sam2") for n in ("one", "two", "other"))
+    one, two, other = (weights.weights_identity(str(tmp_path / n), "pocket_sam2") for n in ("one", "two", "other"))
     assert one == two != other
-    assert stages.weights_identity("pocket", "pocket_sam2") != stages.weights_identity("pocket", "pocket_dinov2")
-    assert stages.weights_identity("facebook/dinov2-base", "pocket_dinov2") == "facebook/dinov2-base"
+    assert weights.weights_identity("pocket", "pocket_sam2") != weights.weights_identity("pocket", "pocket_dinov2")
+    assert weights.weights_identity("facebook/dinov2-base", "pocket_dinov2") == "facebook/dinov2-base"
 
 
 @pytest.mark.parametrize("name", ["dinov2", "./runs/none", "/nowhere", "s3-less/than/this", "memory://none/here", ""])
 def test_weights_that_are_nowhere_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"weights '{name}': nothing is there"):
-        stages.weights_identity(name, "pocket_dinov2")
+        weights.weights_identity(name, "pocket_dinov2")
 
 
-def test_controls_are_embedded_and_searched_like_backbones(study: StudyConfig) -> None:
-    keys = serial.crop(study).read("crops", columns=list(tables.KEY))
-    asked: list[tuple[Encoder, View]] = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
-    found = serial.embed(study, asked)
+def test_baselines_are_embedded_and_searched_like_backbones(study: StudyConfig) -> None:
+    keys = stages.crop(study).read("crops", columns=list(schemas.KEY))
+    asked: list[Shown] = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
+    found = stages.embed(study, asked)
     rows = {name: manifest.read("embeddings") for (name, _), manifest in found.items()}
     assert {name: table.column("embedding").type.list_size for name, table in rows.items()} == {
         "untrained": 480,
         "pixels": 1200,
         "geometry": 9,
     }
-    assert all(table.select(list(tables.KEY)).equals(keys) for table in rows.values())
+    assert all(table.select(list(schemas.KEY)).equals(keys) for table in rows.values())
     untrained = found["untrained", "crop"].config
     assert untrained["untrained_seed"] == seed_for(study.seed, "untrained", "weights")
     assert untrained["backbone"] == study.finetune.backbone
-    assert sorted(serial.search(study).facts) == [
+    assert sorted(stages.search(study).facts) == [
         *("geometry-track-single", "geometry-track-window", "pixels-crop-single", "pixels-crop-window"),
         *("untrained-crop-single", "untrained-crop-window"),
     ]
     with pytest.raises(ConfigError, match=r"no embeddings, expected at least one of embed/\{frozen-crop, .*masked\}"):
-        serial.search(dataclasses.replace(study, controls=False))
+        stages.search(dataclasses.replace(study, baselines=False))
 
 
 def test_what_embed_is_asked_for_has_a_name(study: StudyConfig) -> None:
     for name, view in (("pixels", "frame"), ("geometry", "track"), ("guided", "masked"), ("untrained", "crop")):
         embed = dataclasses.replace(study.embed, backbone=name, view=view)  # type: ignore[arg-type]
-        assert serial.encoder_name(dataclasses.replace(study, embed=embed)) == name
-    assert serial.encoder_name(study) == "frozen"
+        assert encoder_name(dataclasses.replace(study, embed=embed)) == name
+    assert encoder_name(study) == "frozen"
     other = dataclasses.replace(study, embed=dataclasses.replace(study.embed, backbone="facebook/dinov2-small"))
-    with pytest.raises(ConfigError, match=r"got 'facebook/dinov2-small', expected guided, unguided, untrained, pixels"):
-        serial.encoder_name(other)
+    with pytest.raises(
+        ConfigError, match=r"got 'facebook/dinov2-small', expected frozen, unguided, guided, untrained, pixels"
+    ):
+        encoder_name(other)
 
 
-def test_predicting_with_an_arm_that_was_not_searched_is_refused(study: StudyConfig) -> None:
-    serial.crop(study)
-    serial.embed(study, [("frozen", "crop")])
-    serial.search(study)
-    wrong = dataclasses.replace(study, predict=dataclasses.replace(study.predict, arm="frozen-crop-wide"))
-    with pytest.raises(ConfigError, match=r"predict\.arm: got 'frozen-crop-wide', .* has \['frozen-crop-single', 'fr"):
-        serial.predict(wrong)
+def test_predicting_with_a_variant_that_was_not_searched_is_refused(study: StudyConfig) -> None:
+    stages.crop(study)
+    stages.embed(study, [("frozen", "crop")])
+    stages.search(study)
+    wrong = dataclasses.replace(study, predict=dataclasses.replace(study.predict, variant="frozen-crop-wide"))
+    with pytest.raises(
+        ConfigError, match=r"predict\.variant: got 'frozen-crop-wide', .* has \['frozen-crop-single', 'fr"
+    ):
+        stages.predict(wrong)
     assert not storage.find(f"{study.out}/predict")

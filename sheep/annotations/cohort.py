@@ -1,0 +1,72 @@
+"""The cohort file: which animals are in which video, and the group of each."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from sheep.annotations.intervals import _some
+from sheep.errors import ConfigError
+from sheep.schemas import COHORT
+
+
+def read_cohort(text: str, *, name: str) -> pa.Table:
+    """Read the cohort file: which animals are in which video, and the group of each.
+
+    Args:
+        text: CSV with a header of at least video, animal, group.
+        name: the file, for messages.
+
+    Returns:
+        COHORT, in the order of the file.
+
+    Raises:
+        ConfigError: a column or value is missing, a (video, animal) occurs twice, or an animal is in two groups.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    wanted = tuple(COHORT.names)
+    if not set(wanted) <= {(field or "").strip() for field in reader.fieldnames or ()}:
+        raise ConfigError(
+            f"{name}: header {reader.fieldnames}, expected the columns {', '.join(wanted)}. Add what is missing."
+        )
+    reader.fieldnames = [(field or "").strip() for field in reader.fieldnames or ()]
+    rows: list[tuple[str, ...]] = []
+    group_of: dict[str, str] = {}
+    seen: set[tuple[str, ...]] = set()
+    for record in reader:
+        row = tuple((record[column] or "").strip() for column in wanted)
+        if not all(row):
+            raise ConfigError(
+                f"{name}, row {reader.line_num}: {dict(zip(wanted, row, strict=True))}, expected a value in each. "
+                "Fill it in."
+            )
+        if row[:2] in seen:
+            raise ConfigError(
+                f"{name}, row {reader.line_num}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. "
+                "Remove one row."
+            )
+        if group_of.setdefault(row[1], row[2]) != row[2]:
+            raise ConfigError(
+                f"{name}, row {reader.line_num}: animal {row[1]!r} is in group {row[2]!r} and in "
+                f"{group_of[row[1]]!r}, expected one. "
+                "Correct it, or name different animals differently.",
+            )
+        seen.add(row[:2])
+        rows.append(row)
+    columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(wanted))]
+    return pa.Table.from_arrays(columns, schema=COHORT)
+
+
+def check_cohort(cohort: pa.Table, videos: Sequence[str]) -> None:
+    """Check that cohort and archive speak of the same videos.
+
+    Raises:
+        ConfigError: a row names a video that is not there, or a video has no row.
+    """
+    named, there = set(cohort.column("video").to_pylist()), set(videos)
+    if named != there:
+        raise ConfigError(
+            f"cohort: rows for videos that are not there: {_some(sorted(named - there))}; videos without a row: "
+            f"{_some(sorted(there - named))}; expected the same videos in both. Correct the cohort file or the folder."
+        )

@@ -1,0 +1,1 @@
+"""Compare: differences between experimental groups, with the animal as the unit."""

@@ -1,0 +1,1 @@
+"""Embed: stored images or tracks -> one vector per animal and frame."""

@@ -1,0 +1,74 @@
+"""What a worker does with one video: stored images or tracks in, embeddings out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sheep import schemas
+from sheep.config import EmbedConfig
+from sheep.crop.views import images_of
+from sheep.embed.encoders import ENCODERS, check, columns, needs_network
+from sheep.execution.base import TableUnit, Worker, recorded
+from sheep.io.ledger import Entry, Stage, read_part
+from sheep.models.weights import open_backbone
+
+Encode = Callable[[pa.Table], NDArray[np.floating[Any]]]
+"""Rows of the crops or tracks table -> (F, D) vectors."""
+
+
+def open_encoder(config: EmbedConfig) -> Encode:
+    """Load what turns rows into vectors; an encoder without a network loads none, and no torch.
+
+    Raises:
+        ConfigError: unknown weights, or a view that the encoder cannot be shown.
+    """
+    check(config)
+    compute = None if needs_network(config) else ENCODERS[config.backbone].compute
+    if compute is not None:
+        return lambda rows: compute(rows, config.view)
+    from sheep.embed import features
+
+    model = open_backbone(config.backbone, config.device, untrained_seed=config.untrained_seed)
+    return lambda rows: features.embed(images_of(rows, config.view), model, config)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedJob:
+    """Stored images, or tracks -> embeddings."""
+
+    stage: Stage
+    source: str
+    """URI of the crop stage."""
+    config: EmbedConfig
+
+    @property
+    def pool(self) -> str:
+        """Which workers do it."""
+        return "embed"
+
+    def open(self) -> Worker:
+        """Load the backbone, if there is one, and return the worker."""
+        encode = open_encoder(self.config)
+
+        def work(unit: TableUnit) -> Entry:
+            return recorded(self.stage, unit, lambda: self._embed(encode, unit))
+
+        return work
+
+    def _embed(self, encode: Encode, unit: TableUnit) -> Entry:
+        attempt = self.stage.attempt(unit.key, unit.input)
+        wanted = [*schemas.KEY, "time_s", *columns(self.config)]
+        pieces = (read_part(self.source, part, wanted) for part in unit.parts)
+        whole = [pa.concat_tables(pieces)] if self.config.view == "track" else pieces  # lost frames look at seen ones
+        for rows in whole:
+            vectors = encode(rows)
+            schema = schemas.embeddings(vectors.shape[1], self.config.dtype)
+            flat = pa.array(vectors.astype(self.config.dtype).reshape(-1))
+            column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+            keys = [rows.column(i).combine_chunks() for i in range(4)]
+            attempt.write("embeddings", pa.Table.from_arrays([*keys, column], schema=schema), schema)
+        return attempt.commit()

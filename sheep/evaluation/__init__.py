@@ -1,0 +1,1 @@
+"""Grouped folds for cross-validation, and scores with intervals."""

@@ -1,0 +1,1 @@
+"""Who runs the work: this process, or a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Transport: the only package that imports Ray. Each file turns one callable of `sheep.pipeline.Way` into a distributed one."""

@@ -1,0 +1,32 @@
+"""The executor for a connected Ray session: Ray Data runs units, Ray Train trains, Ray Tune runs trials."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sheep.config import ClusterConfig
+from sheep.execution.base import Result, Shared, TrainingJob, Trial, Work
+from sheep.execution.ray import data, train, tune
+from sheep.io.ledger import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class RayExecutor:
+    """Runs work on as many workers as the cluster's configuration says."""
+
+    cluster: ClusterConfig
+    save_every: int = train.SAVE_EVERY
+    """Steps between checkpoints of a training, the most that a worker's death costs; >= 1."""
+
+    def run_units(self, work: Sequence[Work]) -> Iterator[Entry]:
+        """Spread units over a pool of Ray Data actors."""
+        return data.run_units(work, self.cluster)
+
+    def train(self, job: TrainingJob) -> None:
+        """Train on data-parallel Ray Train workers."""
+        train.run(job, self.cluster, self.save_every)
+
+    def run_trials(
+        self, objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared
+    ) -> list[Result]:
+        """Run trials as one Ray Tune experiment."""
+        return tune.run_trials(objective, trials, shared, self.cluster)

@@ -1,0 +1,177 @@
+"""Ray Train trains on n data-parallel workers.
+
+The training loop is plain torch and meets Ray through a `TrainingContext`: the mean over workers, the report and the checkpoint.
+A worker that dies costs the steps since the last checkpoint; the same command run again resumes from it. Checkpoints are
+uploaded in the background while training continues.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
+
+from sheep.config import ClusterConfig
+from sheep.errors import ConfigError, ContractError
+from sheep.execution.base import TrainingContext, TrainingJob
+from sheep.io import logs, storage
+
+SAVE_EVERY = 100
+_MAX_FAILURES = 3
+_COLLECTIVE_TIMEOUT_S = 300
+_REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
+
+
+def run(job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY) -> None:
+    """Train on as many Ray Train workers as the job asks for, or on as few as it accepts where no more are available.
+
+    Args:
+        job: what to train.
+        cluster: CPUs and GPUs of each worker.
+        save_every: steps between checkpoints, the most that a worker's death costs; >= 1.
+
+    Raises:
+        ConfigError: storage cannot be written, or a worker raised it.
+        ContractError: workers kept dying, or a worker raised it.
+    """
+    least, most = job.workers
+    home = _home(job)
+    _check_writable(home)
+    storage.remove(_refusal(job))
+    fs, path = storage.filesystem(home)
+    trainer = ray.train.torch.TorchTrainer(
+        _loop,
+        train_loop_config={"job": job, "save_every": save_every},
+        torch_config=ray.train.torch.TorchConfig(timeout_s=_COLLECTIVE_TIMEOUT_S),
+        scaling_config=ScalingConfig(
+            num_workers=(least, most) if least < most else most,
+            use_gpu=cluster.gpus > 0,
+            resources_per_worker={"CPU": cluster.cpus, **({"GPU": cluster.gpus} if cluster.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=job.run_id,
+            storage_path=path,
+            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)),
+            failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise ContractError(
+            f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay available. "
+            f"The last error: {str(error)[-2000:]}. Check the workers' memory and the storage; run the same command again to "
+            "resume from the last checkpoint."
+        ) from error
+    if storage.exists(_refusal(job)):
+        refused = json.loads(storage.read_bytes(_refusal(job)))
+        raise _REFUSALS[refused["error"]](refused["reason"])
+
+
+def _check_writable(home: str) -> None:
+    """Find refused storage here, not at the first checkpoint after an hour."""
+    trial = storage.join(home, "_writable")
+    try:
+        storage.write_bytes(trial, b"")
+    except OSError as error:
+        raise ConfigError(
+            f"{home}: cannot be written ({error}), expected free space and write permission for checkpoints. "
+            "Correct the study's out, or free space there."
+        ) from error
+    storage.remove(trial)
+
+
+def _home(job: TrainingJob) -> str:
+    """Where Ray Train keeps its own: beside the backbone's folder."""
+    return job.out.rsplit("/", 1)[0] + "/_train"
+
+
+def _refusal(job: TrainingJob) -> str:
+    return storage.join(_home(job), f"{job.run_id}-refused.json")
+
+
+def _loop(settings: dict[str, Any]) -> None:
+    job: TrainingJob = settings["job"]
+    if storage.exists(_refusal(job)):
+        return  # restarted after an error that a retry cannot fix: the driver reports it
+    with _refusing(job):
+        _train(job, settings["save_every"])
+
+
+@contextlib.contextmanager
+def _refusing(job: TrainingJob) -> Iterator[None]:
+    """Write our own errors down before Ray wraps them: a message that a person can read comes back as it was.
+
+    It is raised all the same, so that the other workers do not wait for this one.
+    """
+    try:
+        yield
+    except (ConfigError, ContractError) as error:
+        refused = {"error": type(error).__name__, "reason": str(error)}
+        storage.write_bytes(_refusal(job), json.dumps(refused).encode())
+        raise
+
+
+def _train(job: TrainingJob, save_every: int) -> None:
+    logs.setup()
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    resumed = ray.train.get_checkpoint()
+    saved: list[str] = []
+
+    def save(folder: str) -> None:
+        # Out of the folder that is removed at the end: Ray deletes it when it has been uploaded.
+        saved.append(tempfile.mkdtemp(prefix="sheep-checkpoint-"))
+        os.replace(folder, saved[-1])
+
+    def report(measures: dict[str, float]) -> None:
+        if rank == 0:
+            job.show(measures)
+        if int(measures["step"]) % save_every == 0:  # every rank reports at the same steps, rank 0 with the state
+            ray.train.report(
+                dict(measures),
+                checkpoint=Checkpoint.from_directory(saved.pop()) if saved else None,
+                checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            )
+
+    with tempfile.TemporaryDirectory(prefix="sheep-") as folder:
+        resume_dir = None
+        if resumed is not None:
+            resume_dir = str(Path(folder) / "resume")
+            resumed.to_directory(resume_dir)
+        out = Path(folder) / "out"
+        out.mkdir()
+        job.train(
+            TrainingContext(
+                folder=str(out),
+                rank=rank,
+                world=world,
+                all_reduce=_mean,
+                report=report,
+                save=save,
+                save_every=save_every,
+                resume_dir=resume_dir,
+            )
+        )
+        if rank == 0:
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            storage.upload_folder(str(out), job.out)
+
+
+def _mean(tensor: torch.Tensor) -> torch.Tensor:
+    """Mean over workers; gloo has no such reduction, so the sum is divided."""
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        torch.distributed.all_reduce(tensor)
+        tensor /= torch.distributed.get_world_size()
+    return tensor

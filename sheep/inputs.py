@@ -1,0 +1,197 @@
+"""What people gave a study: videos, prompts, annotations and cohort. Each is read once, checked against the others, and typed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from sheep import prompts
+from sheep.annotations import boris, intervals
+from sheep.annotations.cohort import check_cohort, read_cohort
+from sheep.annotations.intervals import Annotation
+from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig, seed_for
+from sheep.errors import ConfigError
+from sheep.io import storage
+from sheep.io.ledger import Manifest
+from sheep.schemas import Prompt
+from sheep.video import reader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roles:
+    """Which animal is used for what. Decided here and nowhere else."""
+
+    annotated: tuple[str, ...]
+    """Animals with an annotation, sorted."""
+    validation: tuple[str, ...]
+    """Annotated animals whose labels choose the fine-tuned weights: in no training batch, fold, probe or score. Sorted."""
+    training_videos: tuple[str, ...]
+    """Videos whose images fine-tuning may use, sorted."""
+    is_transductive: bool
+    """Whether these show animals that are scored."""
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Annotated animals that train and test the probe, each in one fold."""
+        return tuple(animal for animal in self.annotated if animal not in self.validation)
+
+
+class StudyInputs:
+    """An archive's inputs, read when first asked for and kept."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        """Nothing is read yet."""
+        self._config = config
+        self._archive: ArchiveConfig = config.archive
+
+    @cached_property
+    def videos(self) -> dict[str, str]:
+        """Video -> identity of its content.
+
+        Raises:
+            ConfigError: no videos.
+        """
+        return reader.find(storage.join(self._archive.root, self._archive.videos))
+
+    @cached_property
+    def prompts(self) -> dict[str, list[Prompt]]:
+        """Video -> its prompts, at least one for each.
+
+        Raises:
+            ConfigError: prompts are missing, invalid, or on a frame that is not tracked.
+        """
+        file = storage.join(self._archive.root, self._archive.prompts)
+        found = prompts.by_video(prompts.read(_bytes(file, "prompt file"), name=file), list(self.videos), name=file)
+        for given in found.values():
+            prompts.start_frame(given, self._config.crop.stride_frames)
+        return found
+
+    @cached_property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """Every annotation, matched with its video.
+
+        Raises:
+            ConfigError: no annotation file, one that cannot be read, or an annotation that matches no video.
+        """
+        folder = storage.join(self._archive.root, self._archive.annotations)
+        files = [name for name in storage.find(folder) if name.lower().endswith((".csv", ".tsv"))]
+        if not files:
+            raise ConfigError(
+                f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's annotation folder."
+            )
+        found = [
+            one
+            for name in files
+            for one in boris.parse_boris(_text(storage.join(folder, name), "annotation"), name=name)
+        ]
+        return tuple(one for group in intervals.match(found, list(self.videos)).values() for one in group)
+
+    @cached_property
+    def cohort(self) -> pa.Table:
+        """COHORT.
+
+        Raises:
+            ConfigError: the cohort file is missing or invalid, has a row for no video, or lacks a row for a video.
+        """
+        file = storage.join(self._archive.root, self._archive.cohort)
+        cohort = read_cohort(_text(file, "cohort file"), name=file)
+        check_cohort(cohort, list(self.videos))
+        return cohort
+
+    @cached_property
+    def annotated(self) -> tuple[str, ...]:
+        """Animals with an annotation, sorted."""
+        return tuple(sorted({annotation.animal for annotation in self.annotations}))
+
+    @cached_property
+    def validation(self) -> tuple[str, ...]:
+        """The validation animals of fine-tuning, sorted.
+
+        Raises:
+            ConfigError: fewer annotated animals than asked for.
+        """
+        return tuple(choose_validation(self.annotated, self.cohort, self._config.finetune, self._config.seed))
+
+    def roles(self, cropped: Manifest) -> Roles:
+        """Decide what each animal is used for.
+
+        Fine-tuning uses animals without labels, so that every score is of animals it never saw. Without any it uses all videos but
+        those that show a validation animal, and the scores are transductive.
+        """
+        usable = {entry.key for entry in cropped.entries if not entry.error}
+        unlabelled = sorted(usable - self._showing(self.annotated))
+        training = unlabelled or sorted(usable - self._showing(self.validation))
+        return Roles(
+            annotated=self.annotated,
+            validation=self.validation,
+            training_videos=tuple(training),
+            is_transductive=not unlabelled,
+        )
+
+    def label_frames(self, cropped: Manifest) -> pa.Table:
+        """LABEL_FRAMES for every tracked frame, null where unscored."""
+        keys = cropped.read("crops", columns=["video", "animal", "frame", "time_s"])
+        return intervals.label_frames(keys, self.annotations)
+
+    def _showing(self, animals: Sequence[str]) -> set[str]:
+        rows = zip(self.cohort.column("video").to_pylist(), self.cohort.column("animal").to_pylist(), strict=True)
+        return {video for video, animal in rows if animal in animals}
+
+    def check(self) -> None:
+        """Find what a person has to correct, before any machine or model is started.
+
+        Raises:
+            ConfigError: videos, prompts, annotations or cohort do not fit each other, or too few animals are annotated.
+        """
+        _ = self.prompts, self.cohort
+        num_validation, num_folds = len(self.validation), self._config.search.num_folds
+        if len(self.annotated) - num_validation < num_folds:
+            beside = f" besides the finetune.guard_animals = {num_validation}" if num_validation else ""
+            raise ConfigError(
+                f"{self._archive.root}: {len(self.annotated)} annotated animals, expected at least search.num_folds = {num_folds}{beside}. "
+                "Annotate more animals or lower one of these settings."
+            )
+
+
+def choose_validation(animals: Sequence[str], cohort: pa.Table, config: FinetuneConfig, seed: int) -> list[str]:
+    """Draw the annotated animals that only decide which fine-tuned weights are saved, evenly over groups.
+
+    They are in no fold of the search and in no batch of the training, so that choosing by their labels does not bias the scores.
+
+    Args:
+        animals: those with annotations, sorted.
+        cohort: COHORT.
+        config: how many.
+        seed: the study's seed.
+
+    Raises:
+        ConfigError: fewer annotated animals than asked for.
+    """
+    if config.guard_animals > len(animals):
+        raise ConfigError(
+            f"finetune.guard_animals: got {config.guard_animals}, expected at most the {len(animals)} annotated animals. Annotate more animals, or lower it."
+        )
+    group_of = dict(zip(cohort.column("animal").to_pylist(), cohort.column("group").to_pylist(), strict=True))
+    order = np.random.default_rng(seed_for(seed, "finetune", "guard")).permutation(len(animals))
+    drawn = [animals[place] for place in order]
+    groups = [group_of.get(animal, "") for animal in drawn]
+    # The first of every group, then the second of every group, and so on.
+    turn = [groups[:place].count(group) for place, group in enumerate(groups)]
+    ranked = sorted(range(len(drawn)), key=lambda place: (turn[place], place))
+    return sorted(drawn[place] for place in ranked[: config.guard_animals])
+
+
+def _text(uri: str, what: str) -> str:
+    try:
+        return _bytes(uri, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{uri}: {what} is not UTF-8 ({error}), expected text. Export it again as UTF-8.") from error
+
+
+def _bytes(uri: str, what: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{uri}: no {what} there, expected one. Check the archive's root and the name.") from error

@@ -1,0 +1,401 @@
+"""The commit protocol: what makes a stage's output whole, resumable and the same after any death.
+
+Ray restarts a dead actor and replays its task, but takes back nothing that the task had already sent out; so outputs do not
+travel through Ray. A unit of work is one video. Whoever works on it writes part files under a fresh attempt id, and last one
+ledger entry that names them; parts that no entry names are garbage. A stage's `_manifest.json` comes last of all and holds
+every entry, so that a reader needs one object. Resuming is a set difference.
+
+    <stage>/_stage.json              configuration and fixed inputs, written first
+    <stage>/parts/<table>/<unit>-<attempt>-<n>.parquet
+    <stage>/_ledger/<unit>.json      one per finished unit
+    <stage>/_progress/<unit>.json    what of an unfinished unit need not be done again (`sheep/io/checkpoints.py`)
+    <stage>/_attempts/<run>/<unit>/  one marker per try, to stop a video that keeps killing its worker
+    <stage>/_manifest.json
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sheep import __version__, schemas
+from sheep.config import digest, fixed
+from sheep.errors import ConfigError, ContractError, MediaError
+from sheep.io import storage
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+_VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray", "av")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One file of one unit."""
+
+    table: str
+    path: str
+    """Relative to the stage's folder."""
+    rows: int
+    """0 for a file that is not a table."""
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What the ledger says of one finished unit."""
+
+    key: str
+    input: str
+    """Identity of what went in: the video's ETag or size and its prompts, or the digest of an earlier stage's parts."""
+    attempt: str
+    parts: tuple[Part, ...] = ()
+    error: str = ""
+    """Why the unit has no rows; empty when it has."""
+
+    def to_json(self) -> str:
+        """Serialise, for the ledger and for the way back from a worker."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Entry":
+        """Read what `to_json` wrote."""
+        return _entry(json.loads(text))
+
+    def content(self) -> str:
+        """Digest of what the unit holds, the same for every attempt that gave the same bytes."""
+        return digest([self.key, self.error, [[part.table, part.rows, part.sha256] for part in self.parts]])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage's output folder. Plain data, so that it travels to workers."""
+
+    uri: str
+    name: str
+    config_digest: str
+    run: str
+    """This run's id; attempts are counted within it."""
+
+    def slug(self, key: str) -> str:
+        """File-name-safe, fixed-length name of a unit."""
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def todo(self, units: Mapping[str, str]) -> list[str]:
+        """Tell which units have no entry yet for their present input.
+
+        Args:
+            units: unit key -> identity of its input.
+
+        Returns:
+            Keys in the order of `units`. A unit whose input changed is due again; a unit that failed on the same input is not.
+        """
+        done = {entry.key: entry.input for entry in self.entries()}
+        return [key for key, identity in units.items() if done.get(key) != identity]
+
+    def entries(self) -> list[Entry]:
+        """Read the whole ledger, sorted by key."""
+        folder = storage.join(self.uri, "_ledger")
+        fs, path = storage.filesystem(folder)
+        names = [storage.join(path, name) for name in storage.find(folder) if name.endswith(".json")]
+        with storage.explained(self.uri, "reading the ledger of"):
+            # Not cat(): it takes a "[" in a folder's name for a pattern.
+            found = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="raise")
+        entries = [Entry.from_json(data) for data in found]
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def attempt(self, key: str, input_identity: str) -> "Attempt":
+        """Begin one try at a unit.
+
+        Raises:
+            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before it got any further.
+        """
+        markers = storage.join(self.uri, "_attempts", self.run, self.slug(key))
+        tries = len(storage.find(markers))
+        if tries >= MAX_ATTEMPTS:
+            raise MediaError(
+                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's memory."
+            )
+        attempt = uuid.uuid4().hex[:8]
+        storage.write_bytes(storage.join(markers, attempt), b"")
+        return Attempt(stage=self, key=key, input=input_identity, attempt=attempt)
+
+    def fail(self, key: str, input_identity: str, error: MediaError) -> Entry:
+        """Commit that a unit cannot be done."""
+        entry = Entry(key=key, input=input_identity, attempt="", error=str(error))
+        self._commit(entry)
+        return entry
+
+    def _commit(self, entry: Entry) -> None:
+        storage.write_bytes(storage.join(self.uri, "_ledger", f"{self.slug(entry.key)}.json"), entry.to_json().encode())
+        markers = storage.join(self.uri, "_attempts", self.run, self.slug(entry.key))
+        for name in storage.find(markers):
+            storage.remove(storage.join(markers, name))
+
+    def finish(
+        self, units: Mapping[str, str], *, max_error_frac: float = 0.0, facts: Mapping[str, Any] | None = None
+    ) -> "Manifest":
+        """Write the manifest, once every unit has its entry.
+
+        Args:
+            units: all units of the stage, key -> input identity; entries of other keys are left out.
+            max_error_frac: share of failed units that is tolerated.
+            facts: JSON values worth keeping with the result, e.g. a chosen threshold.
+
+        Raises:
+            ContractError: a unit has no entry, or more units failed than tolerated.
+        """
+        missing = self.todo(units)
+        if missing:
+            count = f"{len(missing)} of {len(units)} units"
+            raise ContractError(f"{self.uri}: {count} have no entry, first {missing[0]!r}. Run the stage again.")
+        entries = [entry for entry in self.entries() if entry.key in units]
+        failed = [entry for entry in entries if entry.error]
+        if len(failed) > max_error_frac * len(entries):
+            raise ContractError(
+                f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. First: {failed[0].error}"
+            )
+        opened = json.loads(storage.read_bytes(storage.join(self.uri, "_stage.json")))
+        manifest = Manifest(
+            uri=self.uri,
+            stage=self.name,
+            config=opened["config"],
+            config_digest=self.config_digest,
+            inputs=opened["inputs"],
+            entries=tuple(entries),
+            versions=_versions(),
+            facts=dict(facts or {}),
+        )
+        storage.write_bytes(storage.join(self.uri, "_manifest.json"), manifest.to_bytes())
+        return manifest
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One try at one unit: write parts, then commit. Nothing it wrote counts before the commit."""
+
+    stage: Stage
+    key: str
+    input: str
+    attempt: str
+    parts: list[Part] = dataclasses.field(default_factory=list)
+
+    def write(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
+        """Write rows of one table as the next part file.
+
+        Raises:
+            ContractError: the rows break the schema's promise.
+        """
+        schemas.validate(table, schema, f"{self.stage.name} {self.key}")
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        self._put(name, "parquet", buffer.getvalue(), table.num_rows)
+
+    def put(self, name: str, suffix: str, data: bytes) -> None:
+        """Write one file that is not a table, e.g. a contact sheet."""
+        self._put(name, suffix, data, rows=0)
+
+    def put_file(self, name: str, suffix: str, local: str) -> None:
+        """Write one file that is not a table and may be larger than memory, e.g. a preview."""
+        path = self._path(name, suffix)
+        storage.write_file(storage.join(self.stage.uri, path), local)
+        with open(local, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self.parts.append(Part(table=name, path=path, rows=0, bytes=file.tell(), sha256=sha256))
+
+    def _path(self, name: str, suffix: str) -> str:
+        return f"parts/{name}/{self.stage.slug(self.key)}-{self.attempt}-{len(self.parts):05d}.{suffix}"
+
+    def _put(self, name: str, suffix: str, data: bytes, rows: int) -> None:
+        path = self._path(name, suffix)
+        storage.write_bytes(storage.join(self.stage.uri, path), data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.parts.append(Part(table=name, path=path, rows=rows, bytes=len(data), sha256=sha256))
+
+    def progressed(self) -> None:
+        """Forget earlier deaths: this try has got to where the next one can go on, so a long video may die often."""
+        markers = storage.join(self.stage.uri, "_attempts", self.stage.run, self.stage.slug(self.key))
+        for name in storage.find(markers):
+            if name != self.attempt:
+                storage.remove(storage.join(markers, name))
+
+    def commit(self) -> Entry:
+        """Make the parts count: one object, written last."""
+        entry = Entry(key=self.key, input=self.input, attempt=self.attempt, parts=tuple(self.parts))
+        self.stage._commit(entry)
+        return entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A finished stage: what went in, with which settings and versions, and every file that came out."""
+
+    uri: str
+    stage: str
+    config: dict[str, Any]
+    config_digest: str
+    inputs: dict[str, str]
+    entries: tuple[Entry, ...]
+    versions: dict[str, str]
+    facts: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Serialise as JSON; the URI is left out, so that a folder may be moved."""
+        values = dataclasses.asdict(self)
+        del values["uri"]
+        names = sorted({part.table for entry in self.entries for part in entry.parts})
+        values["rows"] = {name: self.rows(name) for name in names}
+        values["num_errors"] = sum(bool(entry.error) for entry in self.entries)
+        return json.dumps(values, indent=1).encode()
+
+    def content(self) -> str:
+        """Digest of everything the stage holds: the input identity of whatever reads it."""
+        return digest([self.stage, self.config_digest, [entry.content() for entry in self.entries], self.facts])
+
+    def rows(self, table: str) -> int:
+        """Count a table's rows."""
+        return sum(part.rows for entry in self.entries for part in entry.parts if part.table == table)
+
+    def read(self, table: str, *, columns: list[str] | None = None, keys: Iterable[str] | None = None) -> pa.Table:
+        """Read one table, or some columns or units of it, in the order of units and parts.
+
+        Raises:
+            ContractError: no unit holds such a table, or a part is not what the ledger says.
+        """
+        wanted = None if keys is None else set(keys)
+        chosen = [entry for entry in self.entries if wanted is None or entry.key in wanted]
+        pieces = [read_part(self.uri, part, columns) for entry in chosen for part in entry.parts if part.table == table]
+        if not pieces:
+            raise ContractError(f"{self.uri}: {len(chosen)} units hold no table {table!r}, expected at least one part.")
+        return pa.concat_tables(pieces)
+
+    def files(self, table: str) -> dict[str, str]:
+        """Unit key -> URI of its first file of one kind."""
+        return {
+            entry.key: storage.join(self.uri, part.path)
+            for entry in reversed(self.entries)
+            for part in reversed(entry.parts)
+            if part.table == table
+        }
+
+    def errors(self) -> pa.Table:
+        """The errors table of this stage."""
+        failed = [entry for entry in self.entries if entry.error]
+        rows = [{"video": entry.key, "stage": self.stage, "error": entry.error} for entry in failed]
+        return pa.Table.from_pylist(rows, schema=schemas.ERRORS)
+
+
+def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> Stage:
+    """Open a stage's folder for writing, new or begun earlier with the same settings.
+
+    Args:
+        uri: the stage's folder.
+        name: the stage's name.
+        config: its configuration, a dataclass; fields marked `FREE` may differ from those of before.
+        inputs: what is fixed for all units, name -> digest, e.g. the backbone's.
+
+    Raises:
+        ConfigError: the folder holds output of another configuration or input; nothing is touched.
+    """
+    values = {"stage": name, "config": fixed(config), "inputs": dict(inputs)}
+    config_digest = digest(values)
+    target = storage.join(uri, "_stage.json")
+    present = json.loads(storage.read_bytes(target)) if storage.exists(target) else values
+    if digest(present) != config_digest:
+        if storage.find(storage.join(uri, "_ledger")):
+            raise ConfigError(
+                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ in {_differences(present, values)}. "
+                "Write to another folder, or delete this one first."
+            )
+        log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)
+    storage.write_bytes(target, json.dumps(values, indent=1).encode())
+    return Stage(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
+
+
+def read_manifest(uri: str) -> Manifest:
+    """Read a finished stage.
+
+    Raises:
+        ConfigError: there is no manifest: the stage has not run there, or has not finished.
+    """
+    try:
+        values = json.loads(storage.read_bytes(storage.join(uri, "_manifest.json")))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{uri}: no _manifest.json, expected a finished stage. Run the stage that writes it, or correct the path."
+        ) from error
+    return Manifest(
+        uri=uri,
+        entries=tuple(_entry(entry) for entry in values["entries"]),
+        **{name: values[name] for name in ("stage", "config", "config_digest", "inputs", "versions", "facts")},
+    )
+
+
+def is_finished(uri: str) -> bool:
+    """Tell whether a stage's folder has its manifest."""
+    return storage.exists(storage.join(uri, "_manifest.json"))
+
+
+def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
+    """Return the manifest if it already covers exactly these units, so that there is nothing to do."""
+    if not is_finished(stage.uri):
+        return None
+    manifest = read_manifest(stage.uri)
+    same = {entry.key: entry.input for entry in manifest.entries} == dict(units)
+    return manifest if same and manifest.config_digest == stage.config_digest else None
+
+
+def read_part(uri: str, part: Part, columns: list[str] | None = None) -> pa.Table:
+    """Read one part file of a stage.
+
+    Raises:
+        ContractError: the file is gone or its bytes are not what the ledger says.
+    """
+    target = storage.join(uri, part.path)
+    try:
+        data = storage.read_bytes(target)
+    except FileNotFoundError as error:
+        raise ContractError(
+            f"{target}: named by the ledger but not there. Delete the stage's folder and run it again."
+        ) from error
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise ContractError(
+            f"{target}: bytes differ from the ledger's digest. Delete the stage's folder and run it again."
+        )
+    return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    return Entry(**{**values, "parts": tuple(Part(**part) for part in values["parts"])})
+
+
+def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
+    names = []
+    for section in ("config", "inputs"):
+        old, new = present.get(section, {}), wanted[section]
+        names += [
+            f"{section}.{name} ({old.get(name)!r} -> {new.get(name)!r})"
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
+    return "; ".join(names) or "the stage's name"
+
+
+def _versions() -> dict[str, str]:
+    found = {"sheep": __version__}  # run from its checkout, so the installed packages do not list it
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,81 @@
+"""Images + backbone -> where the class token looks, and how much of that lies on the animal.
+
+The poster's title is a claim about attention, so it is measured: the last block's attention from the class token to each patch,
+per head, and the share of it inside the animal's mask.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sheep.errors import ContractError
+from sheep.models.dinov2 import Backbone
+
+
+@torch.inference_mode()
+def attention_maps(backbone: Backbone, images: np.ndarray, image_px: int) -> np.ndarray:
+    """Attention of the last block from the class token to the patches.
+
+    Args:
+        backbone: any that sheep.backbone loads.
+        images: (B, H, W, 3) uint8 RGB.
+        image_px: side the images are resized to, a multiple of the patch size.
+
+    Returns:
+        (B, heads, h, w) float32 >= 0, h = w = image_px / patch size. Each map sums to at most 1: the rest goes to the class
+        token itself and to registers, which are no places in the image.
+
+    Raises:
+        ConfigError: see Backbone.preprocess.
+
+    Source: the attention maps of DINO, arXiv 2104.14294, figure 1.
+    """
+    pixels = backbone.preprocess(images, image_px)
+    with _eager(backbone):
+        output = backbone.model(pixels, output_attentions=True)
+    last = output.attentions[-1]  # (B, heads, tokens, tokens), rows sum to 1
+    side = image_px // backbone.patch_px
+    to_patches = last[:, :, 0, 1 + backbone.num_registers :]
+    return to_patches.unflatten(-1, (side, side)).float().cpu().numpy()
+
+
+def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of the attention on patches that falls inside the mask.
+
+    Args:
+        maps: (B, heads, h, w) as attention_maps gives them.
+        masks: (B, H, W) bool or in [0, 1], the animal in the same image at any size; averaged over each patch.
+
+    Returns:
+        (B, heads) float32 in [0, 1]; compare it with the mask's share of the image, which even attention would score. NaN where
+        the mask is empty: there is nothing to look at.
+
+    Raises:
+        ContractError: shapes do not belong together.
+    """
+    if maps.ndim != 4 or masks.ndim != 3 or len(maps) != len(masks):
+        raise ContractError(
+            f"focus: got maps {maps.shape} and masks {masks.shape}, expected (B, heads, h, w) and (B, H, W)."
+        )
+    covered = F.interpolate(
+        torch.as_tensor(masks.astype(np.float32))[:, None], size=maps.shape[2:], mode="area"
+    ).numpy()
+    total = maps.sum(axis=(2, 3))
+    inside = (maps * covered).sum(axis=(2, 3)) / np.maximum(total, np.finfo(np.float32).tiny)
+    inside[covered.sum(axis=(1, 2, 3)) == 0] = np.nan
+    share: np.ndarray = inside.astype(np.float32)
+    return share
+
+
+@contextmanager
+def _eager(backbone: Backbone) -> Iterator[None]:
+    # Fused attention never forms the matrix that is asked for here; transformers then returns None or silently falls back.
+    before = backbone.model.config._attn_implementation
+    backbone.model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        backbone.model.set_attn_implementation(before)

@@ -1,0 +1,1 @@
+"""SAM-2 as a streaming tracker with bounded memory."""

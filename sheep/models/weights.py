@@ -1,0 +1,83 @@
+"""Weights by name: a pocket model, a Hugging Face id, a path or a URI."""
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sheep.errors import ConfigError
+from sheep.io import storage
+
+if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
+    from sheep.models.dinov2 import Backbone
+    from sheep.models.sam2.tracker import Tracker
+
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+def open_backbone(name: str, device: str, *, untrained_seed: int | None = None) -> "Backbone":
+    """Load a backbone by name, or from a `save_pretrained` folder at any URI; with a seed, only its architecture."""
+    from sheep.models import dinov2
+
+    with local_path(name, "backbone") as local:
+        if untrained_seed is not None:
+            return dinov2.untrained(local, untrained_seed, device=device)
+        return dinov2.load(local, device=device)
+
+
+def open_tracker(
+    name: str, device: str, *, precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = False
+) -> "Tracker":
+    """Load SAM-2 by name, or from a checkpoint at any URI."""
+    from sheep.models.sam2 import tracker
+
+    with local_path(name, "SAM-2 weights") as local:
+        return tracker.load(local, device=device, precision=precision, compiled=compiled)
+
+
+@contextlib.contextmanager
+def local_path(name: str, what: str) -> Iterator[str]:
+    """Give a local path of weights: names and paths as they are, what lies at a URI copied here for the duration of the block."""
+    if "://" not in name:
+        yield name
+        return
+    try:
+        with storage.local_copy(name) as path:
+            yield path
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{what} {name}: nothing is there, expected a checkpoint or folder. Correct the URI."
+        ) from error
+
+
+def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None) -> str:
+    """Digest the weights a name stands for; a hub id stands for itself.
+
+    Args:
+        name: `pocket`, a path or URI, or a hub id.
+        pocket: folder of the pocket model in the package.
+        ids: hub ids that can be loaded; None for any.
+
+    Raises:
+        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt name.
+    """
+    target = str(WEIGHTS / pocket) if name == "pocket" else name
+    try:
+        return storage.fingerprint(target)
+    except FileNotFoundError as error:
+        if name in ids if ids is not None else _HUB_ID.fullmatch(name):
+            return name
+        known = f"one of {', '.join(ids)}" if ids is not None else "a Hugging Face id (owner/name)"
+        raise ConfigError(
+            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. Correct the name."
+        ) from error
+
+
+def backbone_uri(finetuned: str) -> str:
+    """Return the folder in which a finetune stage leaves its backbone."""
+    return storage.join(finetuned, "backbone")

@@ -1,0 +1,1 @@
+"""Predict: probabilities per frame and label, and bouts."""

@@ -1,0 +1,63 @@
+"""What a worker does with one video: embeddings in, probabilities and bouts out."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from sheep import schemas
+from sheep.config import PredictConfig
+from sheep.io.ledger import Entry, Stage, read_manifest, read_part
+from sheep.predict import bouts
+from sheep.search import predictions
+from sheep.search.windows import slide
+
+if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
+    pass
+from sheep.embed.vectors import vectors_of
+from sheep.execution.base import TableUnit, Worker, recorded
+from sheep.search.probe_files import Probes, read_probes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictJob:
+    """Embeddings -> probabilities and bouts, each animal by a probe that was not fitted on it."""
+
+    stage: Stage
+    source: str
+    """URI of the embed stage."""
+    probes: str
+    """URI of the search stage."""
+    config: PredictConfig
+
+    @property
+    def pool(self) -> str:
+        """Which workers do it."""
+        return "predict"
+
+    def open(self) -> Worker:
+        """Read the probes and return the worker."""
+        probes = read_probes(read_manifest(self.probes), self.config.variant)
+
+        def work(unit: TableUnit) -> Entry:
+            return recorded(self.stage, unit, lambda: self._predict(probes, unit))
+
+        return work
+
+    def _predict(self, probes: "Probes", unit: TableUnit) -> Entry:
+        attempt = self.stage.attempt(unit.key, unit.input)
+        rows = pa.concat_tables([read_part(self.source, part) for part in unit.parts])
+        vectors, names = vectors_of(rows), np.array(rows.column("animal").to_pylist())
+        time_s = rows.column("time_s").to_numpy()
+        probability = np.zeros((rows.num_rows, len(schemas.LABELS)), dtype=np.float32)
+        folds = np.full(rows.num_rows, predictions.FINAL_FOLD, dtype=np.int32)
+        for animal in np.unique(names):
+            of = names == animal
+            folds[of] = probes.fold_of.get(animal, predictions.FINAL_FOLD)
+            window, probe = probes.by_fold[int(folds[of][0])]
+            probability[of] = probe.predict_proba(slide(vectors[of], time_s[of], window))
+        table = predictions.tabulate(rows, probability, folds)
+        attempt.write("predictions", table, schemas.PREDICTIONS)
+        attempt.write("bouts", bouts.bouts(table, self.config), schemas.BOUTS)
+        return attempt.commit()

@@ -1,0 +1,45 @@
+"""The predict stage's driver."""
+
+from sheep.config import PredictConfig, digest
+from sheep.errors import ConfigError
+from sheep.execution.base import Executor, TableUnit, run_units
+from sheep.execution.local import LOCAL
+from sheep.io.ledger import Manifest, open_stage
+from sheep.predict.job import PredictJob
+from sheep.study import Study
+from sheep.variants import variant_named
+
+
+def run(study: Study) -> Manifest:
+    """Embeddings + probes -> probabilities and bouts, by the variant named in the configuration.
+
+    Raises:
+        ConfigError: an earlier stage is not finished, there is no such variant, or the folder holds another configuration.
+    """
+    searched, config = study.manifest("search"), study.config.predict
+    variant = variant_named(config.variant)
+    if variant is None or variant.name not in searched.facts:
+        raise ConfigError(
+            f"predict.variant: got {config.variant!r}, {searched.uri} has {sorted(searched.facts)}. Choose one of them."
+        )
+    embedded = study.manifest("embed", variant.source)
+    return study.finished(predict(embedded, searched, config, study.uri("predict"), executor=study.executor))
+
+
+def predict(
+    embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, executor: Executor = LOCAL
+) -> Manifest:
+    """Embeddings + probes -> probability per label and frame, and bouts.
+
+    Raises:
+        ConfigError: `out` holds another configuration.
+    """
+    stage = open_stage(out, "predict", config, {})
+    probes = search.content()
+    units = {
+        entry.key: TableUnit(key=entry.key, input=digest([entry.content(), probes]), parts=entry.parts)
+        for entry in embedded.entries
+        if not entry.error
+    }
+    job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config)
+    return run_units([(job, units)], executor)[0]

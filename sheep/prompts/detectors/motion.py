@@ -1,0 +1,163 @@
+"""What moves before a still background -> boxes. For cameras that stand still; needs no network and no click.
+
+The background is the median over frames, so an animal that rests for most of them is part of it, and leaves a hole ("ghost") where it is
+not. Ghosts are told from animals by their outline, which is in the background's picture and not in the frame's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import (
+    binary_closing,
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+    find_objects,
+    gaussian_filter,
+    gaussian_gradient_magnitude,
+    label,
+)
+
+from sheep.prompts.detectors.frames import Proposal, Still, choose, shrink
+
+_LONGEST_PX = 320
+_GREY = 12.0  # least change that counts, of 255; sensor noise and compression stay below
+_SIGMAS = 4.0
+_LEAST_FRAC = 0.002  # smallest blob, as a share of the frame
+_SURE_FRAC = 0.008
+_MOVING_FRAC = 0.4  # where so much of the picture changes, it is the camera
+_STEADY = 0.5  # share of this, below which a score is not lowered
+
+Floats = NDArray[np.float32]
+
+
+def find(stills: Sequence[Still], num_animals: int) -> list[Proposal]:
+    """Find the frame where the moving animals are seen best, and a box around each.
+
+    Args:
+        stills: 3 or more frames of one video, spread over it, all of one size.
+        num_animals: how many are looked for.
+
+    Returns:
+        At most `num_animals` boxes, all on one frame, best first; none where nothing moves. The score is lower where the animal stands
+        out little, is small, is cut by the border, where the camera moves, or where more animals move than are looked for.
+    """
+    if len(stills) < 3:
+        return []
+    images = np.stack([shrink(still.image, _LONGEST_PX) for still in stills]).astype(np.float32)
+    images = _even_light(images)
+    background = np.median(images, axis=0)
+    change = np.abs(images - background).max(axis=3)
+    noise = 1.48 * np.median(change, axis=0)
+    threshold = np.maximum(_GREY, _SIGMAS * np.minimum(gaussian_filter(noise, 1.0), 3 * np.median(noise) + 4))
+    share = float(np.median((change > _GREY).mean(axis=(1, 2))))
+    still_camera = float(np.clip((_MOVING_FRAC - share) / (_MOVING_FRAC * _STEADY), 0, 1))
+    hidden = _edges(background)
+    by_frame = [_blobs(image, hidden, one > threshold, one) for image, one in zip(images, change, strict=True)]
+    if not any(by_frame):
+        return []
+    height, width = stills[0].image.shape[:2]
+    scale = np.array([width / images.shape[2], height / images.shape[1]] * 2)
+    steady = "" if still_camera >= _STEADY else "the camera moves"
+    ranked = [
+        [
+            Proposal(
+                frame=still.frame,
+                box=_box(blob.box * scale),
+                score=round(score * still_camera, 3),
+                reason=steady or blob.reason,
+            )
+            for score, blob in blobs
+        ]
+        for still, blobs in zip(stills, _ranked(by_frame), strict=True)
+    ]
+    return choose(ranked, num_animals)
+
+
+def _ranked(by_frame: Sequence[Sequence["_Blob"]]) -> list[list[tuple[float, "_Blob"]]]:
+    """Score the blobs of every frame, best first; lower in frames with fewer of them, where one may be two animals that meet."""
+    usual_area = float(np.quantile([blob.area for blobs in by_frame for blob in blobs], 0.75))
+    counts = np.array([sum(blob.present > 0.5 for blob in blobs) for blobs in by_frame])
+    apart = np.clip(counts / max(1.0, float(np.quantile(counts, 0.9))), 0, 1)
+    found = []
+    for blobs, share in zip(by_frame, apart, strict=True):
+        for blob in blobs:
+            blob.apart = float(share)
+        found.append(sorted(((blob.score(usual_area), blob) for blob in blobs), key=lambda one: -one[0]))
+    return found
+
+
+class _Blob:
+    """A piece of one frame that differs from the background; pixels of the shrunken frame."""
+
+    def __init__(
+        self, box: NDArray[np.float64], area: float, contrast: float, own: float, cut: bool, frac: float
+    ) -> None:
+        self.box, self.area = box, area
+        # what speaks for it, each 0 to 1
+        self.clear = 1 - float(np.exp(-contrast / 20))
+        self.present = float(np.clip((own - 0.35) / 0.2, 0, 1))  # its outline is in the frame, not in the background
+        self.whole = 0.5 if cut else 1.0
+        self.large = float(np.clip(frac / _SURE_FRAC, 0, 1))
+        self.apart = 1.0
+
+    def score(self, usual_area: float) -> float:
+        return (
+            self.clear * self.present * self.whole * self.large * self.apart * min(1.0, self.area / usual_area) ** 0.5
+        )
+
+    @property
+    def reason(self) -> str:
+        said = {
+            "stands out little": self.clear,
+            "may be where an animal was": self.present,
+            "cut by the border": self.whole,
+            "small": self.large,
+            "may be two that meet": self.apart,
+        }
+        worst = min(said, key=lambda name: said[name])
+        return worst if said[worst] < 0.7 else ""
+
+
+def _even_light(images: Floats) -> Floats:
+    """Take out clouds and flicker: slow differences (F, H, W, 3) from the median, over a tenth of the frame."""
+    coarse = 8
+    sigma = max(images.shape[1:3]) / 10 / coarse
+    rows, columns = (np.minimum(np.arange(side) // coarse, (side - 1) // coarse) for side in images.shape[1:3])
+    slow = np.clip(images - np.median(images, axis=0), -_GREY, _GREY)[:, ::coarse, ::coarse]
+    slow = gaussian_filter(slow, (0, sigma, sigma, 0))[:, rows][:, :, columns]
+    return images - gaussian_filter(slow, (0, coarse / 2, coarse / 2, 0), truncate=2.0)
+
+
+def _edges(image: Floats) -> Floats:
+    edges: Floats = gaussian_gradient_magnitude(image.mean(axis=2), 1.0)
+    return edges
+
+
+def _blobs(image: Floats, hidden: Floats, moving: NDArray[np.bool_], change: Floats) -> list[_Blob]:
+    height, width = moving.shape
+    round_px = max(1, round(max(height, width) / 160))
+    joined = binary_closing(np.pad(binary_opening(moving), 4), iterations=2 * round_px)[4:-4, 4:-4]
+    numbered, count = label(joined)
+    edges = (_edges(image), hidden)
+    found = []
+    for number, place in enumerate(find_objects(numbered, count), start=1):
+        rows, columns = (slice(max(0, one.start - 1), one.stop + 1) for one in place)
+        blob = numbered[rows, columns] == number
+        area = float(blob.sum())
+        if area < _LEAST_FRAC * height * width:
+            continue
+        rim = binary_dilation(blob) & ~binary_erosion(blob)
+        shown, covered = (float(one[rows, columns][rim].mean()) + 1e-3 for one in edges)
+        contrast = float(change[rows, columns][blob].mean())
+        rows, columns = place
+        box = np.array([columns.start, rows.start, columns.stop, rows.stop], dtype=np.float64)
+        cut = rows.start == 0 or columns.start == 0 or rows.stop == height or columns.stop == width
+        found.append(_Blob(box, area, contrast, shown / (shown + covered), cut, area / (height * width)))
+    return found
+
+
+def _box(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(round(value, 1)) for value in values)
+    return x0, y0, x1, y1

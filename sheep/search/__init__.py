@@ -1,0 +1,1 @@
+"""Search: temporal windows and probe hyperparameters, by nested cross-validation over animals."""

@@ -1,0 +1,39 @@
+"""The predictions table: probabilities beside their keys and the fold of the probe that gave them."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sheep.errors import ContractError
+from sheep.schemas import KEY, LABELS, PREDICTIONS, validate
+
+FINAL_FOLD = -1
+"""The fold of animals without labels, which no probe was trained on: the final probe predicts them."""
+
+
+def tabulate(
+    keys: pa.Table, probability: NDArray[np.floating], fold: NDArray[np.integer] | int = FINAL_FOLD
+) -> pa.Table:
+    """Put probabilities beside their keys.
+
+    Args:
+        keys: video, animal, frame, time_s; other columns are ignored.
+        probability: (F, L) in [0, 1], in the order of `keys`.
+        fold: (F,) outer fold whose probe predicted each row, or one for all.
+
+    Returns:
+        PREDICTIONS.
+
+    Raises:
+        ContractError: shapes differ, a probability is outside [0, 1] or nan, or a key occurs twice.
+    """
+    if probability.shape != (keys.num_rows, len(LABELS)):
+        raise ContractError(f"predictions: probability {probability.shape}, expected ({keys.num_rows}, {len(LABELS)}).")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ContractError(
+            "predictions: probabilities outside [0, 1] or nan, expected none. Check embeddings and probe."
+        )
+    folds = np.broadcast_to(np.asarray(fold, dtype=np.int32), (keys.num_rows,))
+    columns = [keys.column(name).combine_chunks() for name in (*KEY, "time_s")] + [pa.array(folds, pa.int32())]
+    columns += [pa.array(probability[:, i].astype(np.float32), pa.float32()) for i in range(len(LABELS))]
+    return validate(pa.Table.from_arrays(columns, schema=PREDICTIONS), PREDICTIONS, "predictions")

@@ -1,0 +1,197 @@
+"""Video file at any URI -> frames in order, with the time each is shown.
+
+In: a video object. Out: an iterator of frames, one in memory at a time, or a few where a thread reads ahead. It can go on
+behind a mark of an earlier pass with the same frames, times and pixels. PyAV is the default because it is exact and flat on
+every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
+"""
+
+import contextlib
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheep.errors import ConfigError, MediaError
+from sheep.io import storage
+from sheep.video import decoding
+from sheep.video.decoding import Mark as Mark
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts")
+_GAP_S, _GAP_TIMES = 0.5, 5.0
+"""A gap is spoken of where it is longer than both: seconds, and times the mean of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame."""
+
+    index: int
+    """Number in the file, from 0."""
+    time_s: float
+    """Seconds since the first frame, from the file's timestamps."""
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB, rotated as the file asks."""
+    pts: int = 0
+    """Time stamp in the file's own clock."""
+    first_pts: int = 0
+    """The first frame's."""
+
+    @property
+    def mark(self) -> Mark:
+        """What `decode` needs to go on behind this frame; worked out when asked for, as it reads every pixel."""
+        return Mark(self.index, self.pts, self.first_pts, decoding.checksum(self.image))
+
+
+def find(root: str) -> dict[str, str]:
+    """List the videos of an archive.
+
+    Returns:
+        Video key (path relative to root) -> identity of its content, sorted.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    everything = storage.find(root)
+    found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
+    if not found:
+        raise ConfigError(
+            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. Check the archive's root and its video folder."
+        )
+    return found
+
+
+def decode(
+    uri: str,
+    *,
+    stride: int = 1,
+    max_frames: int = 0,
+    decoder: Literal["pyav", "decord"] = "pyav",
+    after: Mark | None = None,
+    ahead: int = 0,
+) -> Iterator[Frame]:
+    """Decode a video in order.
+
+    Args:
+        uri: where it lies; a remote object is read by range, never as a whole (pyav).
+        stride: yield every n-th frame, the first included.
+        max_frames: stop after so many frames, those up to the mark counted; 0 means all.
+        decoder: which library decodes.
+        after: mark of a frame that was yielded with the same stride, limit and decoder: go on behind it, with exactly the frames
+            that an unbroken pass would have yielded then.
+        ahead: a thread decodes up to so many frames in advance and then waits; 0 decodes when a frame is asked for. An iterator
+            that is dropped or closed stops the thread and closes the file.
+
+    Yields:
+        Frames with rising index and time.
+
+    Raises:
+        MediaError: not a readable video, no frame in it, timestamps that are missing or do not rise, frames of several sizes,
+            it ends before its container says, or it does not have the marked frame.
+    """
+    frames = _selected(uri, stride, max_frames, decoder, after)
+    return _in_advance(frames, ahead) if ahead else frames
+
+
+def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark | None) -> Generator[Frame, None, None]:
+    yielded = after.index // stride + 1 if after else 0
+    if max_frames and yielded >= max_frames:
+        return
+    shape = None
+    pictures = decoding.by_pyav(uri, after) if decoder == "pyav" else decoding.by_decord(uri, after)
+    for picture in _rising(pictures, uri):
+        if picture.index % stride:
+            continue
+        image = picture.image()
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise MediaError(
+                f"{uri}: frame {picture.index} is {image.shape[1]} x {image.shape[0]} px, the first is {shape[1]} x {shape[0]} px; expected one size. "
+                "Cut the file where the size changes."
+            )
+        if after is not None and picture.index == after.index:
+            continue
+        yield Frame(picture.index, picture.time_s, image, picture.pts, picture.first_pts)
+        yielded += 1
+        if yielded == max_frames:
+            return
+
+
+def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
+    """Refuse times that do not rise; say of a gap or damage what cannot be told from a camera that paused or dropped frames."""
+    last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
+    for picture in pictures:
+        if last is not None and picture.time_s <= last.time_s:
+            raise MediaError(
+                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at {last.time_s:.3f} s; expected rising times. "
+                "Convert the file again (ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
+            )
+        if last is not None and picture.time_s - last.time_s > gap_s:
+            gap_s, gap_at = picture.time_s - last.time_s, picture.index
+        if picture.damaged:
+            first_damaged, num_damaged = first_damaged if num_damaged else picture.index, num_damaged + 1
+        last = picture
+        yield picture
+    if last is not None and gap_s > max(_GAP_S, _GAP_TIMES * (last.time_s - gap_s) / max(last.index - 1, 1)):
+        log.warning("time gap video=%s before_frame=%d gap_s=%.2f", uri, gap_at, gap_s)
+    if num_damaged:
+        log.warning("damaged frames video=%s number=%d first=%d", uri, num_damaged, first_damaged)
+
+
+def _in_advance(frames: Generator[Frame, None, None], ahead: int) -> Iterator[Frame]:
+    """Let a thread run an iterator at most `ahead` items before its reader; its error is raised where it would have been."""
+    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
+    stopped = threading.Event()
+    thread = threading.Thread(target=_fill, args=(frames, waiting, stopped), name="sheep-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # room for what the thread is about to put: it looks at the flag after each frame
+                waiting.get_nowait()
+        if not sys.is_finalizing():  # then there are no other threads any more, nor will this one report its end
+            thread.join()
+
+
+def _fill(
+    frames: Generator[Frame, None, None],
+    waiting: "queue.Queue[Frame | BaseException | None]",
+    stopped: threading.Event,
+) -> None:
+    try:
+        with contextlib.closing(frames):  # here, in the thread that runs it
+            for frame in frames:
+                waiting.put(frame)
+                if stopped.is_set():
+                    return
+    except BaseException as error:  # whatever it is, it belongs to the reader
+        waiting.put(error)
+    else:
+        waiting.put(None)
+
+
+def size_px(uri: str) -> tuple[int, int]:
+    """Read (height, width) of the decoded, rotated frames from the first frame.
+
+    Raises:
+        MediaError: as `decode`.
+    """
+    height, width = next(iter(decode(uri, max_frames=1))).image.shape[:2]
+    return height, width
+
+
+def length_s(uri: str) -> float:
+    """Length that the container states [s], good enough to say how long the rest will take; nan where it states none or cannot be read."""
+    return decoding.length_s(uri)

@@ -1,0 +1,89 @@
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sheep.errors import ContractError
+from sheep.finetune.deduplicate import thin, thumbnail
+from sheep.io.prefetch import DEPTH, Ahead
+
+
+def jpeg(level: int, side: int = 48) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (level, level, level)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def test_images_come_no_closer_than_the_gap_to_the_last_kept() -> None:
+    times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    kept = thin([jpeg(0)] * 6, ["a"] * 6, ["v"] * 6, times, min_gap_s=0.2, min_change=0)
+    assert kept.tolist() == [True, False, True, False, True, False]
+    # Every animal in every video for itself, in order of time whatever the order of rows.
+    kept = thin(
+        [jpeg(0)] * 4, ["a", "b", "a", "a"], ["v", "v", "v", "w"], [0.1, 0.1, 0.0, 0.1], min_gap_s=0.2, min_change=0
+    )
+    assert kept.tolist() == [False, True, True, True]
+
+
+def test_slow_change_adds_up_until_it_counts() -> None:
+    levels = [100, 104, 108, 112, 112, 100]  # against 100: 4, 8, 12 counts; against 112: 0, then 12
+    images = [jpeg(level) for level in levels]
+    kept = thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=10)
+    assert kept.tolist() == [True, False, False, True, False, True]
+    both = thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=3, min_change=10)
+    assert both.tolist() == [True, False, False, True, False, False]
+    assert thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=0).all()
+
+
+def test_thumbnail_holds_means_of_tiles() -> None:
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[:, 32:] = 200
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    small = thumbnail(buffer.getvalue())
+    assert small.shape == (16, 16)
+    np.testing.assert_allclose(small, np.repeat([[0] * 8 + [200] * 8], 16, axis=0), atol=2)
+    with pytest.raises(ContractError, match="Run the crop stage again"):
+        thin([b"x", b"y"], ["a", "a"], ["v", "v"], [0, 1], min_gap_s=0, min_change=1)
+
+
+def test_batches_come_in_order_and_few_wait() -> None:
+    made: list[int] = []
+    busy = threading.Lock()
+
+    def make(step: int) -> int:
+        assert busy.acquire(blocking=False)  # never two at once
+        made.append(step)
+        busy.release()
+        return step * step
+
+    ahead = Ahead(make, 20)
+    assert ahead.take(3) == 9
+    deadline = time.monotonic() + 5
+    while len(made) < 1 + DEPTH and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert made == [3, 4, 5]  # what was taken, and no more than DEPTH beyond
+    assert [ahead.take(step) for step in range(4, 10)] == [16, 25, 36, 49, 64, 81]
+    assert ahead.take(5) == 25  # back, as after a roll-back
+    ahead.close()
+    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name == "finetune-batches"]
+    assert ahead.take(19) == 361  # the last one
+    ahead.close()
+
+
+def test_what_goes_wrong_arrives_at_its_own_step() -> None:
+    def make(step: int) -> int:
+        if step == 2:
+            raise ContractError("step 2 is broken")
+        return step
+
+    ahead = Ahead(make, 5)
+    assert [ahead.take(0), ahead.take(1)] == [0, 1]
+    with pytest.raises(ContractError, match="step 2 is broken"):
+        ahead.take(2)
+    assert ahead.take(3) == 3  # anew from there
+    ahead.close()

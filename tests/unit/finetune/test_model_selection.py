@@ -1,0 +1,232 @@
+"""The teacher that is saved is never worse on the guard than the start; collapse is noticed without labels too."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sheep.config import FinetuneConfig
+from sheep.errors import ConfigError, ContractError
+from sheep.finetune import model_selection
+from sheep.finetune.dataset import Arrays
+from sheep.finetune.model_selection import GuardFrames, choose, is_sound, probe_score, rank_me
+from sheep.finetune.trainer import FitResult, fit
+from sheep.models import dinov2 as backbones
+
+CONFIG = FinetuneConfig(
+    steps=6, head_steps=1, batch_size=4, global_px=32, local_px=16, num_local=1, num_prototypes=8, device="cpu",
+    learning_rate=1e-3, guard_every=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("start")
+    backbones.random(0, hidden_size=24, num_hidden_layers=2).save(folder)
+    return str(folder)
+
+
+def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bright squares on noise, high or low in the image; whether each is high."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 120, (count, 32, 32, 3), dtype=np.uint8)
+    high = np.arange(count) % 2 == 0
+    for image, up in zip(pixels, high, strict=True):
+        x, y = rng.integers(2, 18), rng.integers(1, 4) + (0 if up else 17)
+        image[y : y + 12, x : x + 12] = (230, 220, 200)
+    return pixels, high
+
+
+@pytest.fixture(scope="module")
+def images() -> Arrays:
+    return Arrays(
+        pixels=blobs(24, 0)[0], animals=[f"a{i % 3}" for i in range(24)], videos=[f"v{i % 6}" for i in range(24)]
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled() -> GuardFrames:
+    pixels, high = blobs(48, 1)
+    animals = [f"g{i // 16}" for i in range(48)]
+    return GuardFrames(
+        images=Arrays(pixels=pixels, animals=animals, videos=animals),
+        targets=np.stack([high, ~high], axis=1).astype(float),
+    )
+
+
+def equal(one: str | Path, other: str | Path) -> bool:
+    first, second = (load_file(Path(folder) / "model.safetensors") for folder in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def facts(folder: Path) -> dict:
+    return json.loads((folder / "training.json").read_text())["guard"]
+
+
+def test_rank_me_counts_directions() -> None:
+    assert rank_me(torch.eye(5)) == pytest.approx(5)
+    assert rank_me(torch.ones(7, 3)) == pytest.approx(1)
+    # singular values 3 and 1: shares 0.75 and 0.25
+    expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert rank_me(torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])) == pytest.approx(expected)
+    assert math.isnan(rank_me(torch.tensor([[math.nan, 0.0]])))
+    assert rank_me(torch.zeros(3, 2)) == pytest.approx(1)
+
+
+def test_an_animal_is_told_by_the_others() -> None:
+    # One direction tells the animals apart, the other their labels.
+    features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.0, 0.1], [0.0, -0.1]])
+    targets = np.array([[1.0], [0.0], [1.0], [0.0]])
+    assert probe_score(features, ["a", "a", "b", "b"], targets) == 1.0
+    # Opposite directions in the two animals: all predicted the wrong way round; both hits tie in the last two places.
+    twisted = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.0, -0.1], [0.0, 0.1]])
+    assert probe_score(twisted, ["a", "a", "b", "b"], targets) == 2 / 4
+    assert math.isnan(probe_score(features * math.inf, ["a", "a", "b", "b"], targets))
+
+
+def test_ridge_by_hand() -> None:
+    # One standardised feature z = -1, 1 with targets 0, 1: weight = sum(z t) / (sum(z z) + penalty n) = 1 / (2 + 2).
+    found = model_selection._ridge(np.array([[2.0], [4.0]]), np.array([0.0, 1.0]), np.array([[5.0], [3.0]]))
+    np.testing.assert_allclose(found, [0.5 + 2 / 4, 0.5])
+    constant = model_selection._ridge(np.array([[2.0], [2.0]]), np.array([0.0, 1.0]), np.array([[9.0]]))
+    np.testing.assert_allclose(constant, [0.5])
+
+
+def test_unscored_images_have_no_say() -> None:
+    features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [1.0, 0.1], [1.0, -0.1], [1.0, 0.1]])
+    targets = np.array([[1.0], [0.0], [1.0], [0.0], [np.nan]])
+    moved = features.clone()
+    moved[4] = 1e6
+    for given in (features, moved):
+        assert probe_score(given, ["a", "a", "b", "b", "b"], targets) == 1.0
+
+
+def row(
+    step: int, rank: float = 10.0, std: float = 0.1, entropy: float = 1.0, score: float | None = None
+) -> model_selection.Row:
+    values = {"step": float(step), "rank_me": rank, "target_std": std, "teacher_entropy": entropy}
+    return values if score is None else values | {"score": score}
+
+
+def test_collapse_has_many_faces() -> None:
+    base, most = row(1), math.log(8)
+    assert is_sound(row(2, rank=5.1, std=0.051), base, CONFIG)
+    for sick in (row(2, rank=4.9), row(2, std=0.049), row(2, entropy=0.005 * most), row(2, entropy=0.995 * most)):
+        assert not is_sound(sick, base, CONFIG)
+    assert not is_sound(row(2, rank=math.nan), base, CONFIG)
+    assert is_sound(row(2, entropy=0.995 * most), row(1, entropy=0.996 * most), CONFIG)  # the start was there already
+
+
+def test_the_best_or_the_last_sound_teacher_is_chosen() -> None:
+    def steps(*rows: model_selection.Row) -> int:
+        return int(rows[choose(rows, CONFIG)]["step"])
+
+    assert steps(row(0, score=0.5), row(1, score=0.9), row(2, score=0.4)) == 0  # at step 1 only the heads are new
+    assert steps(row(0, score=0.5), row(1), row(2, score=0.6), row(4, score=0.6), row(6, score=0.55)) == 2
+    assert (
+        steps(row(0, score=0.5), row(1), row(2, score=0.6), row(4, score=0.9, rank=2.0)) == 2
+    )  # chance of few animals
+    assert steps(row(0, score=0.5), row(1), row(2, score=math.nan), row(4, score=0.5)) == 0
+    assert steps(row(0), row(1), row(2), row(4), row(6, rank=1.0)) == 4
+    assert steps(row(0), row(1, std=0.01), row(2, std=0.006)) == 2  # compared with trained heads, not with new ones
+
+
+WILD = replace(CONFIG, learning_rate=1.0, teacher_momentum=0.5, steps=8, guard_every=4)
+"""A thousand times too fast, and a teacher that follows at once."""
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_a_sabotaged_run_ends_at_its_start(
+    with_labels: bool, images: Arrays, labelled: GuardFrames, tmp_path: Path
+) -> None:
+    wild = replace(WILD, guard_animals=3 if with_labels else 0)
+    result = fit(images, "pocket", wild, 0, str(tmp_path), guard=labelled if with_labels else None)
+    assert result.weights_step == 0
+    assert equal(backbones.POCKET, tmp_path)
+    found = facts(tmp_path)
+    assert found["rolled_back"]
+    assert found["labelled"] == with_labels
+    assert found["said"].startswith("Rolled back to step 0 of 8: ")
+    assert ("No labelled guard was used" in found["said"]) != with_labels
+    assert [one["step"] for one in found["history"]] == [0, 1, 4, 8]
+    # Without guard the same run saves what it came to.
+    fit(images, "pocket", replace(WILD, guard_every=0), 0, str(tmp_path / "open"))
+    assert not equal(backbones.POCKET, tmp_path / "open")
+
+
+def test_what_is_saved_scores_as_the_guard_says(
+    start: str, images: Arrays, labelled: GuardFrames, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, guard_animals=3, steps=12, learning_rate=3e-3, teacher_momentum=0.8, collapse_frac=0.01)
+    result = fit(images, start, config, 0, str(tmp_path), guard=labelled)
+    found = facts(tmp_path)
+    history = {int(one["step"]): one["score"] for one in found["history"]}
+    assert history[result.weights_step] == max(history.values())
+    again = fit(
+        images, str(tmp_path), replace(CONFIG, guard_animals=3, steps=1), 0, str(tmp_path / "again"), guard=labelled
+    )
+    assert facts(tmp_path / "again")["history"][0]["score"] == pytest.approx(history[result.weights_step], abs=1e-12)
+    assert again.weights_step == 0
+    assert found["animals"] == ["g0", "g1", "g2"]
+
+
+def test_training_stops_where_looks_bring_nothing(images: Arrays, labelled: GuardFrames, tmp_path: Path) -> None:
+    saved: list[str] = []
+    wild = replace(WILD, guard_animals=3, guard_patience=2, steps=50)
+    result = fit(images, "pocket", wild, 0, str(tmp_path), guard=labelled, save=saved.append, save_every=4)
+    assert result.steps == 8  # looks at 4 and 8
+    assert "Stopped at step 8 of 50: 2 looks in a row" in facts(tmp_path)["said"]
+    assert facts(tmp_path)["stopped_early"]
+    assert [Path(folder).name for folder in saved] == ["step-000004", "step-000008"]
+    rest = fit(images, "pocket", wild, 0, str(tmp_path / "rest"), guard=labelled, resume_dir=saved[1])
+    assert (rest.steps, rest.last) == (8, result.last)
+    assert equal(backbones.POCKET, tmp_path / "rest")
+
+
+def test_resuming_keeps_history_best_teacher_and_patience(
+    start: str, images: Arrays, labelled: GuardFrames, tmp_path: Path
+) -> None:
+    config = replace(
+        CONFIG,
+        guard_animals=3,
+        guard_patience=3,
+        steps=10,
+        learning_rate=3e-3,
+        teacher_momentum=0.8,
+        collapse_frac=0.01,
+    )
+    saved: list[str] = []
+    whole = fit(images, start, config, 0, str(tmp_path / "a"), guard=labelled, save=saved.append, save_every=3)
+    for folder in saved:
+        rest = fit(images, start, config, 0, str(tmp_path / "b"), guard=labelled, resume_dir=folder)
+        assert rest.last == whole.last
+        assert rest.weights_step == whole.weights_step
+        assert facts(tmp_path / "a") == facts(tmp_path / "b")
+        assert equal(tmp_path / "a", tmp_path / "b")
+
+
+def test_guards_must_fit_the_configuration(start: str, images: Arrays, labelled: GuardFrames, tmp_path: Path) -> None:
+    def run(config: FinetuneConfig, frames: GuardFrames | None) -> FitResult:
+        return fit(images, start, config, 0, str(tmp_path), guard=frames)
+
+    with pytest.raises(ContractError, match=r"guard_animals is 3 and no labelled frames"):
+        run(replace(CONFIG, guard_animals=3), None)
+    with pytest.raises(ContractError, match=r"guard_animals is 0 and some labelled frames"):
+        run(CONFIG, labelled)
+    one = Arrays(pixels=blobs(4, 0)[0], animals=["a"] * 4, videos=["v"] * 4)
+    with pytest.raises(ConfigError, match=r"1 animals \(a\)"):
+        GuardFrames(images=one, targets=np.eye(4)[:, :2])
+    two = Arrays(pixels=blobs(4, 0)[0], animals=["a", "a", "b", "b"], videos=["v"] * 4)
+    with pytest.raises(ConfigError, match="a label that holds in some frames"):
+        GuardFrames(images=two, targets=np.array([[1.0, np.nan]] * 4))
+    with pytest.raises(ContractError, match="expected \\(N, L\\)"):
+        GuardFrames(images=two, targets=np.ones((3, 2)))
+    with pytest.raises(ConfigError, match="guard_animals: got 1"):
+        replace(CONFIG, guard_animals=1)
+    with pytest.raises(ConfigError, match="guard_animals: got 2"):
+        replace(CONFIG, guard_animals=2, guard_every=0)

@@ -1,0 +1,144 @@
+"""Bad input to fine-tuning ends in one clear sentence: what, what was got, what was expected, where, what to do."""
+
+import functools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sheep.config import FinetuneConfig
+from sheep.errors import ConfigError, ContractError
+from sheep.finetune import checkpoint
+from sheep.finetune.data_loader import Batches
+from sheep.finetune.dataset import Arrays
+from sheep.finetune.trainer import FitResult, fit
+from sheep.models import dinov2 as backbones
+from tests.unit.finetune.exchange import fit_as_two
+
+CONFIG = FinetuneConfig(
+    steps=2, head_steps=0, batch_size=4, global_px=32, local_px=16, num_local=1, num_prototypes=8, device="cpu",
+    guard_every=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("start")
+    backbones.random(0, hidden_size=24, num_hidden_layers=2).save(folder)
+    return str(folder)
+
+
+def arrays(count: int = 6, side: int = 36) -> Arrays:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return Arrays(pixels=pixels, animals=[f"a{i % 3}" for i in range(count)], videos=[f"v{i}" for i in range(count)])
+
+
+@pytest.fixture(scope="module")
+def saved(start: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folders: list[str] = []
+    fit(arrays(), start, CONFIG, 0, str(tmp_path_factory.mktemp("run")), save=folders.append, save_every=1)
+    return folders[0]
+
+
+def resume(start: str, saved: str, folder: Path, config: FinetuneConfig = CONFIG) -> FitResult:
+    return fit(arrays(), start, config, 0, str(folder), resume_dir=saved)
+
+
+def test_crops_smaller_than_a_patch(start: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="stored images are 6 px wide, expected at least a patch of the backbone, 8 px"
+    ):
+        fit(arrays(side=6), start, CONFIG, 0, str(tmp_path))
+    assert fit(arrays(side=8), start, replace(CONFIG, steps=1), 0, str(tmp_path)).steps == 1
+
+
+def test_more_workers_than_images(start: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 images for 4 workers"):
+        fit(arrays(3), start, CONFIG, 0, str(tmp_path), world=4)
+    with pytest.raises(
+        ConfigError, match=r"finetune\.min_workers: got 2, expected numbers that divide batch_size \(4\), but \[3\]"
+    ):
+        replace(CONFIG, workers=4, min_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((2, 8, 8, 3), np.nan, np.float32), "float32, expected .* uint8; floats may hold nan"),
+        (np.zeros((2, 8, 9, 3), np.uint8), r"\(2, 8, 9, 3\) uint8, expected"),
+        (np.zeros((3, 8, 8, 3), np.uint8), r"\(3, 2, 2\) images, animals and videos"),
+    ],
+)
+def test_arrays_that_are_no_images(pixels: np.ndarray, words: str) -> None:
+    with pytest.raises(ContractError, match=words):
+        Arrays(pixels=pixels, animals=["a", "b"], videos=["v", "w"])
+
+
+@pytest.mark.parametrize("other", [{"num_hidden_layers": 3}, {"patch_size": 4}])
+def test_a_checkpoint_of_another_network(other: dict[str, int], start: str, saved: str, tmp_path: Path) -> None:
+    backbones.random(0, **({"hidden_size": 24, "num_hidden_layers": 2} | other)).save(tmp_path / "other")
+    theirs = "dinov2, 2 blocks of 24, patches of 8 px"
+    with pytest.raises(
+        ConfigError, match=f"architecture: '{theirs}' there, 'dinov2, . blocks of 24, patches of . px' now"
+    ):
+        resume(str(tmp_path / "other"), saved, tmp_path)
+
+
+def test_a_folder_of_another_configuration(start: str, saved: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"koleo_weight: 0\.1 there, 0\.5 now\). Start in a new folder"):
+        resume(start, saved, tmp_path, replace(CONFIG, koleo_weight=0.5))
+    assert resume(start, saved, tmp_path, replace(CONFIG, workers=2, min_workers=1)).steps == 2  # speed is free
+
+
+def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved, tmp_path / "half")
+    whole = (folder / checkpoint.TENSORS).read_bytes()
+    (folder / checkpoint.TENSORS).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ContractError, match="The checkpoint is damaged: use an earlier one"):
+        resume(start, str(folder), tmp_path)
+    (folder / checkpoint.FACTS).unlink()
+    with pytest.raises(ConfigError, match="expected a finished checkpoint"):
+        resume(start, str(folder), tmp_path)
+
+
+def test_a_disk_that_refuses_the_checkpoint(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(ConfigError, match=r"the disk refuses it \(.*No space left.*\), expected room for \d+ MiB"):
+        fit(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").write_text("a file where a folder should be")
+    with pytest.raises(ConfigError, match="the disk refuses it"):
+        fit(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
+
+
+def test_the_rank_whose_values_are_no_numbers_is_named(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 1 makes views of nan. Targets are balanced over all workers, so that both losses are no numbers."""
+    draw = Batches.draw
+
+    def spoiled(self: Batches, step: int, mine: slice, place: torch.device) -> object:
+        batch = draw(self, step, mine, place)
+        return replace(batch, global_views=batch.global_views * (float("nan") if mine.start else 1))
+
+    monkeypatch.setattr(Batches, "draw", spoiled)
+    config = replace(CONFIG, steps=5)
+    first, second = fit_as_two(monkeypatch, functools.partial(fit, arrays(), start, config, 0, str(tmp_path)))
+    assert isinstance(first, ContractError)
+    assert isinstance(second, ContractError)
+    assert str(first) == str(second)
+    assert "3 steps in a row, the last at step 2 (first on rank 1 of 2)" in str(first)
+
+
+def test_what_is_written_can_be_read_by_anyone(saved: str) -> None:
+    """No pickle: tensors and JSON."""
+    assert sorted(path.name for path in Path(saved).iterdir()) == [checkpoint.FACTS, checkpoint.TENSORS]
+    assert json.loads((Path(saved) / checkpoint.FACTS).read_text())["step"] == 1

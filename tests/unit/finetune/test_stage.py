@@ -1,0 +1,175 @@
+"""Guard animals are drawn evenly, and are in no batch, no fold and no score; the job reads what it says."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sheep import schemas
+from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig
+from sheep.crop.codec import to_jpeg, to_rle
+from sheep.errors import ConfigError, ContractError
+from sheep.execution.local import LOCAL
+from sheep.finetune import stage as finetune_stage
+from sheep.finetune.job import FinetuneJob, GuardRow
+from sheep.finetune.stage import guard_rows
+from sheep.inputs import StudyInputs, choose_validation
+from sheep.io.ledger import open_stage, read_manifest
+from sheep.study import Study
+from sheep.synthetic.archive import MeadowConfig, write_archive
+from sheep.synthetic.scene import SceneConfig
+from tests import stages
+
+
+def cohort_of(groups: dict[str, str]) -> pa.Table:
+    """Animals with their groups, each in a video of its name."""
+    return pa.Table.from_pylist(
+        [{"video": f"{name}.mp4", "animal": name, "group": group} for name, group in groups.items()],
+        schema=schemas.COHORT,
+    )
+
+
+def test_guards_are_drawn_evenly_over_groups_and_by_seed() -> None:
+    cohort = cohort_of({name: "x" if name in "abcdef" else "y" for name in "abcdefgh"})
+    config = FinetuneConfig(guard_animals=4)
+    for seed in range(8):
+        drawn = choose_validation("abcdefgh", cohort, config, seed)
+        assert len(set(drawn)) == 4
+        assert {"g", "h"} < set(drawn)  # two of each group
+    assert len({tuple(choose_validation("abcdefgh", cohort, config, seed)) for seed in range(8)}) > 2
+    assert choose_validation("abcdefgh", cohort, config, 3) == choose_validation("abcdefgh", cohort, config, 3)
+    assert choose_validation("abcdefgh", cohort, FinetuneConfig(), 3) == []
+    with pytest.raises(ConfigError, match="at most the 2 annotated animals"):
+        choose_validation("ab", cohort_of({"a": "x", "b": "x", "c": "y"}), config, 0)
+
+
+def test_guard_rows_are_scored_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune_stage, "MAX_GUARD_FRAMES", 6)
+    rows = [
+        {"video": "v", "animal": animal, "frame": frame, "time_s": frame / 5, **dict.fromkeys(schemas.LABELS)}
+        | ({"lying": int(animal == "a")} if frame % 2 == 0 else {})
+        for animal in "abc"
+        for frame in range(10)
+    ]
+    found = guard_rows(pa.Table.from_pylist(rows, schema=schemas.LABEL_FRAMES), ["a", "b"])
+    assert [(row.animal, row.frame) for row in found] == [(animal, frame) for animal in "ab" for frame in (0, 4, 8)]
+    assert found[0].targets == (None, 1.0, None, None, None, None)
+    assert found[3].targets == (None, 0.0, None, None, None, None)
+
+
+@pytest.fixture
+def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
+    """Every one of six animals is annotated, and two of them guard."""
+    scene = SceneConfig(height_px=96, width_px=128, num_frames=16, num_others=(0, 1))
+    root = str(tmp_path / "archive")
+    write_archive(MeadowConfig(seed=8, num_animals=6, videos_per_animal=1, num_annotated=6, scene=scene), root)
+    settings = dataclasses.replace(tiny_study.finetune, guard_animals=2, guard_every=1, steps=3, head_steps=1)
+    archive = ArchiveConfig(root=root)
+    return dataclasses.replace(tiny_study, out=str(tmp_path / "out"), archive=archive, finetune=settings)
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_guards_are_trained_on_and_scored_nowhere_but_predicted(study: StudyConfig) -> None:
+    Study(study).inputs.check()
+    cropped = stages.crop(study)
+    found = StudyInputs(study)
+    guards = list(found.validation)
+    others = list(found.roles(cropped).scored)
+    jobs: list[FinetuneJob] = []
+
+    def fit(job: FinetuneJob) -> None:
+        jobs.append(job)
+        LOCAL.train(job)
+
+    tuned = stages.finetune(study, "crop", stages.Replaced(training=fit))
+    assert jobs[0].videos == tuple(f"{name}_1.mp4" for name in others)  # transductive, but for the guards
+    assert {row.animal for row in jobs[0].guard} == set(guards)
+    assert tuned.facts["guard"]["animals"] == guards
+    assert tuned.facts["guard"]["said"] == finetune_stage.read_guard(tuned)["said"]
+    stages.embed(study, [("pixels", "crop")])
+    searched = stages.search(study)
+    assert set(searched.read("oof").column("animal").to_pylist()) == set(others)
+    variant = "pixels-crop-single"
+    assert sorted(searched.facts[variant]["probes"]["fold_of"]) == others
+    config = dataclasses.replace(study, predict=dataclasses.replace(study.predict, variant=variant))
+    rows = stages.predict(config).read("predictions")
+    folds = dict(zip(rows.column("animal").to_pylist(), rows.column("fold").to_pylist(), strict=True))
+    assert sorted(name for name, fold in folds.items() if fold == -1) == guards
+    assert len(folds) == len(cropped.entries) == 6
+
+
+def test_too_few_animals_for_guard_and_folds_are_found_at_once(study: StudyConfig) -> None:
+    settings = dataclasses.replace(study.finetune, guard_animals=4)
+    with pytest.raises(
+        ConfigError,
+        match=r"6 annotated animals, .* search\.num_folds = 3 besides the finetune\.guard_animals = 4",
+    ):
+        Study(dataclasses.replace(study, finetune=settings)).inputs.check()
+
+
+def crops_of(folder: Path, held: bool = False, image: bytes | None = None) -> str:
+    """A finished crop stage: two videos of one animal each, four frames."""
+    uri = str(folder / "crop")
+    stage = open_stage(uri, "crop", FinetuneConfig(), {})
+    jpeg = image or to_jpeg(np.full((40, 40, 3), 90, np.uint8), 90)
+    mask = to_rle(np.ones((40, 40), bool))
+    for name in "ab":
+        attempt = stage.attempt(f"{name}.mp4", "x")
+        values = {"crop": jpeg, "crop_mask": mask, "frame_image": jpeg, "held": held}
+        rows = [
+            {
+                "video": f"{name}.mp4",
+                "animal": name,
+                "frame": frame,
+                "time_s": frame / 5,
+                "crop_x0": 0.0,
+                "crop_y0": 0.0,
+            }
+            | {"crop_side_px": 40.0, **values}
+            for frame in range(4)
+        ]
+        attempt.write("crops", pa.Table.from_pylist(rows, schema=schemas.CROPS), schemas.CROPS)
+        attempt.commit()
+    stage.finish({f"{name}.mp4": "x" for name in "ab"})
+    return uri
+
+
+def job(source: str, **settings: object) -> FinetuneJob:
+    config = FinetuneConfig(
+        **{"steps": 1, "head_steps": 0, "batch_size": 2, "global_px": 32, "local_px": 16, "device": "cpu", **settings}
+    )
+    rows = [
+        GuardRow(video=f"{n}.mp4", animal=n, frame=f, targets=(float(f % 2), *[None] * 5)) for n in "ab" for f in (0, 3)
+    ]
+    return FinetuneJob(
+        source=source, videos=("a.mp4", "b.mp4"), config=config, seed=0, identity="", out=f"{source}-tuned",
+        guard=tuple(rows) if config.guard_animals else (),
+    )  # fmt: skip
+
+
+def test_the_job_reads_its_guard_frames(tmp_path: Path) -> None:
+    frames = job(crops_of(tmp_path), guard_animals=2).guard_frames()
+    assert frames is not None
+    assert list(frames.images.animals) == ["a", "a", "b", "b"]
+    np.testing.assert_array_equal(frames.targets[:, 0], [0, 1, 0, 1])
+    assert np.isnan(frames.targets[:, 1:]).all()
+    assert job(crops_of(tmp_path)).guard_frames() is None
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    source = crops_of(tmp_path, held=True)
+    with pytest.raises(ConfigError, match="of 8 images of 2 videos none is left to train on"):
+        job(source).images()
+    assert len(job(source, view="frame").images().jpegs) == 8  # whole frames show something all the same
+    with pytest.raises(ConfigError, match=r"guard: 0 animals \(\)"):
+        job(source, guard_animals=2).guard_frames()
+    with pytest.raises(ConfigError, match="guard_animals: got 2 with 0 labelled guard frames"):
+        finetune_stage.finetune(read_manifest(source), [], FinetuneConfig(guard_animals=2), str(tmp_path / "o"), seed=0)
+
+
+def test_a_broken_image_stops_the_job(tmp_path: Path) -> None:
+    whole = to_jpeg(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8), 90)
+    with pytest.raises(ContractError, match=r"stored JPEG is broken .* Run the crop stage again"):
+        LOCAL.train(job(crops_of(tmp_path, image=whole[: len(whole) // 2])))

@@ -1,0 +1,286 @@
+"""A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo what follows."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sheep.config import StudyConfig
+from sheep.crop import geometry
+from sheep.crop import job as crop_job
+from sheep.crop.job import CropJob
+from sheep.execution.base import Unit
+from sheep.io import storage
+from sheep.io.checkpoints import MAX_STATES, Checkpoint, Progress
+from sheep.io.ledger import Entry, Part, Stage, open_stage
+from sheep.models.sam2.tracker import Mask
+from sheep.schemas import Prompt
+
+VIDEO = "sheep01_1.mp4"
+NUM_FRAMES, ROWS_PER_PART = 16, 3
+
+
+class Killed(Exception):
+    """What a test does to a worker."""
+
+
+@dataclass
+class Wanderer:
+    """A tracker whose box hangs on every frame and prompt it has met, so that a lost or doubled frame is seen in all later ones."""
+
+    steps: list[int] = field(default_factory=list)
+    """Every frame that any tracking was asked for."""
+    die_at: int = -1
+    prompts: Sequence[Prompt] = ()
+    seen: int = 0
+
+    def start(self, prompts: Sequence[Prompt]) -> "Wanderer":
+        return Wanderer(self.steps, self.die_at, sorted(prompts, key=lambda prompt: prompt.animal))
+
+    def restore(self, data: bytes, prompts: Sequence[Prompt]) -> "Wanderer":
+        return replace(self.start(prompts), seen=json.loads(data))
+
+    def save(self) -> bytes:
+        return json.dumps(self.seen).encode()
+
+    def ahead(self, items: Iterable[Any], image: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        return ((item, image(item)) for item in items)
+
+    def step(self, number: int, image: NDArray[np.uint8]) -> list[Mask]:
+        if number == self.die_at:
+            raise Killed
+        self.steps.append(number)
+        said = sum(int(value) for prompt in self.prompts if prompt.frame == number for value in prompt.xy)
+        self.seen = (31 * self.seen + int(image.sum()) + said) % 1_000_003
+        found = []
+        for animal in dict.fromkeys(prompt.animal for prompt in self.prompts if prompt.frame <= number):
+            mask = np.zeros(image.shape[:2], dtype=bool)
+            x, y = self.seen % 100, self.seen % 70
+            if self.seen % 5:
+                mask[y : y + 14, x : x + 20] = True
+            found.append(Mask(animal=animal, frame=number, mask=mask, object_score=1.0, predicted_iou=0.5))
+        return found
+
+
+@dataclass
+class Bench:
+    """One video, one output folder, and a tracker that can be killed."""
+
+    job: CropJob
+    tracker: Wanderer
+    unit: Unit
+    patch: pytest.MonkeyPatch
+
+    def try_once(self, unit: Unit) -> Entry:
+        self.patch.setattr(crop_job, "open_tracker", lambda name, device, **_: self.tracker)
+        return self.job.open()(unit)
+
+    def run(self, *prompts: Prompt, source: str = "1") -> Entry:
+        entry = self.try_once(replace(self.unit, source=source, prompts=prompts or self.unit.prompts))
+        assert entry.error == ""
+        return entry
+
+    def steps_of(self, *prompts: Prompt, source: str = "1") -> list[int]:
+        before = len(self.tracker.steps)
+        self.run(*prompts, source=source)
+        return self.tracker.steps[before:]
+
+    def die(self, at: int) -> None:
+        self.tracker.die_at = at
+        with pytest.raises(Killed):
+            self.run()
+        self.tracker.die_at = -1
+
+
+def click(frame: int, x: int = 5, animal: str = "ewe") -> Prompt:
+    return Prompt(video=VIDEO, animal=animal, frame=frame, kind="point", xy=(x, 5))
+
+
+@pytest.fixture
+def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    def make(name: str, **changes: object) -> Bench:
+        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, **changes)  # type: ignore[arg-type]
+        stage = open_stage(str(tmp_path / name), "crop", config, {})
+        job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
+        prompts = (click(0), click(4, animal="lamb"))
+        unit = Unit(key=VIDEO, input="1", source="1", prompts=prompts)
+        return Bench(job, Wanderer(), unit, monkeypatch)
+
+    return make
+
+
+def sheet_of(bench: Bench, entry: Entry) -> bytes:
+    (part,) = [part for part in entry.parts if part.table == "sheet"]
+    return storage.read_bytes(storage.join(bench.job.stage.uri, part.path))
+
+
+@pytest.mark.parametrize("deaths", [(1, 1), (7, 12), (3, 15)])
+def test_killed_twice_while_tracking(bench: Callable[..., Bench], deaths: tuple[int, int]) -> None:
+    unbroken = bench("unbroken", preview=True)
+    wanted = unbroken.run()
+    assert {part.rows for part in wanted.parts if part.table == "tracks"} == {
+        3,
+        4,
+        2,
+    }  # two animals: whole frames; the tail
+    killed = bench("killed", preview=True)
+    for frame in deaths:
+        killed.die(frame)
+    found = killed.run()
+    assert found.content() == wanted.content()
+    assert sheet_of(killed, found) == sheet_of(unbroken, wanted)
+    assert len({part.path.split("-")[1] for part in found.parts}) == (1 if deaths == (1, 1) else 3)  # tries
+    assert len(killed.tracker.steps) <= NUM_FRAMES + 2 * (ROWS_PER_PART - 1)
+
+
+def test_killed_twice_while_cutting(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = bench("unbroken", preview=True)
+    wanted = unbroken.run()
+    killed = bench("killed", preview=True)
+    for survived in (9, 3):  # killed in frame 9, then in frame 12
+        with monkeypatch.context() as patch:
+            patch.setattr(geometry, "letterbox", dying(after=survived))
+            with pytest.raises(Killed):
+                killed.run()
+    cut: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(geometry, "letterbox", dying(after=99, calls=cut))
+        found = killed.run()
+    assert found.content() == wanted.content()
+    assert sheet_of(killed, found) == sheet_of(unbroken, wanted)
+    assert killed.tracker.steps == list(range(NUM_FRAMES))  # nothing was tracked twice
+    assert len(cut) == NUM_FRAMES - 11  # from the last part on
+
+
+def dying(after: int, calls: list[int] | None = None) -> Callable[..., geometry.Pixels]:
+    """`crops.letterbox` that lives through so many calls."""
+    letterbox, count = geometry.letterbox, [] if calls is None else calls
+
+    def one(image: geometry.Pixels, side_px: int) -> geometry.Pixels:
+        count.append(1)
+        if len(count) > after:
+            raise Killed
+        return letterbox(image, side_px)
+
+    return one
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_killed_with_a_stride_a_limit_and_a_late_first_prompt(bench: Callable[..., Bench], decoder: str) -> None:
+    if decoder == "decord":
+        pytest.importorskip("decord")
+    contents = []
+    for name, deaths in (("unbroken", ()), ("killed", (8, 12))):
+        one = bench(name, stride_frames=2, max_frames=5, decoder=decoder)
+        one.unit = replace(one.unit, prompts=(click(4), click(8, animal="lamb")))
+        for frame in deaths:
+            one.die(frame)
+        contents.append(one.run().content())
+        assert sorted(set(one.tracker.steps)) == [4, 6, 8, 10, 12]  # five frames from the first prompt on
+    assert contents[0] == contents[1]
+
+
+def test_a_prompt_behind_the_end_is_seen_when_all_is_tracked_already(bench: Callable[..., Bench]) -> None:
+    worked = bench("worked")
+    worked.run()
+    entry = worked.try_once(replace(worked.unit, prompts=(*worked.unit.prompts, click(30))))
+    assert "prompt on frame 30, but the last frame read is 15" in entry.error
+
+
+def test_speed_and_time_left_are_logged_at_checkpoints(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="sheep.crop.job"):
+        bench("logged", max_frames=10).run()
+    said = [record.getMessage() for record in caplog.records]
+    tracked = [line for line in said if line.startswith(f"crop video={VIDEO} pass=track frames=")]
+    assert [line.split()[3] for line in tracked] == ["frames=3", "frames=5", "frames=7", "frames=9"]
+    assert all(re.search(r"frames_per_s=\d+\.\d left_s=\d+$", line) for line in tracked)
+    assert [line.split()[3] for line in said if "pass=cut" in line] == [
+        *("frames=3", "frames=5", "frames=7", "frames=9", "frames=10")
+    ]
+    assert said[-1].endswith("left_s=0")
+
+
+def test_a_correction_redoes_only_what_follows_it(bench: Callable[..., Bench]) -> None:
+    worked, fresh = bench("worked"), bench("fresh")
+    given = worked.unit.prompts
+    assert worked.steps_of() == list(range(NUM_FRAMES))
+    assert worked.steps_of() == []  # nothing changed: only the end of the video is looked for
+    corrected = (*given, click(10))
+    assert worked.steps_of(*corrected) == list(range(9, NUM_FRAMES))  # parts end at frames 2, 4, 6, 8, 10, ...
+    assert worked.run(*corrected).content() == fresh.run(*corrected).content()
+    assert worked.steps_of(*given, click(10, x=6)) == list(range(9, NUM_FRAMES))
+    assert worked.steps_of(*given) == list(range(9, NUM_FRAMES))
+    assert worked.steps_of(*given, click(0, animal="ram")) == list(range(NUM_FRAMES))
+    assert worked.steps_of(*given, click(0, animal="ram"), source="2") == list(range(NUM_FRAMES))
+
+
+def test_settings_of_another_run_are_not_gone_on_with(bench: Callable[..., Bench]) -> None:
+    killed = bench("killed")
+    killed.die(9)
+    killed.job = replace(killed.job, stage=replace(killed.job.stage, config_digest="other"))
+    assert killed.steps_of() == list(range(NUM_FRAMES))
+
+
+def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[..., Bench]) -> None:
+    wanted, killed = bench("unbroken").run(), bench("killed")
+    killed.die(9)
+    folder = Path(killed.job.stage.uri, "_progress", killed.job.stage.slug(VIDEO))
+    newest = sorted(folder.iterdir())[-1]
+    newest.write_bytes(b"12")
+    assert killed.steps_of() == list(range(7, NUM_FRAMES))  # checkpoints were after frames 2, 4, 6, 8
+    assert killed.run().content() == wanted.content()
+
+
+def test_a_long_video_may_die_often_if_it_gets_on(bench: Callable[..., Bench]) -> None:
+    killed = bench("killed")
+    for frame in (3, 5, 7, 9, 11, 13, 15):
+        killed.die(frame)
+    assert killed.run().content() == bench("unbroken").run().content()
+    stuck = bench("stuck")
+    for _ in range(3):
+        stuck.die(13)
+    entry = stuck.try_once(stuck.unit)
+    assert "its worker died 3 times" in entry.error
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return open_stage(str(tmp_path), "crop", replace(Setting()), {})
+
+
+@dataclass(frozen=True)
+class Setting:
+    step: int = 1
+
+
+def reach(progress: Progress, frame: int) -> None:
+    part = Part(table="tracks", path=f"{frame}", rows=1, bytes=1, sha256=f"{frame}")
+    mark = {"index": frame}
+    progress.track_reached(Checkpoint(part=part, frame=frame, prompts="p", mark=mark, carry={"a": 1}), b"%d" % frame)
+
+
+def test_states_are_thinned_evenly_and_the_newest_stays(stage: Stage) -> None:
+    progress = Progress(stage.attempt("v", "1"), "1")
+    for frame in range(200):
+        reach(progress, frame)
+        kept = [one.frame for one in progress.tracked if one.state]
+        assert len(kept) <= MAX_STATES
+        assert kept[-1] == frame
+        assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == len(kept)
+    assert kept == [*range(7, 200, 8)]
+    again = Progress(stage.attempt("v", "1"), "1")
+    found = again.resume_track(lambda frame: "p" if frame < 120 else "changed")
+    assert found is not None
+    assert (found[0].frame, found[1]) == (119, b"119")
+    assert [part.path for part in again.attempt.parts] == [str(frame) for frame in range(120)]
+    assert all(not one.carry for one in again.tracked if one.state is None)
+    reach(again, 120)
+    assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == 16  # those of the forgotten end are gone

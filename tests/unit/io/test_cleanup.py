@@ -1,0 +1,86 @@
+"""What may be deleted from a study's folder, and above all what may not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sheep import schemas
+from sheep.errors import ConfigError
+from sheep.io import cleanup, storage
+from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.ledger import Attempt, Stage, open_stage, read_manifest
+
+KEY, UNITS = "a.mp4", {"a.mp4": "size:1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    step: int = 1
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return open_stage(f"{tmp_path}/run [1]/crop", "crop", Setting(), {})
+
+
+def begin(stage: Stage, animal: str) -> Attempt:
+    attempt = stage.attempt(KEY, UNITS[KEY])
+    row = {"video": KEY, "animal": animal, "group": "x"}
+    attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
+    return attempt
+
+
+def checkpointed(stage: Stage) -> Attempt:
+    """A try that has got past a checkpoint: its part and its state are named by the unit's progress alone."""
+    attempt = begin(stage, "ewe")
+    point = Checkpoint(part=attempt.parts[0], frame=3, prompts="", mark={})
+    Progress(attempt, "etag").track_reached(point, b"state")
+    return attempt
+
+
+def paths(found: list[cleanup.Leftover], stage: Stage) -> dict[str, str]:
+    return {one.uri.removeprefix(f"{stage.uri}/"): one.why for one in found}
+
+
+def test_only_what_no_ledger_names_goes(stage: Stage) -> None:
+    dead, superseded = begin(stage, "ram"), begin(stage, "lamb")
+    superseded.commit()
+    begin(stage, "ewe").commit()  # as after a corrected prompt
+    stage.finish(UNITS)
+    found = cleanup.leftovers(stage.uri.removesuffix("/crop"), states=True, older_h=0)
+    unnamed = {part.path for attempt in (dead, superseded) for part in attempt.parts}
+    assert paths(found, stage) == dict.fromkeys(unnamed, "unnamed")
+    assert sum(one.bytes for one in found) == sum(part.bytes for one in (dead, superseded) for part in one.parts)
+    cleanup.delete(found)
+    assert read_manifest(stage.uri).read("cohort").column("animal").to_pylist() == ["ewe"]
+    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
+
+
+def test_young_files_stay(stage: Stage) -> None:
+    begin(stage, "ram")
+    assert cleanup.leftovers(stage.uri, states=True, older_h=1) == []
+    assert len(cleanup.leftovers(stage.uri, states=True, older_h=0)) == 1
+
+
+def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stage: Stage) -> None:
+    attempt = checkpointed(stage)
+    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next try goes on from here
+    storage.write_bytes(f"{stage.uri}/_train/0a/step-1", b"a checkpoint of training")
+    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
+    attempt.commit()
+    stage.finish(UNITS)
+    assert cleanup.leftovers(stage.uri, states=False, older_h=0) == []  # a corrected prompt would
+    found = cleanup.leftovers(stage.uri, states=True, older_h=0)
+    assert set(paths(found, stage).values()) == {"state"}
+    assert len(found) == 3  # the list of checkpoints, one state, training's
+    cleanup.delete(found)
+    assert read_manifest(stage.uri).read("cohort").num_rows == 1
+    assert Progress(stage.attempt(KEY, "size:2"), "etag").tracked == []
+
+
+def test_a_folder_without_stages_is_refused(tmp_path: Path) -> None:
+    storage.write_bytes(f"{tmp_path}/parts/mine.txt", b"not ours")
+    with pytest.raises(ConfigError, match=r"no _stage\.json below it"):
+        cleanup.leftovers(str(tmp_path), states=True, older_h=0)

@@ -1,0 +1,285 @@
+"""Prompt files: what is read, and every way a person can get one wrong."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+
+from sheep import prompts
+from sheep.errors import ConfigError
+from sheep.schemas import PROMPTS, Prompt
+
+HEADER = "video,animal,frame,kind,x,y,x0,y0,x1,y1\n"
+
+
+def point(video: str = "a.mp4", animal: str = "ewe", frame: int = 0, xy: tuple[float, ...] = (5.0, 6.5)) -> Prompt:
+    return Prompt(video=video, animal=animal, frame=frame, kind="point", xy=xy)
+
+
+def box(video: str = "a.mp4", animal: str = "ewe", frame: int = 0, xy: tuple[float, ...] = (1, 2, 30, 40)) -> Prompt:
+    return Prompt(video=video, animal=animal, frame=frame, kind="box", xy=xy)
+
+
+def read(*lines: str) -> list[Prompt]:
+    return prompts.parse(HEADER + "\n".join(lines) + "\n", name="prompts.csv")
+
+
+def test_points_and_boxes_come_sorted() -> None:
+    found = read("b.mp4,ewe,0,point,5,6.5,,,,", "a.mp4,ram,12,box,,,1,2,30,40", "a.mp4,ewe,0,point,5,6.5,,,,")
+    assert found == [point(), box(animal="ram", frame=12), point(video="b.mp4")]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_point_and_box_the_box_is_kept(order: tuple[int, int]) -> None:
+    lines = ("a.mp4,ewe,3,point,5,6.5,,,,", "a.mp4,ewe,3,box,,,1,2,30,40")
+    assert read(*(lines[i] for i in order)) == [box(frame=3)]
+
+
+def test_later_prompts_of_an_animal_correct_it() -> None:
+    lines = ("a.mp4,ewe,9,box,,,1,2,30,40", "a.mp4,ewe,0,point,5,6.5,,,,", "a.mp4,ewe,9,point,5,6,,,,")
+    assert read(*lines) == [point(), box(frame=9)]
+
+
+def test_column_order_extra_columns_and_a_byte_order_mark_do_not_matter() -> None:
+    text = "\ufeffanimal,video,who clicked,kind,frame,x0,y0,x1,y1,x,y\r\newe,a.mp4,me,point,0,,,,,5,6.5\r\n"
+    assert prompts.parse(text, name="prompts.csv") == [point()]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["a.mp4,ewe,0,circle,5,6,,,,"], "line 2: kind 'circle', expected point or box"),
+        (["a.mp4,ewe,0,Point,5,6,,,,"], "line 2: kind 'Point'"),
+        (["a.mp4,ewe,0"], "line 2: kind None"),
+        (["a.mp4,ewe,0,point,5,6,,,,", "a.mp4,ram,0,point,5,left,,,,"], "line 3: could not convert.*'left'"),
+        (["a.mp4,ewe,0,point,,,1,2,3,4"], "line 2: could not convert string to float: ''.*numbers in x, y"),
+        (["a.mp4,ewe,0,box,5,6,,,,"], "numbers in x0, y0, x1, y1"),
+        (["a.mp4,ewe,0.5,point,5,6,,,,"], "line 2: .*'0.5', expected an integer frame"),
+        (["a.mp4,ewe,-1,point,5,6,,,,"], "line 2: frame -1"),
+        (["a.mp4,ewe,0,point,nan,6,,,,"], r"coordinates \(nan, 6.0\), expected.*finite"),
+        (["a.mp4,ewe,0,box,,,1,2,inf,40"], "finite"),
+        (["a.mp4,ewe,0,box,,,30,2,1,40"], r"line 2: box \(30.0, 2.0, 1.0, 40.0\), expected x0 < x1 and y0 < y1"),
+        (["a.mp4,ewe,0,box,,,1,2,30,2"], "expected x0 < x1 and y0 < y1"),
+        ([",ewe,0,point,5,6,,,,"], "line 2: video '', animal 'ewe', expected a name in both"),
+        (["a.mp4,,0,point,5,6,,,,"], "animal ''"),
+        (["a.mp4,ewe,0,mask,,,1,2,3,4"], "line 2: kind 'mask', expected point or box.*Parquet or COCO"),
+        (
+            ["a.mp4,ewe,0,point,5,6,,,,"] * 2,
+            r"line 3: 'ewe' in a.mp4 has more than one prompt of kind point on frame 0, the other in prompts\.csv, line 2",
+        ),
+        (
+            ["a.mp4,ewe,3,box,,,1,2,3,4", "a.mp4,ewe,3,point,5,6,,,,", "a.mp4,ewe,3,box,,,1,2,9,9"],
+            "line 4: .*kind box on frame 3, the other in .* line 2",
+        ),
+    ],
+)
+def test_a_wrong_line_is_named(lines: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=r"^prompts\.csv, ") as caught:
+        read(*lines)
+    assert re.search(said, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "video,animal\na.mp4,ewe\n", HEADER.replace(",", ";") + "a.mp4;ewe;0\n"])
+def test_a_wrong_header_is_shown_beside_the_right_one(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.csv: columns .* are missing, got .*, expected video,animal,frame"):
+        prompts.parse(text, name="prompts.csv")
+
+
+def test_prompts_find_their_videos() -> None:
+    given = [point(), point(animal="ram"), point(video="b.mp4")]
+    assert prompts.by_video(given, ["a.mp4", "b.mp4"], name="p") == {"a.mp4": given[:2], "b.mp4": given[2:]}
+
+
+def test_a_prompt_without_video_and_a_video_without_prompt_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"p: prompts for 1 videos that are not there, first 'b\.mp4'.*'a\.mp4'"):
+        prompts.by_video([point(), point(video="b.mp4")], ["a.mp4"], name="p")
+    with pytest.raises(ConfigError, match=r"p: 2 of 3 videos have no prompt, first 'b\.mp4'"):
+        prompts.by_video([point()], ["a.mp4", "b.mp4", "c.mp4"], name="p")
+
+
+@pytest.mark.parametrize("prompt", [point(xy=(0, 0)), point(xy=(64, 48)), box(xy=(0, 0, 64, 48))])
+def test_the_frames_border_is_inside(prompt: Prompt) -> None:
+    prompts.check_inside([prompt], {"a.mp4": (48, 64)}, name="p")
+
+
+@pytest.mark.parametrize("xy", [(-0.5, 10), (65, 10), (10, 49), (50, 60)])
+def test_a_point_outside_is_refused(xy: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"point .* of 'ewe' in a\.mp4 is outside .* x in 0\.\.64, y in 0\.\.48"):
+        prompts.check_inside([point(xy=xy)], {"a.mp4": (48, 64)}, name="p")
+
+
+@pytest.mark.parametrize("xy", [(-1, 2, 30, 40), (1, 2, 65, 40), (1, 2, 30, 49)])
+def test_a_box_that_reaches_out_is_refused(xy: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="outside"):
+        prompts.check_inside([point(video="unread.mp4", xy=(999, 0)), box(xy=xy)], {"a.mp4": (48, 64)}, name="p")
+
+
+def test_videos_that_cannot_be_read_are_left_to_their_worker() -> None:
+    prompts.check_inside([point(xy=(999, 0))], {}, name="p")
+
+
+def test_tracking_starts_at_the_earliest_prompt() -> None:
+    assert prompts.start_frame([point(frame=12), box(animal="ram", frame=6)], 3) == 6
+    with pytest.raises(ConfigError, match=r"'ram' in a\.mp4: frame 7, expected a multiple of crop\.stride_frames = 3"):
+        prompts.start_frame([point(frame=12), box(animal="ram", frame=7)], 3)
+
+
+def test_corrections_leave_the_start_where_it_was() -> None:
+    assert prompts.start_frame([point(frame=6), box(frame=30)], 3) == 6
+
+
+MASK = np.zeros((4, 6), dtype=bool)
+MASK[1:3, 2:5] = True
+COUNTS = coco.encode(np.asfortranarray(MASK, dtype=np.uint8))["counts"]
+
+
+def mask(frame: int = 0, counts: bytes = COUNTS, size_px: tuple[int, int] = (4, 6)) -> Prompt:
+    return Prompt(video="a.mp4", animal="ewe", frame=frame, kind="mask", xy=(2, 1, 5, 3), mask=counts, size_px=size_px)
+
+
+def parquet(*rows: dict[str, object], **more: object) -> bytes:
+    sink = pa.BufferOutputStream()
+    given = [{"video": "a.mp4", "animal": "ewe", "frame": 0, **row} for row in rows]
+    table = pa.Table.from_pylist(given, schema=PROMPTS)
+    for name, values in more.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_parquet_holds_all_kinds_and_the_mask_is_kept() -> None:
+    outline = {"kind": "mask", "mask": COUNTS, "height_px": 4, "width_px": 6}
+    around = {"kind": "box", "x0": 1, "y0": 2, "x1": 30, "y1": 40}
+    data = parquet({"kind": "point", "x": 5, "y": 6.5, "frame": 2}, outline, around, reason=["jump", "lost", ""])
+    assert prompts.read(data, name="p.parquet") == [mask(), point(frame=2)]
+
+
+def test_parquet_without_mask_columns_is_enough() -> None:
+    sink = pa.BufferOutputStream()
+    columns = {"video": ["a.mp4"], "animal": ["ewe"], "frame": [0], "kind": ["point"], "x": [5], "y": [6.5]}
+    pq.write_table(pa.table(columns), sink)
+    assert prompts.read(sink.getvalue().to_pybytes(), name="p.parquet") == [point()]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"kind": "mask"}, "row 1: mask without mask, height_px, width_px"),
+        ({"kind": "point", "x": 3}, "row 1: point without y"),
+        ({"kind": "scribble"}, "row 1: kind 'scribble', expected point, box or mask"),
+        ({"kind": "mask", "mask": COUNTS, "height_px": 4, "width_px": 7}, "row 1: mask of 24 px for a frame 7 x 4"),
+        ({"kind": "mask", "mask": b"\xff", "height_px": 4, "width_px": 6}, "mask of 0 px for a frame 6 x 4"),
+        ({"kind": "mask", "mask": b"h0", "height_px": 4, "width_px": 6}, "row 1: the mask is empty"),
+    ],
+)
+def test_a_wrong_row_is_named(row: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prompts.read(parquet(row), name="p.parquet")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_of_any_mask_are_understood(seed: int) -> None:
+    """Long runs need several characters, and shorter ones after longer are negative differences."""
+    rng = np.random.default_rng(seed)
+    drawn = np.kron(rng.random((7, 5)) < 0.4, np.ones((rng.integers(1, 40), rng.integers(1, 40)))).astype(bool)
+    drawn[0, 0] = True
+    counts = coco.encode(np.asfortranarray(drawn, dtype=np.uint8))["counts"]
+    data = parquet({"kind": "mask", "mask": counts, "height_px": drawn.shape[0], "width_px": drawn.shape[1]})
+    (found,) = prompts.read(data, name="p.parquet")
+    rows, columns = np.nonzero(drawn)
+    assert found.xy == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_a_mask_of_another_size_than_the_video_is_refused() -> None:
+    prompts.check_inside([mask()], {"a.mp4": (4, 6)}, name="p")
+    with pytest.raises(
+        ConfigError, match=r"p: mask of 'ewe' in a\.mp4, frame 0, is 6 x 4 px, expected the video's 64 x 48"
+    ):
+        prompts.check_inside([mask()], {"a.mp4": (48, 64)}, name="p")
+
+
+def test_other_files_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"p\.xlsx: expected a prompt file ending in \.csv, \.parquet or \.json"):
+        prompts.read(b"", name="p.xlsx")
+    with pytest.raises(ConfigError, match=r"p\.parquet: cannot be read"):
+        prompts.read(b"video,animal", name="p.parquet")
+    with pytest.raises(ConfigError, match=r"p\.csv: prompt file is not UTF-8"):
+        prompts.read(b"\xff\xfe", name="p.csv")
+
+
+def annotated(*marks: dict[str, object], image: dict[str, object] | None = None) -> bytes:
+    images = [{"id": 1, "file_name": "day1/a.mp4/frame_000012.jpg", "width": 6, "height": 4, **(image or {})}]
+    given = [{"id": 10 + i, "image_id": 1, "category_id": 3, **mark} for i, mark in enumerate(marks)]
+    return json.dumps({"images": images, "categories": [{"id": 3, "name": "ewe"}], "annotations": given}).encode()
+
+
+def test_coco_boxes_and_names() -> None:
+    box_xywh = {"bbox": [1, 0, 2, 3], "segmentation": []}
+    marks = (
+        {**box_xywh, "attributes": {"animal": "Dolly"}, "track_id": 4},
+        {**box_xywh, "track_id": 4},
+        {**box_xywh, "attributes": {"instance_id": 0}},
+        box_xywh,
+    )
+    found = prompts.read(annotated(*marks), name="p.json")
+    assert [one.animal for one in found] == ["Dolly", "ewe", "ewe0", "ewe4"]
+    assert {(one.video, one.frame, one.kind, one.xy) for one in found} == {("day1/a.mp4", 12, "box", (1, 0, 3, 3))}
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[2, 1, 5, 1, 5, 3, 2, 3]],
+        {"size": [4, 6], "counts": COUNTS.decode()},
+        {"size": [4, 6], "counts": [9, 2, 2, 2, 2, 2, 5]},
+    ],
+    ids=["polygon", "compressed", "counts"],
+)
+def test_coco_outlines_become_the_same_mask(segmentation: object) -> None:
+    data = annotated({"segmentation": segmentation, "bbox": [0, 0, 1, 1]}, image={"video": "a.mp4", "frame": 0})
+    assert prompts.read(data, name="p.json") == [mask()]
+
+
+@pytest.mark.parametrize(
+    ("mark", "image", "said"),
+    [
+        ({"bbox": [1, 0, 0, 3]}, {}, r"annotation 10: box \(1\.0, 0\.0, 1\.0, 3\.0\), expected x0 < x1"),
+        ({}, {}, "annotation 10: neither segmentation nor bbox"),
+        ({"bbox": [1, 2, 3]}, {}, "annotation 10: ValueError"),
+        ({"bbox": [1, 0, 2, 3], "image_id": 2}, {}, "annotation 10: image 2 is not in the file"),
+        ({"bbox": [1, 0, 2, 3], "category_id": 9}, {}, "neither animal nor category"),
+        ({"bbox": [1, 0, 2, 3]}, {"file_name": "000012.jpg"}, r"image '000012\.jpg', expected <video>/<frame>\.jpg"),
+        ({"segmentation": {"size": [4, 6], "counts": [20, 2]}}, {}, "run lengths do not fill 6 x 4"),
+        ({"segmentation": {"size": [4, 6], "counts": [24]}}, {}, "the mask is empty"),
+        ({"segmentation": [[1, 1, 2, 2]]}, {}, "fewer than three corners"),
+        ({"segmentation": [[1, 1, 9, 1, 5, 3]]}, {}, "reaches out of the 6 x 4 px image"),
+    ],
+)
+def test_a_wrong_annotation_is_named(mark: dict[str, object], image: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prompts.read(annotated(mark, image=image), name="p.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [{"file_name": "a"}], "annotations": []}'])
+def test_json_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"p\.json: .*expected COCO JSON"):
+        prompts.read(text.encode(), name="p.json")
+
+
+def test_what_is_written_is_read_back() -> None:
+    given = [point(), box(frame=8)]
+    data = prompts.to_csv(given, {"score": [0.25, 1]})
+    assert data.splitlines()[0].decode() == HEADER.strip() + ",score"
+    assert prompts.read(data, name="p.csv") == given
+
+
+def test_another_mask_in_the_same_box_is_another_input() -> None:
+    hole = MASK.copy()
+    hole[1, 3] = False
+    other = mask(counts=coco.encode(np.asfortranarray(hole, dtype=np.uint8))["counts"])
+    assert prompts.identity([mask()]) != prompts.identity([other])
+    assert prompts.identity([box(xy=(1.0, 2.0, 30.0, 40.0))]) == [["ewe", 0, "box", 1.0, 2.0, 30.0, 40.0]]
