@@ -19,7 +19,7 @@ def run_study(config: StudyConfig) -> str:
     study = Study(config, RayExecutor(config.cluster))
     study.inputs.check()
     with session(config.cluster):
-        outcome = pipeline.run(run_study)
+        outcome = pipeline.run(study)
     return f"{outcome.text}\n{outcome.report}"
 
 
