@@ -14,6 +14,7 @@ from typing import Any
 from pycocotools import mask as coco
 
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.prompts.checks import Given, coordinates, outlined
 
 _FRAME_FILE = re.compile(r"(?P<video>.+)/\D*?(?P<frame>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
@@ -35,10 +36,13 @@ def annotations(text: str, *, name: str) -> Iterator[Given]:
             degenerate one.
     """
     try:
-        whole = json.loads(text)
+        with parsed(name):
+            whole = json.loads(text)
         images = {image["id"]: image for image in whole["images"]}
         categories = {category["id"]: str(category["name"]) for category in whole.get("categories", [])}
         marks = list(whole["annotations"])
+    except ConfigError:  # a ValueError too
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{name}: {type(error).__name__} {error}, expected COCO JSON: images and categories with ids, annotations. Export it again."

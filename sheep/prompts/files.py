@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.prompts import coco
 from sheep.prompts.checks import COORDINATES, Given, coordinates, outlined, settle
 from sheep.schemas import PROMPTS, Prompt
@@ -60,7 +61,8 @@ def parse(text: str, *, name: str) -> list[Prompt]:
     Raises:
         ConfigError: wrong header, kind or number, an upside-down box, or two prompts that contradict.
     """
-    return settle(_csv(text, name))
+    with parsed(name):
+        return settle(_csv(text, name))
 
 
 def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | None = None) -> bytes:

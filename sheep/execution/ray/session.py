@@ -15,9 +15,18 @@ _NO_PROGRESS_S = 24 * 3600  # Ray fails a job after 30 minutes without a finishe
 _SPARE_CPUS = 2  # every pool holds its CPUs to the end of the job, and reading needs one more
 
 
-def _storage_environment() -> dict[str, str]:
-    """What workers on other machines need to reach the same storage; instance roles need none of it."""
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+_STORAGE_SETTINGS = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE",
+)  # fmt: skip
+
+
+def _storage_settings() -> dict[str, str]:
+    """Return what workers on other machines need to find the same storage.
+
+    Keys and tokens are left out: Ray writes a runtime environment in plain text to log files on every node, in a folder that everybody
+    may read. Workers get theirs from an instance role, a mounted file or s3fs's own configuration (docs/security.md).
+    """
+    return {name: os.environ[name] for name in _STORAGE_SETTINGS if name in os.environ}
 
 
 @contextlib.contextmanager
@@ -36,7 +45,7 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
     submitted = (
         "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     )  # the job's own environment reaches its tasks; Ray refuses it twice
-    environment = {} if submitted else {"env_vars": _storage_environment()}
+    environment = {} if submitted else {"env_vars": _storage_settings()}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, log_to_driver=True)
     else:

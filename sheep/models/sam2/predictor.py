@@ -6,6 +6,7 @@ bit by bit. `sheep.models.sam2.tracker` tracks with it.
 """
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ _TARGETS = {  # all that a yaml may build: hydra would reach any function of any
     *(f"sam2.modeling.memory_attention.{name}" for name in ("MemoryAttention", "MemoryAttentionLayer")),
     *(f"sam2.modeling.memory_encoder.{name}" for name in ("MemoryEncoder", "MaskDownSampler", "Fuser", "CXBlock")),
 }
+_MAX_YAML_BYTES = 2**20
+_ALIAS = re.compile(r"(?m)^[^#]*(?:^|[\s:,\[{-])\*[A-Za-z0-9_]")
 _POSTPROCESSING = {  # what sam2.build_sam adds to every yaml of a video predictor; a folder's own yaml may say otherwise
     "sam_mask_decoder_extra_args": {
         "dynamic_multimask_via_stability": True,
@@ -250,7 +253,7 @@ def build(yaml: Path) -> StreamingPredictor:
     Raises:
         ConfigError: the yaml has no model, names another class, or its values do not fit each other.
     """
-    loaded = OmegaConf.load(yaml)
+    loaded = _load_plain(yaml)
     if not isinstance(loaded, DictConfig) or "model" not in loaded:
         raise ConfigError(f"{yaml}: got no key `model`, expected the form of sam2's configs. Take one as a start.")
     config = OmegaConf.merge({"model": _POSTPROCESSING}, {"model": loaded.model})
@@ -260,7 +263,6 @@ def build(yaml: Path) -> StreamingPredictor:
     if str(config.model._target_).startswith("sam2."):
         config.model._target_ = "sheep.models.sam2.predictor.StreamingPredictor"
     try:
-        OmegaConf.resolve(config)
         model = instantiate(config.model, _recursive_=True)
     except Exception as error:  # hydra wraps whatever a constructor raises
         raise ConfigError(f"{yaml}: no SAM-2 can be built: {error}. Compare it with sam2's own configs.") from error
@@ -269,6 +271,47 @@ def build(yaml: Path) -> StreamingPredictor:
             f"{yaml}: `model` is a {type(model).__name__}, expected SAM2Base or a class of sheep.predictor."
         )
     return model
+
+
+def _load_plain(yaml: Path) -> Any:
+    """Read a yaml that means what it says: nothing in it is computed when it is used.
+
+    `_target_`s are checked before hydra builds anything. An interpolation (`${...}`) could turn into another `_target_` after that check,
+    and some resolvers run code by themselves; nested aliases grow without bound. sam2's own yamls use neither.
+
+    Raises:
+        ConfigError: too large, not yaml, an alias or an interpolation in it.
+    """
+    if yaml.stat().st_size > _MAX_YAML_BYTES:
+        raise ConfigError(
+            f"{yaml}: {yaml.stat().st_size} bytes, expected at most {_MAX_YAML_BYTES}. Is it the right file?"
+        )
+    if _ALIAS.search(yaml.read_text(errors="replace")):
+        raise ConfigError(f"{yaml}: holds an alias (*name), expected plain values. Write the value out.")
+    try:
+        loaded = OmegaConf.load(yaml)
+        values = OmegaConf.to_container(loaded, resolve=False)
+    except Exception as error:  # the parser's own classes are not part of omegaconf's interface
+        raise ConfigError(f"{yaml}: cannot be read ({error}), expected yaml in the form of sam2's configs.") from error
+    computed = sorted({text for text in _strings(values) if "${" in text})
+    if computed:
+        raise ConfigError(
+            f"{yaml}: interpolations {computed} are not run from a yaml, expected plain values. Write them out."
+        )
+    return loaded
+
+
+def _strings(values: Any) -> Iterator[str]:
+    """Every key and value of nested containers, as text."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield str(key)
+            yield from _strings(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _strings(value)
+    else:
+        yield str(values)
 
 
 def _targets(values: Any) -> Iterator[str]:
