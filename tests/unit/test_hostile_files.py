@@ -11,7 +11,7 @@ import pytest
 
 from sheep import prompts
 from sheep.annotations import boris
-from sheep.annotations.cohort import read_cohort
+from sheep.annotations.cohort import check_cohort, read_cohort
 from sheep.errors import ConfigError, MediaError
 from sheep.models.sam2 import predictor
 from sheep.video import decoding, reader
@@ -145,3 +145,13 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         predictor.load(str(path))
     assert not made.exists()
+
+
+def test_a_prompt_or_cohort_row_cannot_name_a_file_outside_the_archive() -> None:
+    outside = "../../etc/passwd.mp4"
+    header = "video,animal,frame,kind,x,y,x0,y0,x1,y1\n"
+    given = prompts.parse(f"{header}{outside},a,0,point,1,1,,,,\n", name="p.csv")
+    with pytest.raises(ConfigError, match=r"p\.csv: prompts for 1 videos that are not there, first '\.\./\.\./etc"):
+        prompts.by_video(given, ["x.mp4"], name="p.csv")
+    with pytest.raises(ConfigError, match="rows for videos that are not there"):
+        check_cohort(read_cohort(f"video,animal,group\n{outside},a,g\n", name="c.csv"), ["x.mp4"])
