@@ -9,7 +9,7 @@ from sheep.io import storage
 from sheep.io.ledger import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LocalExecutor:
     """No pool, no processes."""
 

@@ -7,6 +7,7 @@ of pictures (HEVC, H.264) decoders silently leave out those that hang on what wa
 
 import contextlib
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -104,7 +105,7 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
             fs.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead") as file,
         ):
             if not fs.size(path):  # FFmpeg would seek to before its start, which is no error of FFmpeg's
-                raise MediaError(f"{uri}: is empty (0 bytes), expected a video. Copy it again.")
+                raise _empty(uri)
             yield from _decode_open(file, uri, after)
     except FileNotFoundError as error:
         raise _gone(uri) from error
@@ -252,6 +253,10 @@ def length_s(uri: str) -> float:
         return math.nan
 
 
+def _empty(uri: str) -> MediaError:
+    return MediaError(f"{uri}: is empty (0 bytes), expected a video. Copy it again.")
+
+
 def _gone(uri: str) -> MediaError:
     return MediaError(f"{uri}: not there, expected a video. It was moved or deleted since the archive was listed.")
 
@@ -330,6 +335,8 @@ def _require_container(path: str, uri: str) -> None:
     Raises:
         MediaError: another container format, no video stream, or frames that are too large.
     """
+    if not os.path.getsize(path):
+        raise _empty(uri)
     with _as_media_error(uri), open(path, "rb") as file, av.open(file, mode="r", options=_OPTIONS) as container:
         _video_stream(container, uri)
 

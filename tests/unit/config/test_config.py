@@ -47,7 +47,6 @@ WRONG: list[tuple[Any, str, Any]] = [
     (FinetuneConfig, "teacher_momentum", 1.0),
     (FinetuneConfig, "mask_frac", 0.95),
     (EmbedConfig, "view", "whole"),
-    (EmbedConfig, "view", "track"),  # for geometry only
     (EmbedConfig, "untrained_seed", -1),
     (EmbedConfig, "image_px", 4),
     (EmbedConfig, "batch_size", 0),
@@ -71,14 +70,6 @@ WRONG: list[tuple[Any, str, Any]] = [
 def test_a_setting_out_of_range_is_named_with_what_was_expected(cls: Any, field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*: got .*expected .*Change it"):
         cls(**{field: value})
-
-
-def test_geometry_is_shown_the_track_and_controls_without_network_have_no_weights() -> None:
-    assert EmbedConfig(backbone="geometry", view="track").untrained_seed is None
-    with pytest.raises(ConfigError, match=r"embed\.view: got 'crop', expected track with embed\.backbone 'geometry'"):
-        EmbedConfig(backbone="geometry")
-    with pytest.raises(ConfigError, match=r"untrained_seed: got 3, expected >= 0, and only with a network"):
-        EmbedConfig(backbone="pixels", untrained_seed=3)
 
 
 def test_the_batch_is_shared_evenly() -> None:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from sheep.config import StudyConfig
 from sheep.crop import geometry
 from sheep.crop import job as crop_job
-from sheep.crop.job import CropJob
-from sheep.execution.base import Unit
+from sheep.crop.job import CropJob, CropUnit
 from sheep.io import storage
 from sheep.io.checkpoints import MAX_STATES, Checkpoint, Progress
 from sheep.io.ledger import Entry, Part, Stage, open_stage
@@ -74,10 +73,10 @@ class Bench:
 
     job: CropJob
     tracker: Wanderer
-    unit: Unit
+    unit: CropUnit
     patch: pytest.MonkeyPatch
 
-    def try_once(self, unit: Unit) -> Entry:
+    def try_once(self, unit: CropUnit) -> Entry:
         self.patch.setattr(crop_job, "open_tracker", lambda name, device, **_: self.tracker)
         return self.job.open()(unit)
 
@@ -109,7 +108,7 @@ def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         stage = open_stage(str(tmp_path / name), "crop", config, {})
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
-        unit = Unit(key=VIDEO, input="1", source="1", prompts=prompts)
+        unit = CropUnit(key=VIDEO, input="1", source="1", prompts=prompts)
         return Bench(job, Wanderer(), unit, monkeypatch)
 
     return make
