@@ -7,22 +7,9 @@
 `--embed.view track`) the controls; anything else is the recipe's starting point.
 """
 
-from jobs.command import run
-from sheep.config import StudyConfig
+import sys
 
-
-def embed(config: StudyConfig) -> str:
-    """Run the stage; returns its folder."""
-    # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep.embed import stage
-    from sheep.execution.ray.executor import RayExecutor
-    from sheep.execution.ray.session import session
-    from sheep.study import Study
-
-    asked = stage.encoder_name(config), config.embed.view
-    with session(config.cluster):
-        return stage.run(Study(config, RayExecutor(config.cluster)), [asked])[asked].uri
-
+from sheep.cli import main
 
 if __name__ == "__main__":
-    run(embed)
+    main(["embed", *sys.argv[1:]])

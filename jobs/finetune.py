@@ -3,22 +3,9 @@
 python -m jobs.finetune <recipe> [--finetune.view frame] [--field value ...]
 """
 
-from jobs.command import run
-from sheep.config import StudyConfig
+import sys
 
-
-def finetune(config: StudyConfig) -> str:
-    """Run the stage; returns its folder."""
-    # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep.execution.ray.executor import RayExecutor
-    from sheep.execution.ray.session import session
-    from sheep.finetune import stage
-    from sheep.study import Study
-
-    with session(config.cluster):
-        [found] = stage.run(Study(config, RayExecutor(config.cluster)), [config.finetune.view])
-        return found.uri
-
+from sheep.cli import main
 
 if __name__ == "__main__":
-    run(finetune)
+    main(["finetune", *sys.argv[1:]])

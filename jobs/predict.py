@@ -3,21 +3,9 @@
 python -m jobs.predict <recipe> [--field value ...]
 """
 
-from jobs.command import run
-from sheep.config import StudyConfig
+import sys
 
-
-def predict(config: StudyConfig) -> str:
-    """Run the stage; returns its folder."""
-    # torch and Ray load here, so that --help and refused flags answer at once
-    from sheep.execution.ray.executor import RayExecutor
-    from sheep.execution.ray.session import session
-    from sheep.predict import stage
-    from sheep.study import Study
-
-    with session(config.cluster):
-        return stage.run(Study(config, RayExecutor(config.cluster))).uri
-
+from sheep.cli import main
 
 if __name__ == "__main__":
-    run(predict)
+    main(["predict", *sys.argv[1:]])

@@ -3,17 +3,9 @@
 python -m jobs.prompt <recipe> --prompt.how motion [--field value ...]
 """
 
-from jobs.command import run
-from sheep.config import StudyConfig
+import sys
 
-
-def prompt(config: StudyConfig) -> str:
-    """Find the animals; returns the videos that need a person, then the file."""
-    # networks load here, so that --help and refused flags answer at once
-    from sheep.prompts import detect
-
-    return detect.prompt(config.archive, config.crop, config.prompt).words()
-
+from sheep.cli import main
 
 if __name__ == "__main__":
-    run(prompt)
+    main(["prompt", *sys.argv[1:]])

@@ -1,0 +1,65 @@
+"""Parsing: recipe first, then fields; a refused setting ends with one clear line."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from sheep.cli.recipes import RECIPES
+from sheep.config import StudyConfig, digest, to_json
+from sheep.errors import ConfigError, ContractError
+from sheep.io import logs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a verb is asked to do."""
+
+    config: Annotated[StudyConfig, tyro.conf.arg(name="")]
+    """The study: a recipe with what was changed on the command line."""
+    dry_run: bool = False
+    """Print the resolved configuration and its digest, and stop."""
+
+
+def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, prog: str) -> None:
+    """Parse `<recipe> [--field value ...]`, run the verb, print its result (a URI last) on stdout; all else goes to stderr.
+
+    Args:
+        verb: takes the study, returns what is printed.
+        arguments: the recipe and its flags.
+        prog: how the command is called, for its help.
+    """
+    with _one_line_errors():
+        choices = {name: (recipe.__doc__ or "", Command(config=recipe())) for name, recipe in RECIPES.items()}
+        command = tyro.extras.overridable_config_cli(choices, args=list(arguments), prog=prog)
+        if command.dry_run:
+            print(json.dumps({"digest": digest(command.config), "config": to_json(command.config)}, indent=1))
+            return
+        logs.setup()
+        print(verb(command.config))
+
+
+def run_tool(tool: Callable[[list[str], str], None], arguments: Sequence[str], *, prog: str) -> None:
+    """Run a verb that takes no recipe.
+
+    Args:
+        tool: parses its own flags; called with them and the name of the command.
+        arguments: its flags.
+        prog: how the command is called, for its help.
+    """
+    with _one_line_errors():
+        logs.setup()
+        tool(list(arguments), prog)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Exit with status 1 and one line where a person has to correct something or a stage's promise is broken."""
+    try:
+        yield
+    except (ConfigError, ContractError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,56 @@
+"""The project as somebody else gets it: built, installed into a fresh environment, and run from another folder."""
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sheep
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_install_and_run(tmp_path: Path) -> None:
+    """Dependencies are those of the running environment, by a path file: only the project itself is installed."""
+    tree = tmp_path / "tree"
+    for name in run("git", "ls-files", cwd=ROOT).splitlines():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, tree / name)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
+    binary = tmp_path / "venv" / "bin"
+    [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (packages / "running.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", binary / "python"]
+    run(*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", tree, cwd=tmp_path)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert run(binary / "sheep", "--version", cwd=elsewhere).strip() == sheep.__version__
+    assert "stage 4: temporal windows" in run(binary / "sheep", "--help", cwd=elsewhere)
+    settings = json.loads(run(binary / "sheep", "study", "meadow", "--dry-run", cwd=elsewhere))
+    assert settings["config"]["name"] == "meadow"
+    where = "import sheep, importlib.util as u; print(sheep.__file__); print(u.find_spec('jobs'))"
+    file, jobs = run(binary / "python", "-c", where, cwd=elsewhere).splitlines()
+    assert file.startswith(str(packages))
+    assert jobs == "None"
+    tiny = ["--meadow.num-animals", "2", "--meadow.videos-per-animal", "1", "--meadow.num-annotated", "1"]
+    size = ["--meadow.scene.num-frames", "4"]
+    assert run(binary / "sheep", "meadow", "--root", "m", *tiny, *size, cwd=elsewhere).strip() == "m"
+    assert len(list((elsewhere / "m" / "videos").glob("*.mp4"))) == 2
+    loaded = "from sheep.models import dinov2; from sheep.models.sam2 import tracker; dinov2.load('pocket'); tracker.load('pocket')"
+    run(binary / "python", "-c", loaded, cwd=elsewhere)
+    assert (packages / "sheep" / "report" / "page.html.j2").is_file()

@@ -1,0 +1,78 @@
+"""The command line: verbs, help without anything heavy, refusals in one line, the same from a checkout and installed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sheep
+from sheep.cli import VERBS, main, tools, verbs
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_verb_is_a_stage_or_a_tool_and_a_job() -> None:
+    assert set(VERBS) == set(verbs.STAGES) | set(tools.TOOLS)
+    jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"__init__", "recipes"}
+    assert jobs == set(VERBS)
+
+
+def test_usage_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n  {verb} " in printed for verb in VERBS)
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 2
+
+
+def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["studdy"])
+    assert left.value.code == 2
+    assert "no verb 'studdy', expected one of study, prompt, crop" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == sheep.__version__
+
+
+def test_a_dry_run_is_the_same_as_a_job_and_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from sheep.cli import main; main(['study', 'meadow', '--seed', '3', '--dry-run']);"
+        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules], file=sys.stderr)"
+    )
+    one = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    job = [sys.executable, "-m", "jobs.study", "meadow", "--seed", "3", "--dry-run"]
+    other = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(one.stdout) == json.loads(other.stdout)
+    assert json.loads(one.stdout)["config"]["seed"] == 3
+    assert one.stderr.strip() == "[]"
+
+
+def test_a_refused_setting_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "meadow", "--out", str(tmp_path)])
+    assert str(left.value.code).startswith(f"ConfigError: {tmp_path}/predict: no _manifest.json")
+
+
+def test_a_verb_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sheep.cli.verbs.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    with pytest.raises(SystemExit) as left:
+        main(["study", "meadow", "--out", str(tmp_path)])
+    assert (
+        str(left.value.code)
+        == "ConfigError: this verb needs ray, which is not installed. Run: pip install 'sheep[ray]'"
+    )
+
+
+def test_cleanup_lists_and_deletes_nothing_unasked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "_stage.json").write_text("{}")
+    main(["cleanup", str(tmp_path)])
+    assert "nothing was deleted: add --delete" in capsys.readouterr().out
