@@ -16,6 +16,8 @@ from sheep.report.stage import Outcome
 from sheep.search import stage as search
 from sheep.study import Study
 
+__all__ = ["Outcome", "compare", "crop", "embed", "finetune", "predict", "report", "run", "search"]
+
 
 def run(study: Study) -> Outcome:
     """Run every stage, doing only the work that is not finished yet.

@@ -76,6 +76,22 @@ ENCODERS = {
 """By name, in the order of every table and figure."""
 
 
+def register(encoder: Encoder) -> None:
+    """Add an encoder that lives outside of the package, before a study is started.
+
+    Works where the workers are this process (`execution.local`). On Ray each worker imports the package anew: there, add the encoder to
+    `ENCODERS` itself.
+
+    Raises:
+        ConfigError: the name is taken, or the encoder neither computes anything itself nor has a network.
+    """
+    if encoder.name in ENCODERS:
+        raise ConfigError(f"encoder {encoder.name!r}: there already is one, expected a new name. Choose another.")
+    if encoder.compute is None:
+        raise ConfigError(f"encoder {encoder.name!r}: got no compute, expected a function of rows and view. Give one.")
+    ENCODERS[encoder.name] = encoder
+
+
 def tuned_on(view: LearntView) -> Encoder:
     """Return the encoder that is fine-tuned on a view."""
     return next(encoder for encoder in ENCODERS.values() if encoder.tuned_on == view)

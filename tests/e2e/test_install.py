@@ -47,10 +47,10 @@ def test_install_and_run(tmp_path: Path) -> None:
     file, jobs = run(binary / "python", "-c", where, cwd=elsewhere).splitlines()
     assert file.startswith(str(packages))
     assert jobs == "None"
-    tiny = ["--meadow.num-animals", "2", "--meadow.videos-per-animal", "1", "--meadow.num-annotated", "1"]
+    tiny = ["--meadow.num-animals", "4", "--meadow.videos-per-animal", "1", "--meadow.num-annotated", "2"]
     size = ["--meadow.scene.num-frames", "4"]
     assert run(binary / "sheep", "meadow", "--root", "m", *tiny, *size, cwd=elsewhere).strip() == "m"
-    assert len(list((elsewhere / "m" / "videos").glob("*.mp4"))) == 2
+    assert len(list((elsewhere / "m" / "videos").glob("*.mp4"))) == 4
     loaded = "from sheep.models import dinov2; from sheep.models.sam2 import tracker; dinov2.load('pocket'); tracker.load('pocket')"
     run(binary / "python", "-c", loaded, cwd=elsewhere)
     assert (packages / "sheep" / "report" / "page.html.j2").is_file()

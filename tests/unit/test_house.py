@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = [file for top in ("sheep", "jobs", "benchmarks", "tests") for file in sorted((ROOT / top).rglob("*.py"))]
+FILES = [
+    file for top in ("sheep", "jobs", "benchmarks", "examples", "tests") for file in sorted((ROOT / top).rglob("*.py"))
+]
 LOCKS = ("requirements-setup.lock", "requirements.lock", "requirements-source.lock")
 
 # Runs in a process of its own, in an empty folder which is also its home, and prints what is there after each import.
@@ -114,7 +116,9 @@ def test_every_imported_package_is_declared() -> None:
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for top in {module.split(".")[0] for module in modules}:
-                ours = top in {"sheep", "jobs", "tests", "benchmarks"} or (file.parent / f"{top}.py").exists()
+                ours = (
+                    top in {"sheep", "jobs", "tests", "benchmarks", "examples"} or (file.parent / f"{top}.py").exists()
+                )
                 found = {_normal(name) for name in providers.get(top, [top])}
                 if not ours and top not in sys.stdlib_module_names and not found & declared:
                     missing.add(f"{file.relative_to(ROOT)}: {top}")

@@ -1,9 +1,10 @@
 """The list of encoders, what each is shown, and what is refused."""
 
+import numpy as np
 import pytest
 
 from sheep.config import EmbedConfig, FinetuneConfig, seed_for
-from sheep.embed.encoders import ENCODERS, check, configure, needs_network, tuned_on
+from sheep.embed.encoders import ENCODERS, Encoder, check, configure, needs_network, register, tuned_on
 from sheep.errors import ConfigError
 
 
@@ -48,3 +49,18 @@ def test_names_are_keys_and_each_view_that_is_learnt_has_its_encoder() -> None:
     assert list(ENCODERS) == [encoder.name for encoder in ENCODERS.values()]
     assert (tuned_on("frame").name, tuned_on("crop").name) == ("unguided", "guided")
     assert [name for name, encoder in ENCODERS.items() if encoder.is_baseline] == ["untrained", "pixels", "geometry"]
+
+
+def test_an_encoder_is_registered_once() -> None:
+    mine = Encoder(
+        name="mine", words="mine", views=("crop",), compute=lambda rows, view: np.zeros((rows.num_rows, 1), np.float32)
+    )
+    try:
+        register(mine)
+        assert not needs_network(EmbedConfig(backbone="mine"))
+        with pytest.raises(ConfigError, match="encoder 'mine': there already is one"):
+            register(mine)
+    finally:
+        ENCODERS.pop("mine", None)
+    with pytest.raises(ConfigError, match="got no compute"):
+        register(Encoder(name="other", words="other", views=("crop",)))

@@ -1,0 +1,1 @@
+"""Runnable examples; each runs on a laptop, without a GPU and without a network (`tests/e2e/test_examples.py` runs them all)."""
