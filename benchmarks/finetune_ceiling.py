@@ -20,7 +20,7 @@ from sheep.finetune import schedules
 from sheep.finetune.augment import draw_noise, make_views
 from sheep.finetune.dataset import Images, Sampler, working_px
 from sheep.io import storage
-from sheep.io.ledger import Manifest
+from sheep.io.manifest import Manifest
 from sheep.models import dinov2
 
 AREA = (0.6, 1.0)

@@ -36,7 +36,7 @@ from sheep.finetune import stage as finetune_stage
 from sheep.finetune.job import FinetuneJob
 from sheep.inputs import StudyInputs
 from sheep.io import storage
-from sheep.io.ledger import Manifest, is_finished, read_manifest
+from sheep.io.manifest import Manifest, is_finished, read_manifest
 from sheep.models.weights import backbone_uri
 from sheep.search import stage as search_stage
 from sheep.study import Study

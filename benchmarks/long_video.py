@@ -23,7 +23,7 @@ import tyro
 from numpy.typing import NDArray
 
 from sheep.io import storage
-from sheep.io.ledger import Manifest, read_manifest
+from sheep.io.manifest import Manifest, read_manifest
 from sheep.synthetic.archive import Clip, MeadowConfig, encode, write_clip
 from sheep.synthetic.scene import SceneConfig
 from sheep.video.reader import decode

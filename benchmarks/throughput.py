@@ -35,7 +35,7 @@ from sheep.embed import stage as embed_stage
 from sheep.execution.base import Executor, Work
 from sheep.execution.local import LOCAL
 from sheep.io import storage
-from sheep.io.ledger import Entry, Manifest
+from sheep.io.manifest import Entry, Manifest
 from sheep.models.dinov2 import Backbone
 from sheep.models.sam2.predictor import prepare
 from sheep.models.sam2.tracker import Tracker

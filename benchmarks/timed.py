@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sheep.execution.base import Work
 from sheep.execution.local import LocalExecutor
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from sheep.crop import stage as crop_stage
 from sheep.crop.job import CropUnit
 from sheep.execution.base import Work
 from sheep.io import storage
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 from sheep.models.sam2 import predictor
 from sheep.models.sam2.tracker import Tracker
 from sheep.schemas import Prompt

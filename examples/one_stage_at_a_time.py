@@ -8,7 +8,7 @@ from pathlib import Path
 
 from examples import tiny
 from sheep import pipeline
-from sheep.io.ledger import Manifest
+from sheep.io.manifest import Manifest
 from sheep.study import Study
 
 

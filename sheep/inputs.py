@@ -14,7 +14,7 @@ from sheep.annotations.intervals import Annotation
 from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.io import storage
-from sheep.io.ledger import Manifest
+from sheep.io.manifest import Manifest
 from sheep.schemas import Prompt
 from sheep.video import reader
 

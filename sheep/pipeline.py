@@ -10,6 +10,7 @@ from sheep.compare import stage as compare
 from sheep.crop import stage as crop
 from sheep.embed import stage as embed
 from sheep.finetune import stage as finetune
+from sheep.io import progress
 from sheep.predict import stage as predict
 from sheep.report import stage as report
 from sheep.report.stage import Outcome
@@ -27,10 +28,17 @@ def run(study: Study) -> Outcome:
         ContractError: a promise between stages is broken, or too many videos failed.
     """
     study.inputs.check()
-    crop.run(study)
-    finetune.run(study)
-    embed.run(study)
-    search.run(study)
-    predict.run(study)
-    compare.run(study)
-    return report.run(study)
+    with progress.stage("crop"):
+        crop.run(study)
+    with progress.stage("finetune"):
+        finetune.run(study)
+    with progress.stage("embed"):
+        embed.run(study)
+    with progress.stage("search"):
+        search.run(study)
+    with progress.stage("predict"):
+        predict.run(study)
+    with progress.stage("compare"):
+        compare.run(study)
+    with progress.stage("report"):
+        return report.run(study)

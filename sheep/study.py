@@ -13,7 +13,7 @@ from sheep.execution.base import Executor
 from sheep.execution.local import LOCAL
 from sheep.inputs import Roles, StudyInputs
 from sheep.io import storage
-from sheep.io.ledger import Manifest, is_finished, read_manifest
+from sheep.io.manifest import Manifest, is_finished, read_manifest
 
 
 class Study:

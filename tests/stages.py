@@ -12,7 +12,7 @@ from sheep.embed.stage import Shown
 from sheep.execution.base import Executor, TrainingJob, Work
 from sheep.execution.local import LOCAL
 from sheep.finetune import stage as finetune_stage
-from sheep.io.ledger import Entry, Manifest
+from sheep.io.manifest import Entry, Manifest
 from sheep.predict import stage as predict_stage
 from sheep.search import stage as search_stage
 from sheep.study import Study

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sheep.cli import command, tools
 from sheep.config import StudyConfig
 from sheep.errors import ConfigError
+from sheep.io import progress
 
 if TYPE_CHECKING:
     from sheep.study import Study
@@ -53,7 +54,7 @@ def crop(config: StudyConfig) -> str:
 
     given = _on_ray(config)
     _ = given.inputs.prompts  # refused before a machine is asked for
-    with _session(config):
+    with _session(config), progress.stage("crop"):
         return stage.run(given).uri
 
 
@@ -62,7 +63,7 @@ def finetune(config: StudyConfig) -> str:
     from sheep.finetune import stage
 
     given = _on_ray(config)
-    with _session(config):
+    with _session(config), progress.stage("finetune"):
         [found] = stage.run(given, [config.finetune.view])
         return found.uri
 
@@ -73,7 +74,7 @@ def embed(config: StudyConfig) -> str:
 
     asked = stage.encoder_name(config), config.embed.view
     given = _on_ray(config)
-    with _session(config):
+    with _session(config), progress.stage("embed"):
         return stage.run(given, [asked])[asked].uri
 
 
@@ -82,7 +83,7 @@ def search(config: StudyConfig) -> str:
     from sheep.search import stage
 
     given = _on_ray(config)
-    with _session(config):
+    with _session(config), progress.stage("search"):
         return stage.run(given).uri
 
 
@@ -91,7 +92,7 @@ def predict(config: StudyConfig) -> str:
     from sheep.predict import stage
 
     given = _on_ray(config)
-    with _session(config):
+    with _session(config), progress.stage("predict"):
         return stage.run(given).uri
 
 

@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from sheep.compare import groups
 from sheep.config import CompareConfig, digest, seed_for
-from sheep.io.ledger import Manifest, open_stage, unchanged
+from sheep.io.ledger import open_stage, unchanged
+from sheep.io.manifest import Manifest
 from sheep.study import Study
 
 

@@ -28,7 +28,8 @@ from sheep.errors import MediaError
 from sheep.execution.base import Unit, Worker, recorded
 from sheep.io import storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Entry, Part, Stage, read_part
+from sheep.io.ledger import Attempt, Stage
+from sheep.io.manifest import Entry, Part, read_part
 from sheep.models.weights import open_tracker
 from sheep.video import reader
 

@@ -13,7 +13,8 @@ from sheep.crop.job import CropJob, CropUnit
 from sheep.errors import MediaError
 from sheep.execution.base import inputs_of, run_units
 from sheep.io import storage
-from sheep.io.ledger import Manifest, open_stage, unchanged
+from sheep.io.ledger import open_stage, unchanged
+from sheep.io.manifest import Manifest
 from sheep.models.weights import weights_identity
 from sheep.study import Study
 from sheep.video import reader

@@ -13,7 +13,8 @@ from sheep.config import EmbedConfig
 from sheep.crop.views import images_of
 from sheep.embed.encoders import ENCODERS, check, columns, needs_network
 from sheep.execution.base import TableUnit, Worker, recorded
-from sheep.io.ledger import Entry, Stage, read_part
+from sheep.io.ledger import Stage
+from sheep.io.manifest import Entry, read_part
 from sheep.models.weights import open_backbone
 
 Encode = Callable[[pa.Table], NDArray[np.floating[Any]]]

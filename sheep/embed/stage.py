@@ -8,7 +8,8 @@ from sheep.embed.job import EmbedJob
 from sheep.errors import ConfigError
 from sheep.execution.base import Executor, Job, TableUnit, Unit, run_units
 from sheep.execution.local import LOCAL
-from sheep.io.ledger import Manifest, open_stage
+from sheep.io.ledger import open_stage
+from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, weights_identity
 from sheep.study import Study
 

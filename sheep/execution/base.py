@@ -6,6 +6,8 @@ process, `execution.ray` on a cluster. Workers write their results to storage th
 and scores travel back.
 """
 
+import csv
+import io
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -14,7 +16,9 @@ from typing import Any, Protocol, TypeVar
 
 from sheep.config import ClusterConfig
 from sheep.errors import MediaError
-from sheep.io.ledger import Entry, Manifest, Part, Stage, unchanged
+from sheep.io import progress, storage
+from sheep.io.ledger import Stage, unchanged
+from sheep.io.manifest import Entry, Manifest, Part
 
 log = logging.getLogger(__name__)
 
@@ -176,20 +180,37 @@ def run_units(
         work += [(job, units[key]) for key in due]
     if work:
         started, num_rows = time.monotonic(), 0
+        what = "videos" if len(asked) == 1 else f"videos for {len(asked)} encoders and views"
         for number, entry in enumerate(executor.run_units(work), start=1):
             names = {part.table for part in entry.parts}
             num_rows += max((sum(part.rows for part in entry.parts if part.table == name) for name in names), default=0)
-            _show_progress(work[0][0].stage.name, number, len(work), num_rows, time.monotonic() - started)
-    return [finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked]
+            rate = f"{num_rows / (time.monotonic() - started):.1f} rows/s"
+            progress.current().update(number, len(work), what, rate)
+            log.info("%s videos=%d/%d rows=%d %s", work[0][0].stage.name, number, len(work), num_rows, rate)
+    manifests = [
+        finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked
+    ]
+    for manifest in manifests:
+        report_errors(manifest)
+    return manifests
+
+
+def report_errors(manifest: Manifest) -> None:
+    """Write `errors.csv` beside a stage's manifest where videos could not be used, and say so."""
+    errors = manifest.errors().to_pylist()
+    if not errors:
+        return
+    target = storage.join(manifest.uri, "errors.csv")
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, ["video", "stage", "error"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(errors)
+    storage.write_bytes(target, buffer.getvalue().encode())
+    progress.current().note(
+        f"{manifest.stage}: {len(errors)} of {len(manifest.entries)} videos could not be used; {target} says why"
+    )
 
 
 def inputs_of(units: Mapping[str, Unit]) -> dict[str, str]:
     """Return the input identity of every unit, as the ledger wants it."""
     return {key: unit.input for key, unit in units.items()}
-
-
-def _show_progress(name: str, number: int, total: int, num_rows: int, seconds: float) -> None:
-    if number == total or number % max(1, total // 20) == 0:
-        left_s = seconds / number * (total - number)
-        rate = num_rows / seconds
-        log.info("%s videos=%d/%d rows=%d rows_per_s=%.1f left_s=%.0f", name, number, total, num_rows, rate, left_s)

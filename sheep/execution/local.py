@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sheep.execution.base import Job, Result, Shared, TrainingContext, TrainingJob, Trial, Work, Worker
 from sheep.io import storage
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sheep.crop.quality import RISKY
 from sheep.crop.views import image_column
 from sheep.errors import ConfigError
 from sheep.execution.base import TrainingContext
-from sheep.io.ledger import read_manifest
+from sheep.io.manifest import read_manifest
 from sheep.models.weights import local_path
 
 if TYPE_CHECKING:

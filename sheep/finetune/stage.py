@@ -17,8 +17,9 @@ from sheep.errors import ConfigError
 from sheep.execution.base import Executor
 from sheep.execution.local import LOCAL
 from sheep.finetune.job import FinetuneJob, GuardRow
-from sheep.io import storage
-from sheep.io.ledger import Manifest, open_stage, unchanged
+from sheep.io import progress, storage
+from sheep.io.ledger import open_stage, unchanged
+from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, weights_identity
 from sheep.schemas import targets_of
 from sheep.study import Study
@@ -131,7 +132,8 @@ def finetune(
         out=backbone_uri(out),
         guard=tuple(guard),
     )
-    executor.train(job)
+    with progress.heartbeat(f"{config.steps} training steps on the {config.view} view"):
+        executor.train(job)
     stage.attempt(UNIT, units[UNIT]).commit()
     guarded = _read_training(out)["guard"] or {}
     facts = {

@@ -24,7 +24,8 @@ from typing import Any
 from sheep import __version__
 from sheep.config import digest
 from sheep.io import storage
-from sheep.io.ledger import Attempt, Part
+from sheep.io.ledger import Attempt
+from sheep.io.manifest import Part
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sheep.errors import ConfigError
 from sheep.io import storage
-from sheep.io.ledger import Entry, is_finished
+from sheep.io.manifest import Entry, is_finished
 
 log = logging.getLogger(__name__)
 

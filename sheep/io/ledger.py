@@ -19,7 +19,7 @@ import io
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,50 +31,12 @@ from sheep import __version__, schemas
 from sheep.config import digest, fixed
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
+from sheep.io.manifest import Entry, Manifest, Part, is_finished, read_manifest
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 _VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray", "av")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """One file of one unit."""
-
-    table: str
-    path: str
-    """Relative to the stage's folder."""
-    rows: int
-    """0 for a file that is not a table."""
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """What the ledger says of one finished unit."""
-
-    key: str
-    input: str
-    """Identity of what went in: the video's ETag or size and its prompts, or the digest of an earlier stage's parts."""
-    attempt: str
-    parts: tuple[Part, ...] = ()
-    error: str = ""
-    """Why the unit has no rows; empty when it has."""
-
-    def to_json(self) -> str:
-        """Serialise, for the ledger and for the way back from a worker."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Entry":
-        """Read what `to_json` wrote."""
-        return _entry(json.loads(text))
-
-    def content(self) -> str:
-        """Digest of what the unit holds, the same for every attempt that gave the same bytes."""
-        return digest([self.key, self.error, [[part.table, part.rows, part.sha256] for part in self.parts]])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,65 +198,6 @@ class Attempt:
         return entry
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
-    """A finished stage: what went in, with which settings and versions, and every file that came out."""
-
-    uri: str
-    stage: str
-    config: dict[str, Any]
-    config_digest: str
-    inputs: dict[str, str]
-    entries: tuple[Entry, ...]
-    versions: dict[str, str]
-    facts: dict[str, Any]
-
-    def to_bytes(self) -> bytes:
-        """Serialise as JSON; the URI is left out, so that a folder may be moved."""
-        values = dataclasses.asdict(self)
-        del values["uri"]
-        names = sorted({part.table for entry in self.entries for part in entry.parts})
-        values["rows"] = {name: self.rows(name) for name in names}
-        values["num_errors"] = sum(bool(entry.error) for entry in self.entries)
-        return json.dumps(values, indent=1).encode()
-
-    def content(self) -> str:
-        """Digest of everything the stage holds: the input identity of whatever reads it."""
-        return digest([self.stage, self.config_digest, [entry.content() for entry in self.entries], self.facts])
-
-    def rows(self, table: str) -> int:
-        """Count a table's rows."""
-        return sum(part.rows for entry in self.entries for part in entry.parts if part.table == table)
-
-    def read(self, table: str, *, columns: list[str] | None = None, keys: Iterable[str] | None = None) -> pa.Table:
-        """Read one table, or some columns or units of it, in the order of units and parts.
-
-        Raises:
-            ContractError: no unit holds such a table, or a part is not what the ledger says.
-        """
-        wanted = None if keys is None else set(keys)
-        chosen = [entry for entry in self.entries if wanted is None or entry.key in wanted]
-        pieces = [read_part(self.uri, part, columns) for entry in chosen for part in entry.parts if part.table == table]
-        if not pieces:
-            raise ContractError(f"{self.uri}: {len(chosen)} units hold no table {table!r}, expected at least one part.")
-        return pa.concat_tables(pieces)
-
-    def files(self, table: str) -> dict[str, str]:
-        """Unit key -> URI of its first file of one kind."""
-        return {
-            entry.key: storage.join(self.uri, part.path)
-            for entry in reversed(self.entries)
-            for part in reversed(entry.parts)
-            if part.table == table
-        }
-
-    def errors(self) -> pa.Table:
-        """The errors table of this stage."""
-        failed = [entry for entry in self.entries if entry.error]
-        rows = [{"video": entry.key, "stage": self.stage, "error": entry.error} for entry in failed]
-        return pa.Table.from_pylist(rows, schema=schemas.ERRORS)
-
-
 def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> Stage:
     """Open a stage's folder for writing, new or begun earlier with the same settings.
 
@@ -322,30 +225,6 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
     return Stage(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
 
 
-def read_manifest(uri: str) -> Manifest:
-    """Read a finished stage.
-
-    Raises:
-        ConfigError: there is no manifest: the stage has not run there, or has not finished.
-    """
-    try:
-        values = json.loads(storage.read_bytes(storage.join(uri, "_manifest.json")))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{uri}: no _manifest.json, expected a finished stage. Run the stage that writes it, or correct the path."
-        ) from error
-    return Manifest(
-        uri=uri,
-        entries=tuple(_entry(entry) for entry in values["entries"]),
-        **{name: values[name] for name in ("stage", "config", "config_digest", "inputs", "versions", "facts")},
-    )
-
-
-def is_finished(uri: str) -> bool:
-    """Tell whether a stage's folder has its manifest."""
-    return storage.exists(storage.join(uri, "_manifest.json"))
-
-
 def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     """Return the manifest if it already covers exactly these units, so that there is nothing to do."""
     if not is_finished(stage.uri):
@@ -353,30 +232,6 @@ def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     manifest = read_manifest(stage.uri)
     same = {entry.key: entry.input for entry in manifest.entries} == dict(units)
     return manifest if same and manifest.config_digest == stage.config_digest else None
-
-
-def read_part(uri: str, part: Part, columns: list[str] | None = None) -> pa.Table:
-    """Read one part file of a stage.
-
-    Raises:
-        ContractError: the file is gone or its bytes are not what the ledger says.
-    """
-    target = storage.join(uri, part.path)
-    try:
-        data = storage.read_bytes(target)
-    except FileNotFoundError as error:
-        raise ContractError(
-            f"{target}: named by the ledger but not there. Delete the stage's folder and run it again."
-        ) from error
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise ContractError(
-            f"{target}: bytes differ from the ledger's digest. Delete the stage's folder and run it again."
-        )
-    return pq.read_table(pa.BufferReader(data), columns=columns)
-
-
-def _entry(values: dict[str, Any]) -> Entry:
-    return Entry(**{**values, "parts": tuple(Part(**part) for part in values["parts"])})
 
 
 def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -392,7 +247,7 @@ def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"sheep": __version__}  # run from its checkout, so the installed packages do not list it
+    found = {"sheep": __version__}  # run from a checkout it is not among the installed packages
     for name in _VERSIONED:
         try:
             found[name] = version(name)

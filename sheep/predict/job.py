@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from sheep import schemas
 from sheep.config import PredictConfig
-from sheep.io.ledger import Entry, Stage, read_manifest, read_part
+from sheep.io.ledger import Stage
+from sheep.io.manifest import Entry, read_manifest, read_part
 from sheep.predict import bouts
 from sheep.search import predictions
 from sheep.search.windows import slide

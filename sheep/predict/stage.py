@@ -4,7 +4,8 @@ from sheep.config import PredictConfig, digest
 from sheep.errors import ConfigError
 from sheep.execution.base import Executor, TableUnit, run_units
 from sheep.execution.local import LOCAL
-from sheep.io.ledger import Manifest, open_stage
+from sheep.io.ledger import open_stage
+from sheep.io.manifest import Manifest
 from sheep.predict.job import PredictJob
 from sheep.study import Study
 from sheep.variants import variant_named

@@ -15,7 +15,7 @@ from sheep.embed.encoders import ENCODERS
 from sheep.evaluation import metrics
 from sheep.finetune.stage import read_curve, read_guard
 from sheep.io import storage
-from sheep.io.ledger import Manifest
+from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, open_backbone
 from sheep.report import AttentionRow, Change, Ethogram, ReportData
 from sheep.schemas import targets_of

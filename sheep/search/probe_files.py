@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from sheep.config import WindowConfig
 from sheep.errors import ConfigError
 from sheep.io import storage
-from sheep.io.ledger import Attempt, Manifest
+from sheep.io.ledger import Attempt
+from sheep.io.manifest import Manifest
 from sheep.search.probe import Probe
 
 if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner

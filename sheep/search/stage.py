@@ -18,7 +18,8 @@ from sheep.evaluation import metrics
 from sheep.evaluation.folds import grouped_folds
 from sheep.execution.base import Executor
 from sheep.execution.local import LOCAL
-from sheep.io.ledger import Attempt, Manifest, open_stage, unchanged
+from sheep.io.ledger import Attempt, open_stage, unchanged
+from sheep.io.manifest import Manifest
 from sheep.schemas import targets_of
 from sheep.search import nested_cv
 from sheep.search.nested_cv import Candidate, ProbeData

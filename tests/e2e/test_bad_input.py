@@ -17,7 +17,7 @@ from sheep import pipeline
 from sheep.config import StudyConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.io import storage
-from sheep.io.ledger import read_manifest
+from sheep.io.manifest import read_manifest
 from sheep.study import Study
 from tests import stages
 

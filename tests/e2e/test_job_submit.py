@@ -18,7 +18,7 @@ import pytest
 
 from sheep.config import StudyConfig
 from sheep.io import storage
-from sheep.io.ledger import read_manifest
+from sheep.io.manifest import read_manifest
 from tests.conftest import S3Server, free_ports
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from sheep.execution import base
 from sheep.execution.base import Unit, Worker, recorded
 from sheep.execution.ray.executor import RayExecutor
 from sheep.io import storage
-from sheep.io.ledger import Entry, Manifest
+from sheep.io.manifest import Entry, Manifest
 from tests import stages
 
 ASKED: list[Shown] = [
@@ -48,7 +48,7 @@ def held(manifest: Manifest) -> dict[str, str]:
 
 
 def of(config: StudyConfig, stage: str) -> dict[str, str]:
-    from sheep.io.ledger import read_manifest
+    from sheep.io.manifest import read_manifest
 
     return held(read_manifest(storage.join(config.out, stage)))
 

@@ -20,7 +20,7 @@ from sheep.execution.ray.executor import RayExecutor
 from sheep.finetune import stage as finetune_stage
 from sheep.finetune.dataset import Images
 from sheep.finetune.job import FinetuneJob
-from sheep.io.ledger import Manifest, read_manifest
+from sheep.io.manifest import Manifest, read_manifest
 from sheep.models.dinov2 import load
 from sheep.search.nested_cv import Candidate, ProbeData, inner_scores, together
 from sheep.search.stage import SearchData, Trial, score_trial

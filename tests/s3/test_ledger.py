@@ -11,7 +11,8 @@ from sheep import schemas
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Entry, Stage, open_stage, read_manifest, unchanged
+from sheep.io.ledger import Attempt, Stage, open_stage, unchanged
+from sheep.io.manifest import Entry, read_manifest
 
 UNITS = {f"pen {number}/d\u00e4y +1 100%.mp4": f"etag:{number}" for number in range(5)}
 FIRST, SECOND = list(UNITS)[:2]

@@ -18,7 +18,7 @@ from sheep.execution import base
 from sheep.execution.local import LOCAL
 from sheep.inputs import StudyInputs
 from sheep.io import storage
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 from sheep.models import weights
 from tests import stages
 

@@ -15,7 +15,7 @@ from sheep.config import ClusterConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.execution.base import Job, Unit, Work, Worker, pool_size
 from sheep.io import logs
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 
 _REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 

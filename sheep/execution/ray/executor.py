@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sheep.config import ClusterConfig
 from sheep.execution.base import Result, Shared, TrainingJob, Trial, Work
 from sheep.execution.ray import data, train, tune
-from sheep.io.ledger import Entry
+from sheep.io.manifest import Entry
 
 
 @dataclass(frozen=True, slots=True)

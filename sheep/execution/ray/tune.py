@@ -4,6 +4,7 @@ Shared data goes to the object store once and every trial reads it there. Which 
 trials' results (`sheep/search/stage.py`), not by Tune.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from sheep.config import ClusterConfig
 from sheep.errors import ContractError
 from sheep.execution.base import Result, Shared, Trial
+from sheep.io import progress
 
 
 def run_trials(
@@ -33,6 +35,8 @@ def run_trials(
     Raises:
         ContractError: a trial failed.
     """
+    # Tune would otherwise write every trial for TensorBoard, and complain about the scores that do not exist (nan).
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     trainable = tune.with_resources(
         tune.with_parameters(_run_one, objective=objective, trials=list(trials), shared=shared), {"cpu": cluster.cpus}
     )
@@ -41,7 +45,7 @@ def run_trials(
             trainable,
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cluster.trials),
-            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0),
+            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, callbacks=[_Counter(len(trials))]),
         )
         results = tuner.fit()
     if results.num_errors:
@@ -50,6 +54,17 @@ def run_trials(
         )
     found: dict[int, Any] = {result.config["trial"]: result.metrics["result"] for result in results}
     return [found[number] for number in range(len(trials))]
+
+
+class _Counter(tune.Callback):  # type: ignore[misc]  # Ray is not typed
+    """Shows how many trials are finished."""
+
+    def __init__(self, total: int) -> None:
+        self._done, self._total = 0, total
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._done += 1
+        progress.current().update(self._done, self._total, "trials")
 
 
 def _run_one(

@@ -21,7 +21,8 @@ from sheep.crop.job import CropJob, CropUnit, follow
 from sheep.embed import encoders
 from sheep.errors import ConfigError
 from sheep.io import storage
-from sheep.io.ledger import Entry, Manifest, open_stage
+from sheep.io.ledger import open_stage
+from sheep.io.manifest import Entry, Manifest
 from sheep.models.sam2.tracker import Mask
 from sheep.schemas import Prompt
 from sheep.video import reader

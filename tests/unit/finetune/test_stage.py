@@ -16,7 +16,8 @@ from sheep.finetune import stage as finetune_stage
 from sheep.finetune.job import FinetuneJob, GuardRow
 from sheep.finetune.stage import guard_rows
 from sheep.inputs import StudyInputs, choose_validation
-from sheep.io.ledger import open_stage, read_manifest
+from sheep.io.ledger import open_stage
+from sheep.io.manifest import read_manifest
 from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 from sheep.synthetic.scene import SceneConfig

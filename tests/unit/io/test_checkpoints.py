@@ -17,7 +17,8 @@ from sheep.crop import job as crop_job
 from sheep.crop.job import CropJob, CropUnit
 from sheep.io import storage
 from sheep.io.checkpoints import MAX_STATES, Checkpoint, Progress
-from sheep.io.ledger import Entry, Part, Stage, open_stage
+from sheep.io.ledger import Stage, open_stage
+from sheep.io.manifest import Entry, Part
 from sheep.models.sam2.tracker import Mask
 from sheep.schemas import Prompt
 

@@ -10,7 +10,8 @@ from sheep import schemas
 from sheep.errors import ConfigError
 from sheep.io import cleanup, storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Stage, open_stage, read_manifest
+from sheep.io.ledger import Attempt, Stage, open_stage
+from sheep.io.manifest import read_manifest
 
 KEY, UNITS = "a.mp4", {"a.mp4": "size:1"}
 

@@ -10,8 +10,9 @@ import pytest
 from sheep import schemas
 from sheep.config import FREE
 from sheep.errors import ConfigError, ContractError, MediaError
-from sheep.io import ledger, storage
-from sheep.io.ledger import Stage, open_stage, read_manifest, read_part, unchanged
+from sheep.io import storage
+from sheep.io.ledger import Stage, open_stage, unchanged
+from sheep.io.manifest import Entry, is_finished, read_manifest, read_part
 
 UNITS = {"pen 1/a.mp4": "size:1", "b.mp4": "size:2"}
 SCHEMA = schemas.COHORT
@@ -32,7 +33,7 @@ def rows(video: str, *animals: str) -> pa.Table:
     return pa.Table.from_pylist([{"video": video, "animal": name, "group": "x"} for name in animals], schema=SCHEMA)
 
 
-def do(stage: Stage, key: str, *animals: str) -> ledger.Entry:
+def do(stage: Stage, key: str, *animals: str) -> Entry:
     attempt = stage.attempt(key, UNITS[key])
     for animal in animals:
         attempt.write("cohort", rows(key, animal), SCHEMA)
@@ -125,7 +126,7 @@ def test_a_failed_unit_is_a_row_and_is_not_tried_again(stage: Stage) -> None:
     assert stage.todo(UNITS) == []
     with pytest.raises(ContractError, match=r"1 of 2 units failed, expected at most 49%.*no frame decodes"):
         stage.finish(UNITS, max_error_frac=0.49)
-    assert not ledger.is_finished(stage.uri)
+    assert not is_finished(stage.uri)
     manifest = stage.finish(UNITS, max_error_frac=0.5)
     assert manifest.errors().to_pylist() == [{"video": "pen 1/a.mp4", "stage": "crop", "error": "no frame decodes"}]
     assert manifest.errors().schema == schemas.ERRORS
@@ -230,4 +231,4 @@ def test_a_finished_stage_may_be_moved(stage: Stage, tmp_path: Path) -> None:
 
 def test_an_entry_survives_the_way_back_from_a_worker(stage: Stage) -> None:
     entry = do(stage, "b.mp4", "ewe")
-    assert ledger.Entry.from_json(entry.to_json()) == entry
+    assert Entry.from_json(entry.to_json()) == entry
