@@ -2,6 +2,7 @@
 # make test    every check: style, types, import contracts, spelling, tests
 # make bench   the benchmarks
 # make lint    the checks without the tests
+# make house   figures about the code itself: layout, docstrings, types, words
 # make lock    choose versions anew; commit what changes
 # make setup   only build .venv, exactly as the lock files say
 
@@ -17,7 +18,7 @@ DEMO_MEADOW = $(BIN)/python -m jobs.meadow --root runs/meadow --meadow.scene.num
 DEMO_STUDY = $(BIN)/python -m jobs.study meadow --out runs/study
 TESTS ?= tests
 
-.PHONY: setup demo test bench lint lock
+.PHONY: setup demo test bench house lint lock
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -42,6 +43,9 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -q $(TESTS)
+
+house: $(READY)
+	$(BIN)/python -m benchmarks.house
 
 bench: $(READY)
 	@for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
