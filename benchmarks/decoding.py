@@ -2,8 +2,8 @@
 
     python -m benchmarks.decoding [--frames 300] [--file FILE]
 
-A drawn clip is encoded as H.264 and as HEVC with open groups of pictures; --file measures a file of your own besides. Rates
-are of whole passes in turn, the best of three, each in a process of its own. Nothing is asserted.
+A drawn clip is encoded as H.264 and as HEVC with open groups of pictures; --file measures a file of your own besides.
+Rates are of whole passes in turn, the best of three, each in a process of its own. Nothing is asserted.
 """
 
 import hashlib
@@ -123,9 +123,7 @@ def speed(uri: str) -> None:
 
 
 def slow_reader(uri: str, work_s: float) -> None:
-    print(
-        f"  {'beside ' + format(1000 * work_s, '.0f') + ' ms of work a frame':26}{'seconds':>10}{'relative':>10}{'growth [MiB]':>14}"
-    )
+    print(f"  {f'beside {1000 * work_s:.0f} ms of work a frame':26}{'seconds':>10}{'relative':>10}{'growth [MiB]':>14}")
     found = {name: alone(name, uri, work_s) for name in READERS}
     for name, (_, seconds, growth) in found.items():
         print(f"  {name:26}{seconds:10.1f}{seconds / found['PyAV (ours)'][1]:10.2f}{growth:14.0f}")
@@ -148,7 +146,8 @@ def jumps(uri: str, number: int = 40) -> None:
     other = [index for index in astray if got[index] in digests]
     print(f"  {len(marks)} jumps: PyAV from a mark, {wrong} wrong frames, {1000 * seconds / len(marks):.0f} ms each")
     print(
-        f"  {'':{len(str(len(marks)))}}        decord by number, {len(astray)} wrong frames, {len(other)} of them another frame of the video: {other}"
+        f"  {'':{len(str(len(marks)))}}        decord by number, {len(astray)} wrong frames, {len(other)} of them "
+        f"another frame of the video: {other}"
     )
 
 
@@ -161,7 +160,8 @@ def main(frames: int = 300, file: str = "") -> None:
     """
     load = os.getloadavg()[0]
     print(
-        f"{platform.platform()}, Python {platform.python_version()}, PyAV {av.__version__}, {os.cpu_count()} cores, load {load:.1f} before"
+        f"{platform.platform()}, Python {platform.python_version()}, PyAV {av.__version__}, {os.cpu_count()} cores, "
+        f"load {load:.1f} before"
     )
     if load > 0.5:
         print("Something else is running: the figures below are of a busy machine.")

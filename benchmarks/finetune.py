@@ -3,10 +3,10 @@
     python -m benchmarks.finetune [--lightly-python /path/to/bin/python] [--batch-size 4] [--rounds 5]
     python -m benchmarks.finetune --device cuda
 
-On the CPU: ViT-S/14 with random weights, 2 crops of 224 px and some of 98 px, the same JPEGs (336 px) for all. Each contender is a
-process of its own. They take turns: all but one are stopped (SIGSTOP), loaders and threads included, so that whatever else the machine
-does hits them alike and none gets its next batch for nothing. Ratios are of seconds in this run; on a busy machine, trust those of
-CPU seconds more. Nothing is asserted.
+On the CPU: ViT-S/14 with random weights, 2 crops of 224 px and some of 98 px, the same JPEGs (336 px) for all. Each
+contender is a process of its own. They take turns: all but one are stopped (SIGSTOP), loaders and threads included, so
+that whatever else the machine does hits them alike and none gets its next batch for nothing. Ratios are of seconds in
+this run; on a busy machine, trust those of CPU seconds more. Nothing is asserted.
 
 lightly-train is no dependency of this project. Give it an environment of its own:
 
@@ -159,7 +159,8 @@ def show(title: str, contenders: Sequence[Contender], baseline: Contender) -> No
     """Print medians over rounds; ratios are medians of the rounds' own ratios."""
     print(f"\n{title}; relative to: {baseline.name}")
     print(
-        f"  {'':34}{'s/step':>8}{'images/s':>10}{'relative':>10}{'(range)':>14}{'CPU s/step':>12}{'relative':>10}{'peak MiB':>10}"
+        "  "
+        f"{'':34}{'s/step':>8}{'images/s':>10}{'relative':>10}{'(range)':>14}{'CPU s/step':>12}{'relative':>10}{'peak MiB':>10}"
     )
     for one in contenders:
         wall, cpu = statistics.median(one.wall_s), statistics.median(one.cpu_s)
@@ -207,7 +208,10 @@ def on_cpu(settings: dict[str, Any], lightly_python: str, threads: int, rounds: 
 
 
 def flop_per_image(width: int, num_prototypes: int, hidden_patches: float, num_local: int) -> float:
-    """Floating-point operations of one image's step: the student three times (forward, backward twice), the teacher once."""
+    """Floating-point operations of one image's step.
+
+    The student three times (forward, backward twice), the teacher once.
+    """
 
     def network(px: int, looked_at: float) -> float:
         tokens = (px // 14) ** 2 + 1
@@ -239,20 +243,25 @@ def device_limits() -> tuple[float, float]:
 
 
 def on_gpu(settings: dict[str, Any], steps: int) -> None:
-    """Step time, images/s and memory in bfloat16 of ViT-S and ViT-B, and the least that arithmetic and memory traffic allow."""
+    """Step time, images/s and memory in bfloat16 of ViT-S and ViT-B.
+
+    And the least that arithmetic and memory traffic allow.
+    """
     from sheep.config import FinetuneConfig
     from sheep.finetune.dataset import Arrays
     from sheep.finetune.trainer import fit
 
     flop_per_s, bytes_per_s = device_limits()
     print(
-        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} TB/s, measured"
+        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} "
+        "TB/s, measured"
     )
     pixels = np.random.default_rng(0).integers(0, 256, (256, STORED_PX, STORED_PX, 3), dtype=np.uint8)
     names = [str(number % 8) for number in range(256)]
     source = Arrays(pixels=pixels, animals=names, videos=names)
     print(
-        f"  {'':12}{'ms/step':>9}{'images/s':>10}{'peak GiB':>10}{'floor ms':>10}{'of floor':>10}{'FLOP ms':>9}{'bytes ms':>9}"
+        "  "
+        f"{'':12}{'ms/step':>9}{'images/s':>10}{'peak GiB':>10}{'floor ms':>10}{'of floor':>10}{'FLOP ms':>9}{'bytes ms':>9}"
     )
     for size, (width, _) in SIZES.items():
         with tempfile.TemporaryDirectory(prefix="sheep-bench-") as folder:
@@ -279,10 +288,12 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
         by_flop = (
             config.batch_size * flop_per_image(width, config.num_prototypes, hidden, config.num_local) / flop_per_s
         )
-        # AdamW reads four and writes three values a weight, the teacher's step reads two and writes one, gradients are written and read.
+        # AdamW reads four and writes three values a weight, the teacher's step reads two and writes one, gradients are
+        # written and read.
         by_bytes = 12 * 4 * num_weights / bytes_per_s
         print(
-            f"  {size:12}{1e3 * step_s:9.1f}{config.batch_size / step_s:10.0f}{torch.cuda.max_memory_allocated() / 2**30:10.1f}"
+            "  "
+            f"{size:12}{1e3 * step_s:9.1f}{config.batch_size / step_s:10.0f}{torch.cuda.max_memory_allocated() / 2**30:10.1f}"
             f"{1e3 * (by_flop + by_bytes):10.1f}{(by_flop + by_bytes) / step_s:10.2f}{1e3 * by_flop:9.1f}{1e3 * by_bytes:9.1f}"
         )
 
@@ -323,7 +334,8 @@ def main(
     load = os.getloadavg()[0]
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
     print(
-        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} x 98 px"
+        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} x "
+        "98 px"
     )
     if device == "cuda":
         on_gpu(settings, 10 * steps)

@@ -1,7 +1,7 @@
 """What could animals without annotation teach at most? The same backbone trained on their crops with their true labels.
 
-Part of `benchmarks.finetune_variants` (variant `labels`): the drawn archive knows what the animals without annotation do. Same crops,
-steps, batch and rates as fine-tuning; neither teacher nor self-supervised terms.
+Part of `benchmarks.finetune_variants` (variant `labels`): the drawn archive knows what the animals without annotation
+do. Same crops, steps, batch and rates as fine-tuning; neither teacher nor self-supervised terms.
 """
 
 import io

@@ -54,7 +54,10 @@ def ours(given: dict[str, Any]) -> None:
 
 
 def bare(given: dict[str, Any]) -> None:
-    """Forward and backward of the student, forward of the teacher, on tensors that are ready: what no recipe can do without."""
+    """Forward and backward of the student, forward of the teacher, on tensors that are ready.
+
+    What no recipe can do without.
+    """
     import torch
     from transformers import Dinov2Model
 
@@ -75,7 +78,10 @@ def bare(given: dict[str, Any]) -> None:
 
 
 def lightly(given: dict[str, Any]) -> None:
-    """lightly-train's DINOv2 with the same network, crops, batch and heads, its own augmentation, one loader process."""
+    """Run lightly-train's DINOv2.
+
+    The same network, crops, batch and heads; its own augmentation, one loader process.
+    """
     lightly_train = importlib.import_module("lightly_train")  # no dependency of this project
     method = importlib.import_module("lightly_train._methods.dinov2.dinov2").DINOv2
     after_step = method.on_train_batch_end

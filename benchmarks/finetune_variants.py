@@ -1,12 +1,14 @@
 """When does fine-tuning on SAM-2's crops help? Every variant over several meadows, with the input held fixed.
 
-    python -m benchmarks.finetune_variants [--seeds 5] [--first-seed 0] [--steps 100] [--start pocket | untrained | FOLDER] [--unlabelled 8]
-        [--variants unguided guided ...] [--inputs frame crop masked] [--readout-every 0] [--reuse] [--workers 2] [--folder runs/variants]
+    python -m benchmarks.finetune_variants [--seeds 5] [--first-seed 0] [--steps 100] [--start pocket | untrained |
+        FOLDER] [--unlabelled 8] [--variants unguided guided ...] [--inputs frame crop masked] [--readout-every 0]
+        [--reuse] [--workers 2] [--folder runs/variants]
 
-Each seed draws a meadow as the demo does, follows every animal with SAM-2, fine-tunes on whole frames (unguided) and on crops (guided)
-of animals without annotation, embeds and judges all variants on shared folds grouped by animal. Differences are paired by seed;
-their intervals are Student's t over seeds. Further variants change one thing of guided; `labels` is told what those animals do, as a ceiling.
-How far each backbone went from its start is shown beside. Scores are also written to FOLDER/scores.json.
+Each seed draws a meadow as the demo does, follows every animal with SAM-2, fine-tunes on whole frames (unguided) and on
+crops (guided) of animals without annotation, embeds and judges all variants on shared folds grouped by animal.
+Differences are paired by seed; their intervals are Student's t over seeds. Further variants change one thing of guided;
+`labels` is told what those animals do, as a ceiling. How far each backbone went from its start is shown beside. Scores
+are also written to FOLDER/scores.json.
 """
 
 import argparse
@@ -88,7 +90,8 @@ class Found:
     macros: dict[str, float]
     """Variant -> macro average precision."""
     moved: dict[str, tuple[float, float]]
-    """Backbone -> weights' distance from the start over the start's norm, and features' likeness to the start's (linear CKA, crops)."""
+    """Backbone -> weights' distance from the start over the start's norm, and features' likeness to the start's (linear
+    CKA, crops)."""
     kept: dict[str, int]
     """Fine-tuned backbone -> step whose weights the guard let through."""
 

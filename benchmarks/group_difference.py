@@ -2,9 +2,10 @@
 
     python -m benchmarks.group_difference [--seeds 3] [--first-seed 0] [--folder runs/groups]
 
-Each seed draws a meadow twice, once with the demo's difference in standing and once with equal groups, follows every animal with
-SAM-2, embeds its crops with the backbone as it came, tunes and fits the probe on the annotated animals and compares the groups.
-Fine-tuning is left out: it changes how well labels are read, not how groups are compared. Two processes, one study each.
+Each seed draws a meadow twice, once with the demo's difference in standing and once with equal groups, follows every
+animal with SAM-2, embeds its crops with the backbone as it came, tunes and fits the probe on the annotated animals and
+compares the groups. Fine-tuning is left out: it changes how well labels are read, not how groups are compared. Two
+processes, one study each.
 """
 
 import argparse
@@ -80,7 +81,8 @@ def main() -> None:
         anything[planted] += bool(one["found"]) or bool(others)
         print(
             f"{seed:4d}  {'planted' if planted else 'null   '}  {one['difference']:+.3f}                 "
-            f"{one['low']:+.3f} to {one['high']:+.3f}   {one['p_adjusted']:.4f}      {one['found']!s:5}  {', '.join(map(str, others)) or '-'}",
+            f"{one['low']:+.3f} to {one['high']:+.3f}   {one['p_adjusted']:.4f}      {one['found']!s:5}  "
+            f"{', '.join(map(str, others)) or '-'}",
             flush=True,
         )
     for planted, name in ((True, "planted"), (False, "null")):

@@ -22,15 +22,37 @@ NEWCOMER_WORDS = (
     "synthetic", "early stopping", "augmentation", "re-identification",
 )  # fmt: skip
 IDIOMS = (
-    r"the whole way", r"goes? the way", r"gone? on (with|from|behind)", r"goes on (there|from|with)", r"hangs? on", r"leave for", r"so many more",
-    r"to nobody", r"when it says no", r"looks? at the teacher", r"nothing else to learn", r"as it came", r"by and by", r"said of",
-    r"what is there", r"out of nothing", r"is worth a look", r"worked out", r"tells? of", r"carr(y|ies) (the|over|out)", r"so that nobody", r"stands? there",
-    r"what becomes of", r"has a say", r"have a say", r"at once\b", r"whatever the", r"in its middle", r"drawn anew", r"begun anew", r"\banew\b",
-    r"speaks? of", r"spoken of", r"said once", r"nothing is touched", r"brings? by itself", r"takes no notice", r"holds? (them|it) to",
-    r"nobody (scored|gave|clicked)", r"for good\b", r"not there yet", r"and no other", r"none but", r"lies? there", r"it is no\b", r"is none\b",
-    r"are none\b", r"is no CSV", r"was no number", r"so many\b", r"as many as", r"in all\b", r"one by one", r"a person has to",
+    r"the whole "
+    r"way", r"goes? the "
+            r"way", r"gone? on "
+                    r"(with|from|behind)", r"goes on (there|from|with)", r"hangs? on", r"leave for", r"so many more",
+    r"to "
+    r"nobody", r"when it says "
+               r"no", r"looks? at the teacher", r"nothing else to learn", r"as it came", r"by and by", r"said of",
+    r"what is "
+    r"there", r"out of "
+              r"nothing", r"is worth a "
+                          r"look", r"worked "
+                                   r"out", r"tells? "
+                                           r"of", r"carr(y|ies) (the|over|out)", r"so that nobody", r"stands? there",
+    r"what becomes "
+    r"of", r"has a "
+           r"say", r"have a "
+                   r"say", r"at once\b", r"whatever the", r"in its middle", r"drawn anew", r"begun anew", r"\banew\b",
+    r"speaks? "
+    r"of", r"spoken "
+           r"of", r"said once", r"nothing is touched", r"brings? by itself", r"takes no notice", r"holds? (them|it) to",
+    r"nobody "
+    r"(scored|gave|clicked)", r"for "
+                              r"good\b", r"not there "
+                                         r"yet", r"and no "
+                                                 r"other", r"none but", r"lies? there", r"it is no\b", r"is none\b",
+    r"are "
+    r"none\b", r"is no "
+               r"CSV", r"was no number", r"so many\b", r"as many as", r"in all\b", r"one by one", r"a person has to",
 )  # fmt: skip
-"""Turns of phrase that a native technical writer would not use; some of them are fine elsewhere, so this counts, it does not judge."""
+"""Turns of phrase that a native technical writer would not use; some of them are fine elsewhere, so this counts, it
+does not judge."""
 _FOREIGN = {
     "NaN or Inf": "NaN or Inf",
     "weight bars": "Loading weights",

@@ -2,9 +2,10 @@
 
     python -m benchmarks.long_video [--frames 9000] [--folder FOLDER]
 
-A drawn clip of 5 frames/s runs forth and back until it is long enough (9,000 frames are 30 minutes). `python -m jobs.crop` follows
-its sheep with the pocket SAM-2 and one worker, twice: unbroken, and with the worker killed (SIGKILL) in the middle of tracking and
-in the middle of cutting. Prints the worker's resident memory on the way and whether all files are equal. Linux only.
+A drawn clip of 5 frames/s runs forth and back until it is long enough (9,000 frames are 30 minutes). `python -m
+jobs.crop` follows its sheep with the pocket SAM-2 and one worker, twice: unbroken, and with the worker killed (SIGKILL)
+in the middle of tracking and in the middle of cutting. Prints the worker's resident memory on the way and whether all
+files are equal. Linux only.
 """
 
 import json

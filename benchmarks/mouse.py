@@ -2,8 +2,8 @@
 
     python -m benchmarks.mouse --footage FOLDER [--sam2 pocket] [--stride 3] [--max-frames 200]
 
-FOLDER holds `videos/mouse_openfield.mp4` and `prompts.csv` (DeepLabCut's example video). The truth of a frame is the largest
-dark spot on the floor (grey level below `DARK`, the thin tail opened away), so it is itself only about right.
+FOLDER holds `videos/mouse_openfield.mp4` and `prompts.csv` (DeepLabCut's example video). The truth of a frame is the
+largest dark spot on the floor (grey level below `DARK`, the thin tail opened away), so it is itself only about right.
 """
 
 import argparse

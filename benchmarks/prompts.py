@@ -2,9 +2,10 @@
 
     python -m benchmarks.prompts [--videos 12] [--seed 1907] [--frames 60] [--exemplars 1] [--pictures FOLDER]
 
-Pocket models on fresh meadow videos (60 frames at 3 Hz, as the demo draws them). Most hold other animals beside the focal one, so that a prompt
-can be good and yet on another animal than was meant: J is given against the focal animal and against whichever animal was prompted.
-The exemplar is the clicked prompt of one video; that video itself is left out of its figures.
+Pocket models on fresh meadow videos (60 frames at 3 Hz, as the demo draws them). Most hold other animals beside the
+focal one, so that a prompt can be good and yet on another animal than was meant: J is given against the focal animal
+and against whichever animal was prompted. The exemplar is the clicked prompt of one video; that video itself is left
+out of its figures.
 """
 
 import argparse
@@ -49,7 +50,10 @@ class Outcome:
 
 
 def ids_of(config: MeadowConfig, clip: Clip) -> NDArray[np.uint8]:
-    """Draw a video's truth again, every animal's: (F, H, W), 0 nobody, 1 the focal animal. The archive keeps the focal one's only."""
+    """Draw a video's truth again, every animal's: (F, H, W), 0 nobody, 1 the focal animal.
+
+    The archive keeps the focal one's only.
+    """
     coat = draw_coat(np.random.default_rng(seed_for(config.seed, "meadow", f"coat {clip.animal}")))
     rng = np.random.default_rng(seed_for(config.seed, "meadow", clip.name))
     scene = draw_scene(replace(config.scene, standing_frac=clip.standing_frac), rng, coat=coat)
@@ -104,7 +108,8 @@ def report(name: str, outcomes: Sequence[Outcome], num_videos: int) -> None:
         return f"{values.mean():.2f}" if len(values) else "-"
 
     print(
-        f"{name:<9} {len(outcomes):>3}/{num_videos:<3} {right.mean():>6.0%} {focal.mean():>7.3f} {np.median(focal):>7.3f} "
+        f"{name:<9} {len(outcomes):>3}/{num_videos:<3} {right.mean():>6.0%} {focal.mean():>7.3f} "
+        f"{np.median(focal):>7.3f} "
         f"{prompted.mean():>9.3f} {np.median(prompted):>7.3f} {mean(scores[right]):>7} {mean(scores[~right]):>6} "
         f"{listed.mean():>7.0%} {mean(right[~listed].astype(float)):>9} {mean(focal[~listed]):>9} "
         f"{np.mean([one.start_frac for one in outcomes]):>7.0%}"
@@ -148,7 +153,8 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
     print(f"in {alone} the focal animal is alone. J is the mean over a video's frames from the prompt on.")
     print("listed: for a person, by its score. right and J kept: of the prompts that are not listed.")
     print(
-        f"{'prompts':<9} {'found':>7} {'right':>6} {'J focal':>7} {'median':>7} {'J prompted':>9} {'median':>6} {'score r':>7} "
+        f"{'prompts':<9} {'found':>7} {'right':>6} {'J focal':>7} {'median':>7} {'J prompted':>9} {'median':>6} "
+        f"{'score r':>7} "
         f"{'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
     )
     report("clicked", [outcome("clicked", one, 1.0, False) for one in clicked], len(ids))

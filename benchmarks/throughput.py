@@ -2,8 +2,8 @@
 
     python -m benchmarks.throughput [--frames 60] [--videos 4]
 
-Pocket models on drawn videos, one thread per process. Figures are ratios of things measured in turn in this run; on another
-machine, with larger models or beside other work they differ. Nothing is asserted.
+Pocket models on drawn videos, one thread per process. Figures are ratios of things measured in turn in this run; on
+another machine, with larger models or beside other work they differ. Nothing is asserted.
 """
 
 import logging
@@ -195,7 +195,10 @@ def repeated(uri: str, repeats: int) -> Iterator[reader.Frame]:
 
 
 def high_water_mib() -> float:
-    """Peak resident memory of this process. Not getrusage, whose figure a process inherits from the one that started it."""
+    """Peak resident memory of this process.
+
+    Not getrusage, whose figure a process inherits from the one that started it.
+    """
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found, "no VmHWM in /proc/self/status: this needs Linux"
     return int(found[1]) / 1024

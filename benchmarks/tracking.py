@@ -2,10 +2,11 @@
 
     python -m benchmarks.tracking [--lengths 300 1000 3000] [--tiny-frames 24] [--repeats 2]
 
-Every row of the first tables is a process of its own, video file in, masks out. Network sizes are the pocket SAM-2's and those of
-hiera-tiny at 256 px, with random weights; transformers' has the same sizes and other random weights. Each network operation runs
-on one thread; the tracker overlaps decoding, image encoder and animals, so it uses a second core where there is one. Figures are
-ratios of things measured in turn in this run; beside other work or on another machine they differ. Nothing is asserted.
+Every row of the first tables is a process of its own, video file in, masks out. Network sizes are the pocket SAM-2's
+and those of hiera-tiny at 256 px, with random weights; transformers' has the same sizes and other random weights. Each
+network operation runs on one thread; the tracker overlaps decoding, image encoder and animals, so it uses a second core
+where there is one. Figures are ratios of things measured in turn in this run; beside other work or on another machine
+they differ. Nothing is asserted.
 """
 
 import contextlib
@@ -243,7 +244,8 @@ def animals(path: str, warm: str, num_frames: int, repeats: int) -> None:
     table(f"pocket, {num_frames} frames, 1 and 3 animals", cases, runs, "sam2, 1")
     for system in SYSTEMS[:2]:
         print(
-            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} times one's time"
+            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} times "
+            "one's time"
         )
 
 
@@ -333,7 +335,8 @@ def main(
         lengths: of the videos for the pocket network, in frames.
         tiny_frames: of the video for hiera-tiny; 0 leaves it out.
         repeats: of the runs on the shortest video; the fastest counts.
-        threads: of each network operation in one more row of sam2's predictor; 1 leaves it out. On a busy machine it takes for ever.
+        threads: of each network operation in one more row of sam2's predictor; 1 leaves it out. On a busy machine it
+            takes for ever.
     """
     torch.set_num_threads(1)
     official.tqdm = lambda order, desc: order

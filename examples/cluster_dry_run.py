@@ -1,4 +1,6 @@
-"""What a cluster would be asked for, without starting anything: the resolved recipe, the workers, and the command that submits the job.
+"""What a cluster would be asked for, without starting anything.
+
+The resolved recipe, the workers, and the command that submits the job.
 
 python -m examples.cluster_dry_run [s3://bucket/archive] [s3://bucket/run]
 """

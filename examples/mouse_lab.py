@@ -1,9 +1,12 @@
-"""A lab with its own file names: lay out the folder, write down the study as a recipe, run it, read the answer from report.json.
+"""A lab with its own file names.
+
+Lay out the folder, write down the study as a recipe, run it, read the answer from report.json.
 
     python -m examples.mouse_lab [folder]
 
-The videos are synthetic and show sheep, because no footage ships with the project; everything around them is what a mouse lab has: cages
-and dates in file names, prompts exported by an annotation tool as COCO, an own name for each folder.
+The videos are synthetic and show sheep, because no footage ships with the project; everything around them is what a
+mouse lab has: cages and dates in file names, prompts exported by an annotation tool as COCO, an own name for each
+folder.
 """
 
 import csv
@@ -19,7 +22,10 @@ from sheep.study import Study
 
 
 def lay_out(source: Path, lab: Path) -> None:
-    """Copy an archive under a lab's own names: `cage1_2024-05-02_m01.mp4`, `recordings/`, `boris/`, `clicks.json`, `mice.csv`."""
+    """Copy an archive under a lab's own names.
+
+    `cage1_2024-05-02_m01.mp4`, `recordings/`, `boris/`, `clicks.json`, `mice.csv`.
+    """
     with (source / "cohort.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = {row["animal"]: f"m{number:02d}" for number, row in enumerate(rows, start=1)}

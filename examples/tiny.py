@@ -1,4 +1,7 @@
-"""What the examples share: a tiny synthetic archive and a study small enough for a laptop. Replace both with your own."""
+"""What the examples share: a tiny synthetic archive and a study small enough for a laptop.
+
+Replace both with your own.
+"""
 
 from pathlib import Path
 

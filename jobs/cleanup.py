@@ -2,7 +2,7 @@
 
 python -m jobs.cleanup s3://bucket/run                      lists
 python -m jobs.cleanup s3://bucket/run --delete             deletes files that no ledger names
-python -m jobs.cleanup s3://bucket/run --delete --states    and the tracker states that a corrected prompt would resume from
+python -m jobs.cleanup s3://bucket/run --delete --states    and tracker states that a corrected prompt would resume from
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""Generate the synthetic dataset: videos, prompts, annotations and cohort as a lab would have them, and the truth apart.
+"""Generate the synthetic dataset.
+
+Videos, prompts, annotations and cohort as a lab would have them, and the truth apart.
 
 python -m jobs.meadow [--root runs/meadow] [--workers 2] [--meadow.standing-frac-treated 0.65]
 """

@@ -1,4 +1,7 @@
-"""What people gave a study: videos, prompts, annotations and cohort. Each is read once, checked against the others, and typed."""
+"""What people gave a study: videos, prompts, annotations and cohort.
+
+Each is read once, checked against the others, and typed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +29,8 @@ class Roles:
     annotated: tuple[str, ...]
     """Animals with an annotation, sorted."""
     validation: tuple[str, ...]
-    """Annotated animals whose labels choose the fine-tuned weights: in no training batch, fold, probe or score. Sorted."""
+    """Annotated animals whose labels choose the fine-tuned weights: in no training batch, fold, probe or score.
+    Sorted."""
     training_videos: tuple[str, ...]
     """Videos whose images fine-tuning may use, sorted."""
     is_transductive: bool
@@ -79,7 +83,8 @@ class StudyInputs:
         files = [name for name in storage.find(folder) if name.lower().endswith((".csv", ".tsv"))]
         if not files:
             raise ConfigError(
-                f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's annotation folder."
+                f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's "
+                "annotation folder."
             )
         found = [
             one
@@ -117,8 +122,8 @@ class StudyInputs:
     def roles(self, cropped: Manifest) -> Roles:
         """Decide what each animal is used for.
 
-        Fine-tuning uses animals without labels, so that every score is of animals it never saw. Without any it uses all videos but
-        those that show a validation animal, and the scores are transductive.
+        Fine-tuning uses animals without labels, so that every score is of animals it never saw. Without any it uses all
+        videos but those that show a validation animal, and the scores are transductive.
         """
         usable = {entry.key for entry in cropped.entries if not entry.error}
         unlabelled = sorted(usable - self._showing(self.annotated))
@@ -150,7 +155,8 @@ class StudyInputs:
         if len(self.annotated) - num_validation < num_folds:
             beside = f" besides the finetune.guard_animals = {num_validation}" if num_validation else ""
             raise ConfigError(
-                f"{self._archive.root}: {len(self.annotated)} annotated animals, expected at least search.num_folds = {num_folds}{beside}. "
+                f"{self._archive.root}: {len(self.annotated)} annotated animals, expected at least search.num_folds "
+                f"= {num_folds}{beside}. "
                 "Annotate more animals or lower one of these settings."
             )
 
@@ -158,7 +164,8 @@ class StudyInputs:
 def choose_validation(animals: Sequence[str], cohort: pa.Table, config: FinetuneConfig, seed: int) -> list[str]:
     """Draw the annotated animals that only decide which fine-tuned weights are saved, evenly over groups.
 
-    They are in no fold of the search and in no batch of the training, so that choosing by their labels does not bias the scores.
+    They are in no fold of the search and in no batch of the training, so that choosing by their labels does not bias
+    the scores.
 
     Args:
         animals: those with annotations, sorted.
@@ -171,7 +178,8 @@ def choose_validation(animals: Sequence[str], cohort: pa.Table, config: Finetune
     """
     if config.guard_animals > len(animals):
         raise ConfigError(
-            f"finetune.guard_animals: got {config.guard_animals}, expected at most the {len(animals)} annotated animals. Annotate more animals, or lower it."
+            f"finetune.guard_animals: got {config.guard_animals}, expected at most the {len(animals)} annotated "
+            "animals. Annotate more animals, or lower it."
         )
     group_of = dict(zip(cohort.column("animal").to_pylist(), cohort.column("group").to_pylist(), strict=True))
     order = np.random.default_rng(seed_for(seed, "finetune", "guard")).permutation(len(animals))

@@ -1,9 +1,10 @@
 """The full pipeline in the order of the data. Read this first; every distributed run is compared with it run locally.
 
-    archive -> crop -> finetune (unguided, guided) -> embed (backbones x views, baselines) -> search (all variants) -> predict -> compare
-    -> report
+    archive -> crop -> finetune (unguided, guided) -> embed (backbones x views, baselines) -> search (all variants) ->
+    predict -> compare -> report
 
-Each stage is one `run(study)`. Who runs its work, this process or a Ray cluster, is `study.executor`; nothing else differs.
+Each stage is one `run(study)`. Who runs its work, this process or a Ray cluster, is `study.executor`; nothing else
+differs.
 """
 
 from sheep.compare import stage as compare

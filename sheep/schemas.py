@@ -1,10 +1,10 @@
 """The contract between stages: every table's columns, types, units and key, said once.
 
-Keys: `video` is the URI relative to the archive's video folder (POSIX), `animal` a name unique in the cohort, `frame` the
-frame's number in the file (0 is the first that decodes). Time is `time_s`, seconds since the first frame, from the file's own
-presentation timestamps. Intervals are half-open [start, stop). Boxes are x0, y0, x1, y1 in pixels of the decoded,
-rotation-corrected frame, origin top left, x1 and y1 exclusive. Images are uint8 RGB, HWC outside torch. Missing is null,
-never 0; unscored is not absent. Rows of one video are in the order of (frame, animal).
+Keys: `video` is the URI relative to the archive's video folder (POSIX), `animal` a name unique in the cohort, `frame`
+the frame's number in the file (0 is the first that decodes). Time is `time_s`, seconds since the first frame, from the
+file's own presentation timestamps. Intervals are half-open [start, stop). Boxes are x0, y0, x1, y1 in pixels of the
+decoded, rotation-corrected frame, origin top left, x1 and y1 exclusive. Images are uint8 RGB, HWC outside torch.
+Missing is null, never 0; unscored is not absent. Rows of one video are in the order of (frame, animal).
 
 Shapes in docstrings and comments: B batch, F frames, A animals, W windows, H height, W width (beside H), P patches,
 D embedding, K prototypes, L labels.
@@ -64,8 +64,12 @@ CROPS = pa.schema(
         *_KEY_FIELDS,
         pa.field("crop", pa.binary(), nullable=False),  # JPEG, square, around the animal
         pa.field(
-            "crop_mask", pa.binary(), nullable=False
-        ),  # the mask's largest piece, a little grown, in the crop's pixels; COCO run lengths as in TRACKS, empty where held
+            "crop_mask",
+            pa.binary(),
+            nullable=False,
+            # the mask's largest piece, a little grown, in the crop's pixels; COCO run lengths as in TRACKS, empty where
+            # held
+        ),
         pa.field("frame_image", pa.binary(), nullable=False),  # JPEG, square, the whole frame letterboxed
         pa.field("crop_x0", pa.float32(), nullable=False),  # crop window in the frame [px]; may reach outside it
         pa.field("crop_y0", pa.float32(), nullable=False),
@@ -170,7 +174,8 @@ def validate(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         The same table.
 
     Raises:
-        ContractError: columns or types differ, a non-null column holds nulls, or rows share a (video, animal, frame) key.
+        ContractError: columns or types differ, a non-null column holds nulls, or rows share a (video, animal, frame)
+            key.
     """
     if not table.schema.equals(schema):
         raise ContractError(

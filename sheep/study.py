@@ -1,7 +1,7 @@
 """One study: its configuration, its inputs, who runs the work, and where each stage's output lies.
 
-Every stage is a function `run(study)`. It reads what people gave through `study.inputs` and what earlier stages wrote through
-`study.manifest`, and both are read once.
+Every stage is a function `run(study)`. It reads what people gave through `study.inputs` and what earlier stages wrote
+through `study.manifest`, and both are read once.
 """
 
 from functools import cached_property

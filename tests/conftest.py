@@ -1,8 +1,9 @@
 """What tests may ask for by name.
 
-`s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16 frames,
-and a study over them with the pocket models. `still_tracker`: a stand-in for SAM-2, for tests that are not about following.
-`one_thread`: torch with one thread, as small networks are fastest, and as sums do not depend on the machine.
+`s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16
+frames, and a study over them with the pocket models. `still_tracker`: a stand-in for SAM-2, for tests that are not
+about following. `one_thread`: torch with one thread, as small networks are fastest, and as sums do not depend on the
+machine.
 """
 
 import contextlib
@@ -106,9 +107,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a study on the meadow: sheep01 to sheep06, one video of 3.2 s each, the first four annotated. Copy it to change it.
+    """Folder of a study on the meadow: sheep01 to sheep06, one video of 3.2 s each, the first four annotated. Copy it
+    to change it.
 
-    Seed 8 was chosen so that each of the four shows some behaviour in part of its frames only: every fold then has a score.
+    Seed 8 was chosen so that each of the four shows some behaviour in part of its frames only: every fold then has a
+    score.
     """
     from sheep.synthetic.archive import MeadowConfig, write_archive
     from sheep.synthetic.scene import SceneConfig

@@ -30,7 +30,9 @@ class Command:
 
 
 def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, prog: str) -> None:
-    """Parse `<recipe> [--field value ...]`, run the verb, print its result (a URI last) on stdout; all else goes to stderr.
+    """Parse `<recipe> [--field value ...]`, run the verb, print its result (a URI last) on stdout.
+
+    All else goes to stderr.
 
     Args:
         verb: takes the study, returns what is printed.

@@ -32,7 +32,10 @@ def meadow() -> StudyConfig:
 
 
 def footage() -> StudyConfig:
-    """Real videos on a laptop with pocket models: for trying crop and embed, not for conclusions (see the model cards)."""
+    """Real videos on a laptop with pocket models.
+
+    For trying crop and embed, not for conclusions (see the model cards).
+    """
     base = meadow()
     return replace(
         base,
@@ -44,7 +47,10 @@ def footage() -> StudyConfig:
 
 
 def sheep_base() -> StudyConfig:
-    """A real archive on a GPU cluster: SAM-2.1 base+ follows, DINOv2 base learns; hours of video per GPU-hour depend on both."""
+    """A real archive on a GPU cluster: SAM-2.1 base+ follows, DINOv2 base learns.
+
+    Hours of video per GPU-hour depend on both.
+    """
     return StudyConfig(
         name="sheep_base",
         out="s3://your-bucket/sheep/run",

@@ -42,7 +42,9 @@ def meadow(arguments: list[str], prog: str) -> None:
     """Generate the synthetic demo dataset."""
     from sheep.synthetic.archive import MeadowConfig, clips, write_archive
 
-    def generate(root: str = "runs/meadow", workers: int = 2, meadow: MeadowConfig = MeadowConfig()) -> None:  # noqa: B008
+    default = MeadowConfig()
+
+    def generate(root: str = "runs/meadow", workers: int = 2, meadow: MeadowConfig = default) -> None:
         """Generate a study: videos, prompts, annotations and cohort as a lab would have them, and the truth apart.
 
         Args:

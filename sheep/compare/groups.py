@@ -4,10 +4,11 @@ The unit is the animal: frames are averaged over a video, videos over an animal,
 compared is the mean probability (the expected share of time), not thresholded bouts, which would shrink rare labels.
 
 The p-value is from permuting animals between the two groups, with Welch's t as the statistic: exact under no difference
-at all, and nearly right when groups differ in spread only (simulated with 5 animals against 15 of a third of the spread:
-9 % false at 5 %; permuting the bare difference: 21 %). The interval is Welch's t interval of the animal means: at 4 to 15
-animals per group 95 % intervals covered 93 to 96 % in simulations, bootstrap percentile intervals 84 to 92 %. Errors of
-the probe are not in the interval: it speaks of these predictions, and assumes that the probe errs alike in both groups.
+at all, and nearly right when groups differ in spread only (simulated with 5 animals against 15 of a third of the
+spread: 9 % false at 5 %; permuting the bare difference: 21 %). The interval is Welch's t interval of the animal means:
+at 4 to 15 animals per group 95 % intervals covered 93 to 96 % in simulations, bootstrap percentile intervals 84 to 92
+%. Errors of the probe are not in the interval: it speaks of these predictions, and assumes that the probe errs alike in
+both groups.
 """
 
 import itertools

@@ -13,7 +13,8 @@ def run(study: Study) -> Manifest:
     """Predictions + cohort -> differences between groups.
 
     Raises:
-        ConfigError: the predict stage is not finished, groups that cannot be compared, or the folder holds another configuration.
+        ConfigError: the predict stage is not finished, groups that cannot be compared, or the folder holds another
+            configuration.
     """
     config = study.config
     found = compare(
@@ -25,8 +26,8 @@ def run(study: Study) -> Manifest:
 def compare(predicted: Manifest, cohort: pa.Table, config: CompareConfig, out: str, *, seed: int) -> Manifest:
     """Predictions + cohort -> differences between groups, animal by animal.
 
-    Returns:
-        Manifest whose facts hold `comparisons` (one per label and group) and `proportions` (one per animal), as plain values.
+    Returns: Manifest whose facts hold `comparisons` (one per label and group) and `proportions` (one per animal), as
+        plain values.
 
     Raises:
         ConfigError: an animal without a group, a group of fewer than two animals; `out` holds another configuration.

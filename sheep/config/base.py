@@ -43,11 +43,15 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 FREE = {"free": True}
-"""Metadata of a field that says how a stage is run and changes nothing in what it writes but roundings: it may differ when a run goes on."""
+"""Metadata of a field that says how a stage is run and changes nothing in what it writes but roundings: it may differ
+when a run goes on."""
 
 
 def fixed(config: Any) -> dict[str, Any]:
-    """Turn a configuration into plain JSON values as `to_json` does, without its `FREE` fields: what a stage's output hangs on."""
+    """Turn a configuration into plain JSON values as `to_json` does, without its `FREE` fields.
+
+    What a stage's output hangs on.
+    """
     free = {field.name for field in dataclasses.fields(config) if field.metadata.get("free")}
     return {name: value for name, value in to_json(config).items() if name not in free}
 

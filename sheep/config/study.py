@@ -9,8 +9,8 @@ from sheep.config.finetune import FinetuneConfig
 from sheep.config.prompt import PromptConfig
 
 View = Literal["crop", "frame", "masked", "track"]
-"""What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at all but the
-tracks table."""
+"""What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at
+all but the tracks table."""
 Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
@@ -19,16 +19,16 @@ class EmbedConfig:
     """Stored images + backbone -> one vector per animal and frame."""
 
     backbone: str = "pocket"
-    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a control without network: `pixels` (the image at 20 x
-    20 px) or `geometry` (place and size of the animal)."""
+    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a control without network: `pixels` (the
+    image at 20 x 20 px) or `geometry` (place and size of the animal)."""
     untrained_seed: int | None = None
     """Draw the backbone's weights anew from this seed instead of reading them, another control; None reads them."""
     view: View = "crop"
-    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey. `track` is no image
-    but the tracks table, for `geometry` and for nothing else."""
+    """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey.
+    `track` is no image but the tracks table, for `geometry` and for nothing else."""
     pool: Pool = "cls_grid"
-    """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens, which keeps the
-    layout (head low, head high) that a single mean loses."""
+    """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens,
+    which keeps the layout (head low, head high) that a single mean loses."""
     image_px: int = 64
     """Side the image is resized to before the backbone; a multiple of the patch size."""
     batch_size: int = 64
@@ -77,7 +77,10 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchConfig:
-    """Candidates for window and probe, and the grouped folds they are judged on (nested: chosen inside the training animals)."""
+    """Candidates for window and probe, and the grouped folds they are judged on (nested.
+
+    Chosen inside the training animals).
+    """
 
     half_widths_s: tuple[float, ...] = (0.0, 0.6, 1.2)
     """Window reaches tried; 0 must be among them for the variant without temporal information."""
@@ -106,7 +109,8 @@ class PredictConfig:
     """Probe + embeddings -> probabilities per frame -> bouts."""
 
     variant: str = "guided-crop-window"
-    """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is seen."""
+    """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is
+    seen."""
     threshold: float = 0.5
     """A frame belongs to a bout when its probability reaches this; 0 to 1."""
     min_bout_s: float = 0.4
@@ -147,7 +151,8 @@ class ArchiveConfig:
     prompts: str = "prompts.csv"
     """Prompt file, relative to root."""
     annotations: str = "annotations"
-    """Folder of annotation files (BORIS tabular exports), one per video, by the video's stem; not every animal needs one."""
+    """Folder of annotation files (BORIS tabular exports), one per video, by the video's stem; not every animal needs
+    one."""
     cohort: str = "cohort.csv"
     """Cohort file: video, animal, group."""
 
@@ -185,7 +190,8 @@ class StudyConfig:
     seed: int = 0
     """Every random choice descends from it, by stage and key."""
     baselines: bool = True
-    """Whether encoders that should lose are scored beside the backbones: random weights, bare pixels, position and size alone."""
+    """Whether encoders that should lose are scored beside the backbones: random weights, bare pixels, position and size
+    alone."""
     out: str = "runs/study"
     """Where every stage writes, one folder each; a plain path, file:// or s3://."""
     archive: ArchiveConfig = ArchiveConfig()

@@ -1,7 +1,8 @@
 """Frames, masks and crops of one video -> one contact sheet, so that a person can see what was followed.
 
-The crop stage draws one tile at a time, while its frame and mask are in memory, and lays them out when the video is through.
-A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written over the frame.
+The crop stage draws one tile at a time, while its frame and mask are in memory, and lays them out when the video is
+through. A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written
+over the frame.
 """
 
 import io

@@ -31,8 +31,8 @@ class Outline:
 def outline(mask: NDArray[np.bool_]) -> Outline:
     """Measure a mask of shape (H, W).
 
-    Box and edge are those of the largest piece: SAM-2's masks have stray specks far from the animal, and one of them would
-    blow up the window of every frame around it.
+    Box and edge are those of the largest piece: SAM-2's masks have stray specks far from the animal, and one of them
+    would blow up the window of every frame around it.
     """
     whole = bounds(mask)
     if whole is None:
@@ -94,9 +94,9 @@ def windows(
     """Lay a smooth square window over the boxes of one animal.
 
     The side is the largest box side within `smooth_s` to each side, widened by the margin, then smoothed; the centre is
-    smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops do not jitter or lag. Between
-    seen frames the window moves in a straight line, before the first and after the last it stays. A window that fits is moved
-    inside the frame; one larger than the frame is centred on it.
+    smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops do not jitter or lag.
+    Between seen frames the window moves in a straight line, before the first and after the last it stays. A window that
+    fits is moved inside the frame; one larger than the frame is centred on it.
 
     Args:
         boxes: (F, 4) float64 [px], rows of nan where the animal is lost.
@@ -158,9 +158,8 @@ def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac
         side_px: side of the result.
         grow_frac: the piece grows by this share of `side_px` to all sides, so that thin legs and the outline stay.
 
-    Returns:
-        (side_px, side_px) bool, each pixel that of the frame beneath its centre, then grown. Empty where the mask is, or
-        where its largest piece lies outside the window.
+    Returns: (side_px, side_px) bool, each pixel that of the frame beneath its centre, then grown. Empty where the mask
+        is, or where its largest piece lies outside the window.
     """
     x0, y0, side = (float(value) for value in window)
     steps = (np.arange(side_px) + 0.5) * (side / side_px)

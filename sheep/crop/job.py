@@ -1,9 +1,9 @@
 """What one worker does with one video of any length: follow the animals, then cut crops along their smoothed tracks.
 
-Two passes, because smoothing needs the whole track, and decoding twice costs less than holding the frames. Each writes a part
-whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). A try after a worker's death goes on from
-the last one, and every part holds the bytes it would have held anyway. Memory holds a part, a few frames, and in the second
-pass about 100 bytes for each animal and frame.
+Two passes, because smoothing needs the whole track, and decoding twice costs less than holding the frames. Each writes
+a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). A try after a
+worker's death goes on from the last one, and every part holds the bytes it would have held anyway. Memory holds a part,
+a few frames, and in the second pass about 100 bytes for each animal and frame.
 """
 
 import io
@@ -308,7 +308,8 @@ def _same(frame: reader.Frame | None, number: int, key: str) -> reader.Frame:
     if frame is None or frame.index != number:
         got = None if frame is None else frame.index
         raise MediaError(
-            f"{key}: decoded again it has frame {got} where it had {number}, expected the same frames. Was it replaced meanwhile?"
+            f"{key}: decoded again it has frame {got} where it had {number}, expected the same frames. Was it "
+            "replaced meanwhile?"
         )
     return frame
 

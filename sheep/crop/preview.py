@@ -1,7 +1,9 @@
-"""Frames, masks and flags of one video -> a small mp4 that plays in any browser, so that a person can watch what was followed.
+"""Frames, masks and flags of one video -> a small mp4 that plays in any browser.
 
-Frames come one at a time and are encoded at once, so memory does not grow with the video. The bytes depend on nothing but what
-is drawn: one thread, and none of x264's code that reads unwritten memory.
+So that a person can watch what was followed.
+
+Frames come one at a time and are encoded at once, so memory does not grow with the video. The bytes depend on nothing
+but what is drawn: one thread, and none of x264's code that reads unwritten memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +20,8 @@ from sheep.errors import ContractError
 MAX_PX, MIN_PX = 640, 320
 """Longer side of the preview: larger frames are scaled down to the one, smaller ones enlarged to the other."""
 OUTLINE_RGB = ((0, 114, 178), (204, 121, 167), (86, 180, 233), (0, 158, 115), (240, 228, 66))
-"""Of the masks, by animal in the order given, over and over (Okabe and Ito, 2008: colour-blind readers can tell them apart)."""
+"""Of the masks, by animal in the order given, over and over (Okabe and Ito, 2008: colour-blind readers can tell them
+apart)."""
 BOX_RGB = {"lost": (213, 94, 0), "jump": (213, 94, 0), "risk": (230, 159, 0), "reappeared": (230, 159, 0)}
 """Of a box with such a flag: its first flag counts. Any other box is white."""
 
@@ -57,7 +60,8 @@ def write(moments: Iterable[Moment], path: str) -> int:
 
     Args:
         moments: with rising times and images of one size; taken one at a time.
-        path: local file to write or replace. The index is moved to the front at the end, for which FFmpeg has to open it again.
+        path: local file to write or replace. The index is moved to the front at the end, for which FFmpeg has to open
+            it again.
 
     Returns:
         Number of frames.
@@ -78,7 +82,8 @@ def write(moments: Iterable[Moment], path: str) -> int:
             pts = round((moment.time_s - first_s) * _CLOCK_HZ)
             if moment.image.shape != shape or pts <= last:
                 raise ContractError(
-                    f"preview {path}: frame {count} is {moment.image.shape} at {moment.time_s} s after {shape} at {last / _CLOCK_HZ + first_s} s, "
+                    f"preview {path}: frame {count} is {moment.image.shape} at {moment.time_s} s after {shape} at "
+                    f"{last / _CLOCK_HZ + first_s} s, "
                     "expected one size and rising times. This is a bug: report it."
                 )
             frame = av.VideoFrame.from_ndarray(draw(moment), format="rgb24")

@@ -1,7 +1,7 @@
 """Tracks -> what is to be doubted in them, frame by frame, and the frames where a person's new prompt would help most.
 
-Flags look back only and carry what they remember as plain JSON, so a track cut into parts has the flags of the whole. They
-are a reason to look, not a verdict: docs/decisions.md ("Flags") says how often they are right.
+Flags look back only and carry what they remember as plain JSON, so a track cut into parts has the flags of the whole.
+They are a reason to look, not a verdict: docs/decisions.md ("Flags") says how often they are right.
 """
 
 import csv
@@ -41,13 +41,15 @@ class Flags:
     * reappeared: the first frame in which it is seen after one or more in which it was lost.
     * jump: its box's centre moved by more than the longer side of the box last seen.
     * edge: its box touches the frame's border.
-    * identity_risk, 0 to 1: that this is another animal, or not one whole animal. 0 where it is lost, else the largest of
+    * identity_risk, 0 to 1: that this is another animal, or not one whole animal. 0 where it is lost, else the largest
+      of
 
       - overlap: pixels that its mask shares with another tracked animal's, as a share of the smaller mask;
       - nearness: half the area that its box shares with another's, as a share of the smaller box;
-      - doubt: 1 - (smaller area / larger area) * min(predicted_iou, 1 / (1 + exp(-object_score))). The two areas are its own and its
-        usual one: that of the first frame it was seen in, which then follows what is seen by at most a factor of two in
-        20 s. A median over the last frames forgot a switched animal's own size too soon (docs/decisions.md).
+      - doubt: 1 - (smaller area / larger area) * min(predicted_iou, 1 / (1 + exp(-object_score))). The two areas are
+        its own and its usual one: that of the first frame it was seen in, which then follows what is seen by at most a
+        factor of two in 20 s. A median over the last frames forgot a switched animal's own size too soon
+        (docs/decisions.md).
     """
 
     def __init__(self, carry: Mapping[str, Any] | None = None) -> None:
@@ -55,15 +57,18 @@ class Flags:
         self._of: dict[str, Row] = {animal: dict(one) for animal, one in (carry or {}).items()}
 
     def carry(self) -> dict[str, Any]:
-        """What has to be remembered, plain JSON: for each animal seen so far its box, time, usual area, and whether it is lost."""
+        """What has to be remembered, plain JSON.
+
+        For each animal seen so far its box, time, usual area, and whether it is lost.
+        """
         return {animal: dict(one) for animal, one in self._of.items()}
 
     def step(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Judge the next frame.
 
         Args:
-            rows: of the tracks table, all of one frame, one for each animal. Read are `animal`, `time_s`, `x0` to `y1` (None where
-                lost), `height_px`, `width_px`, `mask`, `area_px`, `object_score` and `predicted_iou`.
+            rows: of the tracks table, all of one frame, one for each animal. Read are `animal`, `time_s`, `x0` to `y1`
+                (None where lost), `height_px`, `width_px`, `mask`, `area_px`, `object_score` and `predicted_iou`.
 
         Returns:
             For each row its five flags by name.
@@ -131,17 +136,18 @@ def _meeting(rows: Sequence[Mapping[str, Any]], boxes: Sequence[Any]) -> "np.nda
 def reprompts(tracks: pa.Table) -> list[Row]:
     """List frames that are worth a new prompt, worst first.
 
-    Each has the track's own box, for a person to correct, or the box last seen where the animal is lost. Of proposals for one
-    animal less than a second apart the worst is kept. Reasons, and their scores from 0 to 1:
+    Each has the track's own box, for a person to correct, or the box last seen where the animal is lost. Of proposals
+    for one animal less than a second apart the worst is kept. Reasons, and their scores from 0 to 1:
 
     * reappeared: seen again after being lost for 0.5 s or more; 1 - 0.5 ** (seconds / 10).
     * lost: for 2 s or more, at the first such frame; the same.
     * jump: 1 - 0.5 ** (way in longer sides of the box last seen).
-    * risk: the first frame after a stretch of identity risk of 0.5 or more, or its last one where the track ends or the animal is
-      lost then; the highest risk of the stretch. Stretches less than 0.5 s apart are one.
+    * risk: the first frame after a stretch of identity risk of 0.5 or more, or its last one where the track ends or the
+      animal is lost then; the highest risk of the stretch. Stretches less than 0.5 s apart are one.
 
     Args:
-        tracks: any number of videos and animals, rows of each animal by frame; the tracks table less its masks is enough.
+        tracks: any number of videos and animals, rows of each animal by frame; the tracks table less its masks is
+            enough.
 
     Returns:
         Rows by `HEADER`; the first ten are what the prompt file takes.
@@ -165,7 +171,10 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 
 
 class _Rows:
-    """Rows of a table as plain values, a thousand at a time: the track of an hours-long video fits, its rows as objects do not."""
+    """Rows of a table as plain values, a thousand at a time.
+
+    The track of an hours-long video fits, its rows as objects do not.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table

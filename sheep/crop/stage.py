@@ -23,11 +23,13 @@ log = logging.getLogger(__name__)
 
 
 def run(study: Study) -> Manifest:
-    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`: where another prompt would help most.
+    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`.
+
+    Where another prompt would help most.
 
     Raises:
-        ConfigError: no videos; prompts missing, invalid, outside the frame or on one that is not tracked; unknown weights; the stage's
-            folder holds another configuration.
+        ConfigError: no videos; prompts missing, invalid, outside the frame or on one that is not tracked; unknown
+            weights; the stage's folder holds another configuration.
         ContractError: more videos failed than `crop.max_error_frac`.
     """
     from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # with torch, which no other stage's driver needs

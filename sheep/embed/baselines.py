@@ -27,9 +27,8 @@ def pixels(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     Args:
         images: (H, W, 3) uint8 RGB.
 
-    Returns:
-        (F, 3 * PIXELS_PX ** 2) in [0, 1]: each image scaled down by the mean over areas, row by row, red, green, blue. No
-        images give no rows.
+    Returns: (F, 3 * PIXELS_PX ** 2) in [0, 1]: each image scaled down by the mean over areas, row by row, red, green,
+        blue. No images give no rows.
     """
     small = np.zeros((len(images), PIXELS_PX, PIXELS_PX, 3), dtype=np.float32)
     for row, image in enumerate(images):
@@ -43,12 +42,11 @@ def geometry(rows: pa.Table) -> NDArray[np.float32]:
     Args:
         rows: whole TRACKS of one video, any number of animals, with at least TRACK_COLUMNS, `animal` and `time_s`.
 
-    Returns:
-        (F, len(GEOMETRY)): the box's centre, width and height as shares of the frame's width and height; the logarithm of
-        the box's width over its height; the logarithm of the mask's share of the frame; the mask's share of the box, which
-        stray specks can take above 1; SAM-2's logit; 1 where the animal is lost. A lost frame has the box and area that
-        `crops.windows` would lay a window over: on a straight line between seen frames, before the first and after the last
-        the nearest seen; of an animal that is never seen, the largest centred square.
+    Returns: (F, len(GEOMETRY)): the box's centre, width and height as shares of the frame's width and height; the
+        logarithm of the box's width over its height; the logarithm of the mask's share of the frame; the mask's share
+        of the box, which stray specks can take above 1; SAM-2's logit; 1 where the animal is lost. A lost frame has the
+        box and area that `crops.windows` would lay a window over: on a straight line between seen frames, before the
+        first and after the last the nearest seen; of an animal that is never seen, the largest centred square.
     """
     height, width, score, lost = (
         rows.column(name).to_numpy().astype(np.float64) for name in ("height_px", "width_px", "object_score", "lost")

@@ -1,7 +1,7 @@
 """The encoders: everything that turns rows of a stored table into vectors. The only list of them.
 
-A backbone is a DINOv2: frozen as released, or fine-tuned in this study. A baseline knows nothing of animals and should lose. To add
-an encoder, add it to `ENCODERS`; variants, command line, search and report follow.
+A backbone is a DINOv2: frozen as released, or fine-tuned in this study. A baseline knows nothing of animals and should
+lose. To add an encoder, add it to `ENCODERS`; variants, command line, search and report follow.
 """
 
 import dataclasses
@@ -79,8 +79,8 @@ ENCODERS = {
 def register(encoder: Encoder) -> None:
     """Add an encoder that lives outside of the package, before a study is started.
 
-    Works where the workers are this process (`execution.local`). On Ray each worker imports the package anew: there, add the encoder to
-    `ENCODERS` itself.
+    Works where the workers are this process (`execution.local`). On Ray each worker imports the package anew: there,
+    add the encoder to `ENCODERS` itself.
 
     Raises:
         ConfigError: the name is taken, or the encoder neither computes anything itself nor has a network.
@@ -137,7 +137,8 @@ def check(config: EmbedConfig) -> None:
         )
     if config.untrained_seed is not None and not needs_network(config):
         raise ConfigError(
-            f"embed.untrained_seed: got {config.untrained_seed}, expected none with {config.backbone!r}, which has no weights. "
+            f"embed.untrained_seed: got {config.untrained_seed}, expected none with {config.backbone!r}, which has "
+            "no weights. "
             "Change it in the recipe or by its flag."
         )
 

@@ -1,7 +1,7 @@
 """Stored images + backbone -> one vector per image.
 
-A class token sums up an image; the means of patch tokens keep what it leaves out. `cls_grid` keeps the layout too: a lowered
-and a raised head differ in where, not in what, and one mean over all patches loses that.
+A class token sums up an image; the means of patch tokens keep what it leaves out. `cls_grid` keeps the layout too: a
+lowered and a raised head differ in where, not in what, and one mean over all patches loses that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,9 +26,8 @@ def embed(images: Iterable[np.ndarray], backbone: Backbone, config: EmbedConfig)
         backbone: in eval mode.
         config: pooling, image side, batch size and type of the result.
 
-    Returns:
-        (F, D') of config.dtype, D' = width(backbone, config.pool). An image's vector does not depend on its neighbours in the
-        batch beyond rounding in the last digits. No images give (0, D').
+    Returns: (F, D') of config.dtype, D' = width(backbone, config.pool). An image's vector does not depend on its
+        neighbours in the batch beyond rounding in the last digits. No images give (0, D').
 
     Raises:
         ConfigError: an image of another shape or type, or image_px is no multiple of the patch size.
@@ -49,8 +48,8 @@ def pool_tokens(tokens: Tokens, pool: Pool) -> Tensor:
 
     Args:
         tokens: of B images with a square grid of patches.
-        pool: `cls`, `cls_mean`, or `cls_grid`: the class token and the means of the top left, top right, bottom left and bottom
-            right quarter. A grid of odd side puts its middle row and column into both halves.
+        pool: `cls`, `cls_mean`, or `cls_grid`: the class token and the means of the top left, top right, bottom left
+            and bottom right quarter. A grid of odd side puts its middle row and column into both halves.
 
     Returns:
         (B, D') float.
@@ -75,7 +74,8 @@ def pool_tokens(tokens: Tokens, pool: Pool) -> Tensor:
 
 @torch.inference_mode()
 def _embed_batch(images: list[np.ndarray], backbone: Backbone, config: EmbedConfig) -> np.ndarray:
-    # Images may differ in size, and a resize of one does not depend on others: resize one shape at a time, run all together.
+    # Images may differ in size, and a resize of one does not depend on others: resize one shape at a time, run all
+    # together.
     shapes = [image.shape for image in images]
     pixels: list[Tensor] = [torch.empty(0)] * len(images)
     for shape in dict.fromkeys(shapes):

@@ -45,7 +45,8 @@ def encoder_name(config: StudyConfig) -> str:
     """Return the name of the encoder that `config.embed` asks for.
 
     Raises:
-        ConfigError: it is neither fine-tuned here nor the one fine-tuning starts from, so that variants would not compare.
+        ConfigError: it is neither fine-tuned here nor the one fine-tuning starts from, so that variants would not
+            compare.
     """
     if config.embed.backbone in ENCODERS:
         return config.embed.backbone

@@ -2,8 +2,8 @@
 
 A label that never (or always) holds has no average precision: it is nan and stays out of the macro, never in it as 0.
 Intervals come from resampling whole animals, because frames of one animal are not independent. They are expanded
-percentile intervals: with few animals the plain ones are too narrow. Simulated with animals that differ a lot, intervals
-of 95 % covered 91 % at 8 to 25 animals (plain: 83 to 87 %). The number of animals is part of every result.
+percentile intervals: with few animals the plain ones are too narrow. Simulated with animals that differ a lot,
+intervals of 95 % covered 91 % at 8 to 25 animals (plain: 83 to 87 %). The number of animals is part of every result.
 """
 
 import math

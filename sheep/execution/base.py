@@ -1,9 +1,9 @@
 """What a stage and whoever runs its work promise each other. No stage and no Ray is known here.
 
-A stage that works video by video hands out a `Job` (plain data that travels; `open` loads the model once per worker) and its
-units. Fine-tuning hands out a `TrainingJob`, the search a list of trials. An `Executor` runs all three: `execution.local` in this
-process, `execution.ray` on a cluster. Workers write their results to storage themselves (`sheep.io.ledger`); only ledger entries
-and scores travel back.
+A stage that works video by video hands out a `Job` (plain data that travels; `open` loads the model once per worker)
+and its units. Fine-tuning hands out a `TrainingJob`, the search a list of trials. An `Executor` runs all three:
+`execution.local` in this process, `execution.ray` on a cluster. Workers write their results to storage themselves
+(`sheep.io.ledger`); only ledger entries and scores travel back.
 """
 
 import csv
@@ -131,7 +131,10 @@ class Executor(Protocol):
     def run_trials(
         self, objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared
     ) -> list[Result]:
-        """Call `objective` (a module's function) with each trial; `shared` travels once. Results are in the order of trials."""
+        """Call `objective` (a module's function) with each trial.
+
+        `shared` travels once. Results are in the order of trials.
+        """
         ...
 
 

@@ -1,4 +1,7 @@
-"""Run everything in this process, one thing after the other: the reference that every distributed run is compared with."""
+"""Run everything in this process, one thing after the other.
+
+The reference that every distributed run is compared with.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence

@@ -1,15 +1,15 @@
 """What of one unfinished video need not be done again: the checkpoints of its tracking and its cropping.
 
-Whoever follows a video writes, after each part of the track, the tracker's state and one object that lists all checkpoints so
-far. The next try, in this run or a later one, adopts them as far as video and prompts are its own, and goes on from there.
-The object is replaced whole and last, so it never names what is not there yet. It stays when the video is finished: whoever
-corrects a prompt then redoes only what follows it.
+Whoever follows a video writes, after each part of the track, the tracker's state and one object that lists all
+checkpoints so far. The next try, in this run or a later one, adopts them as far as video and prompts are its own, and
+goes on from there. The object is replaced whole and last, so it never names what is not there yet. It stays when the
+video is finished: whoever corrects a prompt then redoes only what follows it.
 
     <stage>/_progress/<unit>.json
-    <stage>/_progress/<unit>/<attempt>-<n>    the tracker's state after a part of the track; the contact sheet's tiles so far
+    <stage>/_progress/<unit>/<attempt>-<n>    the tracker's state after a part; the contact sheet's tiles
 
-Two workers on one unit do no harm: each writes a whole list of its own, and a state that is gone sends the next try to an
-earlier one.
+Two workers on one unit do no harm: each writes a whole list of its own, and a state that is gone sends the next try to
+an earlier one.
 """
 
 import dataclasses
@@ -30,7 +30,8 @@ from sheep.io.manifest import Part
 log = logging.getLogger(__name__)
 
 MAX_STATES = 32
-"""States kept of one video: enough to go back to near any prompt, however long it is. About 5 MB each and animal at full size."""
+"""States kept of one video: enough to go back to near any prompt, however long it is. About 5 MB each and animal at
+full size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +59,8 @@ class Progress:
 
         Args:
             attempt: the present try; adopted parts are added to it.
-            source: identity of the video. Checkpoints of another one, of other settings, or of other versions of what makes the bytes
-                are not looked at.
+            source: identity of the video. Checkpoints of another one, of other settings, or of other versions of what
+                makes the bytes are not looked at.
         """
         self.attempt = attempt
         self.tracked: list[Checkpoint] = []

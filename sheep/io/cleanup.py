@@ -1,8 +1,10 @@
-"""Delete what a study's folder no longer needs: files that no ledger names, and states that only a correction would use.
+"""Delete what a study's folder no longer needs.
 
-A try that died leaves parts behind, and a corrected prompt leaves those of the answer before it. Nobody reads them, so they
-cost only storage, but of an archive that is much. A file younger than some hours may belong to a try that is still going on
-and is left alone.
+Files that no ledger names, and states that only a correction would use.
+
+A try that died leaves parts behind, and a corrected prompt leaves those of the answer before it. Nobody reads them, so
+they cost only storage, but of an archive that is much. A file younger than some hours may belong to a try that is still
+going on and is left alone.
 """
 
 import json
@@ -25,7 +27,8 @@ class Leftover:
     uri: str
     bytes: int
     why: str
-    """`unnamed` (no ledger entry and no checkpoint names it) or `state` (of a finished stage; only a corrected prompt would use it)."""
+    """`unnamed` (no ledger entry and no checkpoint names it) or `state` (of a finished stage; only a corrected prompt
+    would use it)."""
 
 
 def leftovers(out: str, *, states: bool, older_h: float) -> list[Leftover]:
@@ -33,8 +36,8 @@ def leftovers(out: str, *, states: bool, older_h: float) -> list[Leftover]:
 
     Args:
         out: the study's folder, or one stage's.
-        states: also what finished stages keep to go on from: checkpoints of training, and of each video, so that a corrected prompt
-            redoes only what follows it. Without those the whole video is followed anew.
+        states: also what finished stages keep to go on from: checkpoints of training, and of each video, so that a
+            corrected prompt redoes only what follows it. Without those the whole video is followed anew.
         older_h: age in hours from which a file may go. Less than a try can take is dangerous while a job runs.
 
     Raises:

@@ -1,9 +1,9 @@
 """The commit protocol: what makes a stage's output whole, resumable and the same after any death.
 
-Ray restarts a dead actor and replays its task, but takes back nothing that the task had already sent out; so outputs do not
-travel through Ray. A unit of work is one video. Whoever works on it writes part files under a fresh attempt id, and last one
-ledger entry that names them; parts that no entry names are garbage. A stage's `_manifest.json` comes last of all and holds
-every entry, so that a reader needs one object. Resuming is a set difference.
+Ray restarts a dead actor and replays its task, but takes back nothing that the task had already sent out; so outputs do
+not travel through Ray. A unit of work is one video. Whoever works on it writes part files under a fresh attempt id, and
+last one ledger entry that names them; parts that no entry names are garbage. A stage's `_manifest.json` comes last of
+all and holds every entry, so that a reader needs one object. Resuming is a set difference.
 
     <stage>/_stage.json              configuration and fixed inputs, written first
     <stage>/parts/<table>/<unit>-<attempt>-<n>.parquet
@@ -59,8 +59,8 @@ class Stage:
         Args:
             units: unit key -> identity of its input.
 
-        Returns:
-            Keys in the order of `units`. A unit whose input changed is due again; a unit that failed on the same input is not.
+        Returns: Keys in the order of `units`. A unit whose input changed is due again; a unit that failed on the same
+            input is not.
         """
         done = {entry.key: entry.input for entry in self.entries()}
         return [key for key, identity in units.items() if done.get(key) != identity]
@@ -80,13 +80,15 @@ class Stage:
         """Begin one try at a unit.
 
         Raises:
-            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before it got any further.
+            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before it got
+                any further.
         """
         markers = storage.join(self.uri, "_attempts", self.run, self.slug(key))
         tries = len(storage.find(markers))
         if tries >= MAX_ATTEMPTS:
             raise MediaError(
-                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's memory."
+                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's "
+                "memory."
             )
         attempt = uuid.uuid4().hex[:8]
         storage.write_bytes(storage.join(markers, attempt), b"")
@@ -125,7 +127,8 @@ class Stage:
         failed = [entry for entry in entries if entry.error]
         if len(failed) > max_error_frac * len(entries):
             raise ContractError(
-                f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. First: {failed[0].error}"
+                f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. "
+                f"First: {failed[0].error}"
             )
         opened = json.loads(storage.read_bytes(storage.join(self.uri, "_stage.json")))
         manifest = Manifest(
@@ -217,7 +220,8 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
     if digest(present) != config_digest:
         if storage.find(storage.join(uri, "_ledger")):
             raise ConfigError(
-                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ in {_differences(present, values)}. "
+                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ "
+                f"in {_differences(present, values)}. "
                 "Write to another folder, or delete this one first."
             )
         log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)

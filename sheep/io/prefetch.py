@@ -1,6 +1,7 @@
 """The next steps' batches, made by a thread while this step runs.
 
-What a batch holds follows from (seed, step) alone, so making it early, late, or again after a roll-back changes nothing.
+What a batch holds follows from (seed, step) alone, so making it early, late, or again after a roll-back changes
+nothing.
 """
 
 import queue

@@ -1,7 +1,7 @@
 """What a person sees of a run: which stage, how far, how fast, how long still; and everything else in a log file.
 
-Stages report to `current()`, which is silent until a command line sets a display (`shown`). On a terminal that is one live line, in a
-log file plain lines, at most one in ten seconds for a stage.
+Stages report to `current()`, which is silent until a command line sets a display (`shown`). On a terminal that is one
+live line, in a log file plain lines, at most one in ten seconds for a stage.
 """
 
 import contextlib

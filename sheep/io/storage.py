@@ -29,7 +29,8 @@ def join(uri: str, *parts: str) -> str:
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URI and the path within it. Listings are never cached: other workers write too."""
-    # Four tries each: a refused connection is reported after about 5 s, not 10; S3 asking to slow down is still waited for.
+    # Four tries each: a refused connection is reported after about 5 s, not 10; S3 asking to slow down is still waited
+    # for.
     options = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}} if uri.startswith("s3://") else {}
     fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     return fs, path
@@ -51,7 +52,8 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise ConfigError(
-            f"{doing} {uri}: {error}. Expected a reachable S3 endpoint with credentials; check AWS_ENDPOINT_URL_S3, AWS_REGION and the keys."
+            f"{doing} {uri}: {error}. Expected a reachable S3 endpoint with credentials; check AWS_ENDPOINT_URL_S3, "
+            "AWS_REGION and the keys."
         ) from error
 
 

@@ -15,14 +15,15 @@ def parsed(name: str) -> Iterator[None]:
         name: the file, for the message.
 
     Raises:
-        ConfigError: a CSV field above csv's limit (131,072 characters), a bare carriage return or NUL in one, or JSON nested deeper
-            than Python's recursion limit.
+        ConfigError: a CSV field above csv's limit (131,072 characters), a bare carriage return or NUL in one, or JSON
+            nested deeper than Python's recursion limit.
     """
     try:
         yield
     except csv.Error as error:
         raise ConfigError(
-            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed quotation mark, or export "
+            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed "
+            "quotation mark, or export "
             "the file again."
         ) from error
     except RecursionError as error:

@@ -42,7 +42,10 @@ def open_tracker(
 
 @contextlib.contextmanager
 def local_path(name: str, what: str) -> Iterator[str]:
-    """Give a local path of weights: names and paths as they are, what lies at a URI copied here for the duration of the block."""
+    """Give a local path of weights.
+
+    Names and paths as they are, what lies at a URI copied here for the duration of the block.
+    """
     if "://" not in name:
         yield name
         return
@@ -64,7 +67,8 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
         ids: hub ids that can be loaded; None for any.
 
     Raises:
-        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt name.
+        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt
+            name.
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
     try:
@@ -74,7 +78,8 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
             return name
         known = f"one of {', '.join(ids)}" if ids is not None else "a Hugging Face id (owner/name)"
         raise ConfigError(
-            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. Correct the name."
+            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. "
+            "Correct the name."
         ) from error
 
 

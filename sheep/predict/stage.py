@@ -15,7 +15,8 @@ def run(study: Study) -> Manifest:
     """Embeddings + probes -> probabilities and bouts, by the variant named in the configuration.
 
     Raises:
-        ConfigError: an earlier stage is not finished, there is no such variant, or the folder holds another configuration.
+        ConfigError: an earlier stage is not finished, there is no such variant, or the folder holds another
+            configuration.
     """
     searched, config = study.manifest("search"), study.config.predict
     variant = variant_named(config.variant)

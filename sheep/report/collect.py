@@ -1,4 +1,7 @@
-"""Finished stages -> what the report shows. Reads tables and images; every score, test and interval comes from the stages."""
+"""Finished stages -> what the report shows. Reads tables and images.
+
+Every score, test and interval comes from the stages.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +118,8 @@ CHANGES = (
         "SAM-2 guidance",
         Variant("unguided", "frame", False),
         Variant("guided", "crop", False),
-        "As in the poster: what is learnt from and what is embedded change together. The next two tables take them apart.",
+        "As in the poster: what is learnt from and what is embedded change together. The next two tables take them "
+        "apart.",
     ),
     (
         "Temporal information",
@@ -212,14 +216,18 @@ def _warnings(changes: Sequence[Change], transductive: bool) -> list[str]:
         low = change.rows["macro"]["percent"]["low"]
         if change.title == FIXED_INPUT and (low is None or low <= 0):
             found.append(
-                "The table of SAM-2 guidance changes two things at once. With crops as input on both sides, fine-tuning on crops is not shown "
+                "The table of SAM-2 guidance changes two things at once. With crops as input on both sides, "
+                "fine-tuning on crops is not shown "
                 "to be better than on whole frames: see the table with the input held fixed."
             )
     return found
 
 
 def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Sequence[Variant]) -> list[str]:
-    """Say where a backbone shown crops is not shown to beat the best baseline; all baselines know of the animal what its crop does."""
+    """Say where a backbone shown crops is not shown to beat the best baseline.
+
+    All baselines know of the animal what its crop does.
+    """
     said = []
     macro = {variant: search.facts[variant.name]["scores"]["macro"]["value"] for variant in found}
     for temporal in (False, True):
@@ -238,9 +246,12 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
                 verb = "does not beat" if change["value"] <= 0 else "is not shown to beat"
                 span = "none" if change["low"] is None else f"{change['low']:+.3f} to {change['high']:+.3f}"
                 said.append(
-                    f"{name}, shown crops, {'window' if temporal else 'single frame'}: a mean of {macro[backbone]:.3f} {verb} the best "
-                    f"baseline, {best.encoder_name} ({best.encoder.words}), with {macro[best]:.3f} (difference {change['value']:+.3f}, "
-                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this backbone reads behaviour better than that."
+                    f"{name}, shown crops, {'window' if temporal else 'single frame'}: a mean of "
+                    f"{macro[backbone]:.3f} {verb} the best "
+                    f"baseline, {best.encoder_name} ({best.encoder.words}), with {macro[best]:.3f} (difference "
+                    f"{change['value']:+.3f}, "
+                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this "
+                    "backbone reads behaviour better than that."
                 )
     return said
 
@@ -248,7 +259,8 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
 def _guard_words(guards: Sequence[str]) -> str:
     if not guards:
         return "no labelled animal"
-    return f"{', '.join(guards)}: their labels chose the backbones, so they are in no score and no probe; groups are compared with them"
+    reason = "their labels chose the backbones, so they are in no score and no probe; groups are compared with them"
+    return f"{', '.join(guards)}: {reason}"
 
 
 def _facts(study: Study, stages: Stages) -> list[tuple[str, str]]:
@@ -261,7 +273,8 @@ def _facts(study: Study, stages: Stages) -> list[tuple[str, str]]:
         ("Animals", f"{len(animals)}, of which {len(study.inputs.annotated)} annotated"),
         (
             "Frames tracked",
-            f"{tracks.num_rows}; animal lost in {lost:.1%}, jumps in {int(np.sum(tracks.column('jump').to_numpy()))} frames",
+            f"{tracks.num_rows}; animal lost in {lost:.1%}, jumps in {int(np.sum(tracks.column('jump').to_numpy()))} "
+            "frames",
         ),
         ("Predicting variant", f"{study.config.predict.variant}, named in the configuration before any score was seen"),
         *[(f"Version of {name}", number) for name, number in stages.crop.versions.items()],
@@ -293,7 +306,10 @@ def _ethograms(stages: Stages, truth: pa.Table) -> list[Ethogram]:
 
 
 def _attention(study: Study, stages: Stages) -> list[AttentionRow]:
-    """The same frames through every backbone: crops of animals that no backbone was fine-tuned on, where there are any."""
+    """The same frames through every backbone.
+
+    Crops of animals that no backbone was fine-tuned on, where there are any.
+    """
     from sheep.models import attention  # with torch, which the rest of the report does without
 
     config, labelled = study.config, set(study.inputs.annotated)

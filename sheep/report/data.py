@@ -93,8 +93,8 @@ class ReportData:
     changes: list[Change]
     """The first two are the poster's tables."""
     comparisons: list[Mapping[str, Any]]
-    """One per label and group (COMPARISON_KEYS); means and differences are shares of time in [0, 1], difference is group
-    less reference, unit is the unit of analysis."""
+    """One per label and group (COMPARISON_KEYS); means and differences are shares of time in [0, 1], difference is
+    group less reference, unit is the unit of analysis."""
     proportions: list[Mapping[str, Any]]
     """One per animal: animal, group, one share of time per label."""
     ethograms: list[Ethogram]
@@ -102,7 +102,8 @@ class ReportData:
     """Video -> JPEG."""
     attention: list[AttentionRow]
     finetunes: list[Mapping[str, Any]]
-    """name; curve: list of step, loss, teacher_entropy; guard, where there was one: said, labelled, animals, num_frames, weights_step,
+    """name; curve: list of step, loss, teacher_entropy; guard, where there was one: said, labelled, animals,
+    num_frames, weights_step,
     history: list of step, rank_me, score."""
     errors: list[Mapping[str, str]]
     """video, stage, error."""
@@ -113,7 +114,8 @@ def check(data: ReportData) -> None:
     """Refuse what would otherwise become a wrong figure.
 
     Raises:
-        ContractError: a comparison lacks a key, or its difference and means disagree in sign; an array has another shape.
+        ContractError: a comparison lacks a key, or its difference and means disagree in sign; an array has another
+            shape.
     """
     for row in data.comparisons:
         _check_comparison(row)
@@ -122,14 +124,16 @@ def check(data: ReportData) -> None:
         for name, values in (("probability", ethogram.probability), ("truth", ethogram.truth)):
             if values is not None and (values.shape != shape or not shape[0]):
                 raise ContractError(
-                    f"report: {name} of {ethogram.video!r} is {values.shape}, expected {shape} with at least one frame. "
+                    f"report: {name} of {ethogram.video!r} is {values.shape}, expected {shape} with at least one "
+                    "frame. "
                     "This is a bug: report it."
                 )
     for seen in data.attention:
         for backbone, maps in seen.maps.items():
             if backbone not in BACKBONES or maps.ndim != 3:
                 raise ContractError(
-                    f"report: attention {backbone!r} of {seen.video!r} is {maps.shape}, expected (heads, h, w) for one of "
+                    f"report: attention {backbone!r} of {seen.video!r} is {maps.shape}, expected (heads, h, w) for "
+                    "one of "
                     f"{BACKBONES}. This is a bug: report it."
                 )
 
@@ -138,7 +142,8 @@ def _check_comparison(row: Mapping[str, Any]) -> None:
     missing = [key for key in COMPARISON_KEYS if key not in row]
     if missing or row["label"] not in LABELS:
         raise ContractError(
-            f"report: a comparison of {row.get('label')!r} lacks {missing}, expected {COMPARISON_KEYS} of one of {LABELS}. "
+            f"report: a comparison of {row.get('label')!r} lacks {missing}, expected {COMPARISON_KEYS} of one of "
+            f"{LABELS}. "
             "This is a bug: report it."
         )
     values = [row[key] for key in ("mean_group", "mean_reference", "difference")]

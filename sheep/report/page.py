@@ -23,9 +23,8 @@ MAX_SHEET_BYTES = 2_500_000
 def build(data: ReportData) -> tuple[str, dict[str, Any]]:
     """Write the report.
 
-    Returns:
-        The page (HTML, UTF-8, images inlined, no script, nothing fetched) and its numbers (plain JSON values; missing is
-        null). The same data gives the same page.
+    Returns: The page (HTML, UTF-8, images inlined, no script, nothing fetched) and its numbers (plain JSON values;
+        missing is null). The same data gives the same page.
 
     Raises:
         ContractError: a comparison or an array breaks its promise (see `check`).

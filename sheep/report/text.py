@@ -43,9 +43,8 @@ def variant_words(variant: VariantScores) -> tuple[str, str, str]:
 def macro_table(variants: Sequence[VariantScores]) -> list[list[str]]:
     """Lay the macro scores out, encoder by input and time.
 
-    Returns:
-        A head, in short words so that the table fits a terminal, and a row per encoder, controls last and named so; a variant that
-        was not run is a dash.
+    Returns: A head, in short words so that the table fits a terminal, and a row per encoder, controls last and named
+        so; a variant that was not run is a dash.
     """
     by = {(variant.encoder, variant.view, variant.temporal): variant for variant in variants}
     columns = [
@@ -193,19 +192,22 @@ def guard_words(finetune: Mapping[str, Any]) -> str:
     told = ""
     if guard["labelled"]:
         told = (
-            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by a linear probe "
-            f"fitted on the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
+            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by "
+            "a linear probe "
+            f"fitted on the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights "
+            f"that are used, {score(history[-1]['score'])} at the end."
         )
     ranks = " to ".join(f"{row['rank_me']:.1f}" for row in (history[0], history[-1]))
-    return f"{finetune['name']}: {guard['said']}{told} RankMe, the number of directions the features use, went from {ranks}."
+    measured = f"RankMe, the number of directions the features use, went from {ranks}."
+    return f"{finetune['name']}: {guard['said']}{told} {measured}"
 
 
 def text_tables(data: ReportData) -> str:
     """Write the tables of changes, all variants and the group result as plain text, aligned for a terminal.
 
-    Returns:
-        Lines ended by newlines: per change its title, variants, metric and split and one row per label with without, with,
-        change in percent and its interval; then the macro score of every variant, and what not to make of them; then the answer.
+    Returns: Lines ended by newlines: per change its title, variants, metric and split and one row per label with
+        without, with, change in percent and its interval; then the macro score of every variant, and what not to make
+        of them; then the answer.
     """
     metric, split = metric_words(data.variants)
     level = level_words(data, "search")

@@ -97,9 +97,8 @@ def inner_scores(
         folds: (F,) from `splits.grouped_folds`, in [0, K), K >= 3.
         seed: of the probes.
 
-    Returns:
-        Per candidate (K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i and j; nan on the
-        diagonal, and where no label of fold j has both classes.
+    Returns: Per candidate (K, K): [i, j] is the macro average precision on fold j of a probe trained without folds i
+        and j; nan on the diagonal, and where no label of fold j has both classes.
 
     Raises:
         ContractError: fewer than three folds, an empty fold, or an animal in two; candidates of several windows.

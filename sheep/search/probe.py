@@ -109,7 +109,10 @@ class Probe:
         return self.fit_projected(project(X, self.config.num_components, self.seed), Y)
 
     def fit_projected(self, projection: Projection, Y: NDArray[np.floating]) -> Self:
-        """Fit as `fit` does from vectors that are projected already, with this probe's number of components and seed."""
+        """Fit as `fit` does from vectors that are projected already.
+
+        With this probe's number of components and seed.
+        """
         fitted = [self._fit_label(projection.scores, Y[:, label], label) for label in range(Y.shape[1])]
         weight = projection.to_scores @ np.stack([weights for weights, _ in fitted], axis=1)  # (D, L)
         self.weight = np.ascontiguousarray(weight.T, dtype=np.float32)

@@ -111,8 +111,8 @@ def search(
         seed: the study's seed.
         executor: who scores the trials.
 
-    Returns:
-        Manifest with a unit per variant: probes, and `oof`, the out-of-fold predictions of labelled frames; scores in the facts.
+    Returns: Manifest with a unit per variant: probes, and `oof`, the out-of-fold predictions of labelled frames; scores
+        in the facts.
 
     Raises:
         ConfigError: fewer labelled animals than folds; `out` holds another configuration.
@@ -234,7 +234,8 @@ def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
     missing = [key for key in _keys(scored) if key not in row_of]
     if missing:
         raise ContractError(
-            f"{embedded.uri}: {len(missing)} labelled frames have no vector, first {missing[0]}, expected all. Embed the same crops."
+            f"{embedded.uri}: {len(missing)} labelled frames have no vector, first {missing[0]}, expected all. Embed "
+            "the same crops."
         )
     return ProbeData(
         embeddings=vectors_of(table)[[row_of[key] for key in _keys(scored)]],

@@ -1,8 +1,8 @@
 """How an animal looks: coat and pose -> antialiased capsules painted on a planar canvas.
 
 The body is a small three-dimensional skeleton (forward, left, up, in body units) seen by a camera that looks slightly
-down. Each part is a segment with a radius at either end, painted only inside its own box, so the cost of an animal is that of
-its pixels. Positions are real numbers: an animal that moves by a tenth of a pixel changes its edges by as much.
+down. Each part is a segment with a radius at either end, painted only inside its own box, so the cost of an animal is
+that of its pixels. Positions are real numbers: an animal that moves by a tenth of a pixel changes its edges by as much.
 """
 
 import math
@@ -199,7 +199,10 @@ class Canvas:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skin:
-    """A tileable texture for a body: tone (factor), bump (silhouette, -1 to 1) and patch (0 to 1), TEXTURE_PX square."""
+    """A tileable texture for a body.
+
+    Tone (factor), bump (silhouette, -1 to 1) and patch (0 to 1), TEXTURE_PX square.
+    """
 
     tone: Plane
     bump: Plane

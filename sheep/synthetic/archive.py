@@ -35,8 +35,10 @@ from sheep.synthetic.scene import Frame, SceneConfig, draw_coat, draw_scene, ren
 GROUPS = ("control", "treated")
 _CRF = "18"  # visually lossless, as a camera's own encoder at a good setting
 _BORIS_HEADER = (
-    "Observation id", "Observation date", "Description", "Observation duration", "Observation type", "Source", "Time offset (s)",
-    "Media duration (s)", "FPS (frame/s)", "Subject", "Behavior", "Behavioral category", "Behavior type", "Time", "Media file name",
+    "Observation "
+    "id", "Observation date", "Description", "Observation duration", "Observation type", "Source", "Time offset (s)",
+    "Media duration "
+    "(s)", "FPS (frame/s)", "Subject", "Behavior", "Behavioral category", "Behavior type", "Time", "Media file name",
     "Image index", "Image file path", "Comment",
 )  # fmt: skip
 
@@ -52,7 +54,8 @@ class MeadowConfig:
     videos_per_animal: int = 2
     """>= 1."""
     num_annotated: int = 16
-    """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn from."""
+    """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn
+    from."""
     standing_frac_control: float = 0.75
     """Mean share of time that control animals stand, 0.1 to 0.9."""
     standing_frac_treated: float = 0.25
@@ -222,8 +225,9 @@ def _boris(clip: Clip, labels: NDArray[np.uint8], fps_hz: float) -> bytes:
             events.append((round(time_s, 3), order, label, kind))
     rows = [
         (
-            clip.name, "2026-05-01 09:00:00", "", duration_s, "Media file(s)", f"player #1:videos/{clip.name}.mp4", "0.000", duration_s, f"{fps_hz:.3f}",
-            clip.animal, label, "", kind, f"{time_s:.3f}", f"videos/{clip.name}.mp4", round(time_s * fps_hz), "NA", "",
+            clip.name, "2026-05-01 09:00:00", "", duration_s, "Media file(s)", f"player #1:videos/{clip.name}.mp4",
+            "0.000", duration_s, f"{fps_hz:.3f}", clip.animal, label, "", kind, f"{time_s:.3f}",
+            f"videos/{clip.name}.mp4", round(time_s * fps_hz), "NA", "",
         )
         for time_s, _, label, kind in sorted(events)
     ]  # fmt: skip

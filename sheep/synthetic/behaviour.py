@@ -83,8 +83,8 @@ def _phases(
 ) -> tuple[NDArray[np.int64], FloatArray]:
     """Phase of the posture cycle and the share of it that has passed, per frame.
 
-    The first phase and how much of it is left come from the stationary law (a length-biased dwell, cut uniformly), so that
-    the expected share of standing is `standing_frac` in every frame and for clips of any length.
+    The first phase and how much of it is left come from the stationary law (a length-biased dwell, cut uniformly), so
+    that the expected share of standing is `standing_frac` in every frame and for clips of any length.
     """
     means = _posture_means(standing_frac)
     phase = int(rng.choice(4, p=np.array(means) / sum(means)))

@@ -74,7 +74,8 @@ def shifted(plane: Plane, y: float, x: float, shape: tuple[int, int]) -> Plane:
 class Prop:
     """A thing that stands on the meadow and can hide animals: a bush or a post.
 
-    rgba: (4, h, w) float32, colours premultiplied by alpha (0 to 1). x, y: its top left corner [px]. ground_y: where it stands.
+    rgba: (4, h, w) float32, colours premultiplied by alpha (0 to 1). x, y: its top left corner [px]. ground_y: where it
+        stands.
     """
 
     rgba: Plane

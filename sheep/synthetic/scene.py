@@ -1,7 +1,7 @@
 """A scene of the meadow: who, where and when -> frames with exact masks and labels of the focal animal.
 
-`draw_scene` draws everything random (pasture, coats, behaviours, paths, things in front, camera), `render` only paints, one
-frame at a time, so a video needs the memory of one frame. The same configuration and seed give the same bytes.
+`draw_scene` draws everything random (pasture, coats, behaviours, paths, things in front, camera), `render` only paints,
+one frame at a time, so a video needs the memory of one frame. The same configuration and seed give the same bytes.
 """
 
 import math
@@ -108,7 +108,10 @@ class Actor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """Everything random, drawn: actors[0] is the focal animal; background, clouds and noise are planes to take windows of."""
+    """Everything random, drawn: actors[0] is the focal animal.
+
+    Background, clouds and noise are planes to take windows of.
+    """
 
     config: SceneConfig
     actors: tuple[Actor, ...]
@@ -220,7 +223,7 @@ def _draw_actor(
     standing_frac: float | None = None,
     rows: tuple[float, float] = (0.42, 0.92),
 ) -> Actor:
-    """One animal's behaviour and path; unit_px is the focal animal's at the middle of the meadow, rows a share of the meadow."""
+    """One animal's behaviour and path; unit_px is the focal animal's mid-meadow, rows a share of the meadow."""
     share = config.standing_frac if standing_frac is None else standing_frac
     behaviour = simulate(config.num_frames, config.fps_hz, share, rng)
     span = ground.height_px - ground.horizon_px

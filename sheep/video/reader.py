@@ -1,8 +1,8 @@
 """Video file at any URI -> frames in order, with the time each is shown.
 
-In: a video object. Out: an iterator of frames, one in memory at a time, or a few where a thread reads ahead. It can go on
-behind a mark of an earlier pass with the same frames, times and pixels. PyAV is the default because it is exact and flat on
-every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
+In: a video object. Out: an iterator of frames, one in memory at a time, or a few where a thread reads ahead. It can go
+on behind a mark of an earlier pass with the same frames, times and pixels. PyAV is the default because it is exact and
+flat on every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
 """
 
 import contextlib
@@ -63,7 +63,8 @@ def find(root: str) -> dict[str, str]:
     found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
     if not found:
         raise ConfigError(
-            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. Check the archive's root and its video folder."
+            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. Check "
+            "the archive's root and its video folder."
         )
     return found
 
@@ -84,17 +85,17 @@ def decode(
         stride: yield every n-th frame, the first included.
         max_frames: stop after so many frames, those up to the mark counted; 0 means all.
         decoder: which library decodes.
-        after: mark of a frame that was yielded with the same stride, limit and decoder: go on behind it, with exactly the frames
-            that an unbroken pass would have yielded then.
-        ahead: a thread decodes up to so many frames in advance and then waits; 0 decodes when a frame is asked for. An iterator
-            that is dropped or closed stops the thread and closes the file.
+        after: mark of a frame that was yielded with the same stride, limit and decoder: go on behind it, with exactly
+            the frames that an unbroken pass would have yielded then.
+        ahead: a thread decodes up to so many frames in advance and then waits; 0 decodes when a frame is asked for. An
+            iterator that is dropped or closed stops the thread and closes the file.
 
     Yields:
         Frames with rising index and time.
 
     Raises:
-        MediaError: not a readable video, no frame in it, timestamps that are missing or do not rise, frames of several sizes,
-            it ends before its container says, or it does not have the marked frame.
+        MediaError: not a readable video, no frame in it, timestamps that are missing or do not rise, frames of several
+            sizes, it ends before its container says, or it does not have the marked frame.
     """
     frames = _selected(uri, stride, max_frames, decoder, after)
     return _in_advance(frames, ahead) if ahead else frames
@@ -113,7 +114,8 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
         shape = shape or image.shape
         if image.shape != shape:
             raise MediaError(
-                f"{uri}: frame {picture.index} is {image.shape[1]} x {image.shape[0]} px, the first is {shape[1]} x {shape[0]} px; expected one size. "
+                f"{uri}: frame {picture.index} is {image.shape[1]} x {image.shape[0]} px, the first is {shape[1]} x "
+                f"{shape[0]} px; expected one size. "
                 "Cut the file where the size changes."
             )
         if after is not None and picture.index == after.index:
@@ -125,12 +127,16 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 
 
 def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
-    """Refuse times that do not rise; say of a gap or damage what cannot be told from a camera that paused or dropped frames."""
+    """Refuse times that do not rise.
+
+    Say of a gap or damage what cannot be told from a camera that paused or dropped frames.
+    """
     last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
     for picture in pictures:
         if last is not None and picture.time_s <= last.time_s:
             raise MediaError(
-                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at {last.time_s:.3f} s; expected rising times. "
+                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at "
+                f"{last.time_s:.3f} s; expected rising times. "
                 "Convert the file again (ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
             )
         if last is not None and picture.time_s - last.time_s > gap_s:
@@ -146,7 +152,10 @@ def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding
 
 
 def _in_advance(frames: Generator[Frame, None, None], ahead: int) -> Iterator[Frame]:
-    """Let a thread run an iterator at most `ahead` items before its reader; its error is raised where it would have been."""
+    """Let a thread run an iterator at most `ahead` items before its reader.
+
+    Its error is raised where it would have been.
+    """
     waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
     stopped = threading.Event()
     thread = threading.Thread(target=_fill, args=(frames, waiting, stopped), name="sheep-decode", daemon=True)
@@ -193,5 +202,8 @@ def size_px(uri: str) -> tuple[int, int]:
 
 
 def length_s(uri: str) -> float:
-    """Length that the container states [s], good enough to say how long the rest will take; nan where it states none or cannot be read."""
+    """Length that the container states [s], good enough to say how long the rest will take.
+
+    Nan where it states none or cannot be read.
+    """
     return decoding.length_s(uri)

@@ -1,4 +1,5 @@
-"""What a person gets wrong: refused with one message that names it, before anything runs; bad videos never stop the others."""
+"""What a person gets wrong: refused with one message that names it, before anything runs; bad videos never stop the
+others."""
 
 import json
 import os
@@ -78,7 +79,8 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     ),
     "a prompt outside the frame": (
         outside,
-        r"prompts\.csv: point \(5000\.0, 10\.0\) of 'sheep02' in sheep02_1\.mp4 is outside the frame, expected x in 0\.\.128",
+        r"prompts\.csv: point \(5000\.0, 10\.0\) of 'sheep02' in sheep02_1\.mp4 is outside the frame, expected x in "
+        r"0\.\.128",
     ),
     "annotations for no video": (
         lambda study: rewrite(at(study, "annotations", "sheep02_1.csv"), "sheep02_1.mp4", "ewe_2.mp4"),
@@ -100,7 +102,8 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     ),
     "a cohort row for no video": (
         lambda study: rewrite(at(study, "cohort.csv"), "sheep03_1.mp4", "sheep3_1.mp4"),
-        r"cohort: rows for videos that are not there: 'sheep3_1\.mp4'; videos without a row: 'sheep03_1\.mp4'.* Correct",
+        r"cohort: rows for videos that are not there: 'sheep3_1\.mp4'; videos without a row: 'sheep03_1\.mp4'.* "
+        r"Correct",
     ),
     "a video without cohort row": (
         lambda study: drop_line(at(study, "cohort.csv"), "sheep06_1.mp4"),

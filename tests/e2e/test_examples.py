@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.slow]
 def test_the_cluster_dry_run_names_machines_and_command() -> None:
     lines = cluster_dry_run.main("s3://b/archive", "s3://b/run")
     assert lines[-1] == (
-        "ray job submit --working-dir . -- python -m jobs.study sheep_base --archive.root s3://b/archive --out s3://b/run"
+        "ray job submit --working-dir . -- python -m jobs.study sheep_base --archive.root s3://b/archive --out "
+        "s3://b/run"
     )
     assert "on 8 workers of 1 GPU" in lines[1]
     assert cluster_dry_run.CLUSTER.is_file()

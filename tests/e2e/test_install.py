@@ -51,6 +51,6 @@ def test_install_and_run(tmp_path: Path) -> None:
     size = ["--meadow.scene.num-frames", "4"]
     assert run(binary / "sheep", "meadow", "--root", "m", *tiny, *size, cwd=elsewhere).strip() == "m"
     assert len(list((elsewhere / "m" / "videos").glob("*.mp4"))) == 4
-    loaded = "from sheep.models import dinov2; from sheep.models.sam2 import tracker; dinov2.load('pocket'); tracker.load('pocket')"
-    run(binary / "python", "-c", loaded, cwd=elsewhere)
+    for module in ("sheep.models.dinov2", "sheep.models.sam2.tracker"):
+        run(binary / "python", "-c", f"from {module} import load; load('pocket')", cwd=elsewhere)
     assert (packages / "sheep" / "report" / "page.html.j2").is_file()

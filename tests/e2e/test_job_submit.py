@@ -41,7 +41,8 @@ def head(s3: S3Server) -> Iterator[str]:
         f"--port={port}",
         f"--dashboard-port={dashboard}",
         f"--ray-client-server-port={client}",
-        f"--dashboard-agent-listen-port={agent}",  # jobs go through the agent: by default any other Ray here has its port
+        # jobs go through the agent: by default any other Ray here has its port
+        f"--dashboard-agent-listen-port={agent}",
         f"--temp-dir={home}",
     ]
     size = ["--num-cpus=4", "--object-store-memory=200000000"]

@@ -38,7 +38,8 @@ def test_no_log_of_a_run_holds_the_secret() -> None:
             [sys.executable, "-c", RUN], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, done.stderr
-        # Workers of a session on this machine inherit the driver's environment; nothing has to be written down for them.
+        # Workers of a session on this machine inherit the driver's environment; nothing has to be written down for
+        # them.
         assert done.stdout.split() == ["True", "http://127.0.0.1:9"]
         files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]
         assert any("raylet" in path.name for path in files)

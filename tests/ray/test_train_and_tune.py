@@ -42,8 +42,8 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
 def test_two_train_workers_reach_the_weights_of_one_process(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    # Two of the four annotated animals guard. With this seed and rate the guard keeps step 2, by a margin that rounding does not reach:
-    # with most others these few steps are worse than the start, and there would be nothing to compare.
+    # Two of the four annotated animals guard. With this seed and rate the guard keeps step 2, by a margin that rounding
+    # does not reach: with most others these few steps are worse than the start, and there would be nothing to compare.
     settings = replace(
         tiny_study.finetune,
         steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, guard_every=1, guard_animals=2, teacher_momentum=0.9,
@@ -80,10 +80,12 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterruptedOnce(FinetuneJob):
-    """The worker whose batch is the seventh one drawn ends, after a checkpoint: killed, or for good as when a person cancels the job."""
+    """The worker whose batch is the seventh one drawn ends, after a checkpoint: killed, or for good as when a person
+    cancels the job."""
 
     mark: str = ""
-    """A file that is there from then on; beside it one for each batch that a process drew, and `-on` when the next run may go on."""
+    """A file that is there from then on; beside it one for each batch that a process drew, and `-on` when the next run
+    may go on."""
     is_killed: bool = True
 
     def images(self) -> Images:

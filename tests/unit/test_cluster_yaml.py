@@ -1,4 +1,5 @@
-"""cluster.yaml against Ray's schema and EC2's; Dockerfile against the Makefile. Neither a cloud nor Docker is needed."""
+"""cluster.yaml against Ray's schema and EC2's; Dockerfile against the Makefile. Neither a cloud nor Docker is
+needed."""
 
 import copy
 import re

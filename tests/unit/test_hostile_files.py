@@ -1,4 +1,5 @@
-"""Files that nobody should trust: nothing in them runs, opens another file or exhausts the machine, and one never stops an archive."""
+"""Files that nobody should trust: nothing in them runs, opens another file or exhausts the machine, and one never stops
+an archive."""
 
 import shutil
 import zipfile
@@ -85,8 +86,10 @@ PLAYLISTS = {
     "hls": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\n{path}\n#EXT-X-ENDLIST\n",
     "hls, http": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
     "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
-    '<Representation id="1" mimeType="video/mp4"><BaseURL>file://{path}</BaseURL></Representation></AdaptationSet></Period></MPD>\n',
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    '<Representation id="1" '
+    'mimeType="video/mp4"><BaseURL>file://{path}</BaseURL></Representation></AdaptationSet></Period></MPD>\n',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 "
+    "H264/90000\n",
 }
 
 

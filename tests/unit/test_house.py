@@ -1,4 +1,5 @@
-"""What holds for every file: no side effects on import, short files and functions, ASCII, declared and locked packages."""
+"""What holds for every file: no side effects on import, short files and functions, ASCII, declared and locked
+packages."""
 
 import ast
 import importlib.metadata
@@ -47,7 +48,8 @@ def torch_free() -> list[str]:
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[str]]]:
-    """Module -> what is there once it and all before it are imported: first those without torch, last those with Ray."""
+    """Module -> what is there once it and all before it are imported: first those without torch, last those with
+    Ray."""
     listed = torch_free()
     onray = [name for name in module_names("sheep") if name.startswith("sheep.execution.ray")]
     others = [name for name in module_names("sheep") if name not in {*listed, *onray}]

@@ -58,7 +58,7 @@ def tree(tmp_path: Path) -> Tree:
 def test_layout_and_sizes(tree: Tree) -> None:
     assert house.layout(tree) == (1, 2, 2)
     assert house.num_lines(tree, "tests/*.py") == 1
-    assert sorted(house.body_lines(node) for node in house.functions(tree)) == [0, 1, 2]
+    assert sorted(house.body_lines(node) for node in house.functions(tree)) == [0, 1, 1]
     assert house.long_lines(tree, "*.py") == 1
 
 

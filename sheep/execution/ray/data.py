@@ -1,7 +1,8 @@
 """Ray Data runs units on a pool of actors: for cropping, embedding and prediction alike.
 
-Only numbers go out and only ledger entries come back; the actors read and write storage themselves (`sheep.io.ledger` says why).
-A worker that dies is restarted and its unit tried again; a unit that keeps killing its workers becomes an error row.
+Only numbers go out and only ledger entries come back; the actors read and write storage themselves (`sheep.io.ledger`
+says why). A worker that dies is restarted and its unit tried again; a unit that keeps killing its workers becomes an
+error row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,9 @@ class _Actor:
 def run_units(work: Sequence[Work], cluster: ClusterConfig) -> Iterator[Entry]:
     """Spread units over the actors of their pool.
 
-    A pool of fixed size asks the cluster for all its machines at once, begins with the first that comes and releases idle actors
-    when no unit is left; one that grows from a single actor asks for one machine at a time (docs/decisions.md).
+    A pool of fixed size asks the cluster for all its machines at once, begins with the first that comes and releases
+    idle actors when no unit is left; one that grows from a single actor asks for one machine at a time
+    (docs/decisions.md).
 
     Args:
         work: at least one unit; jobs of one pool.

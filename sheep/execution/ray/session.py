@@ -23,8 +23,9 @@ _STORAGE_SETTINGS = (
 def _storage_settings() -> dict[str, str]:
     """Return what workers on other machines need to find the same storage.
 
-    Keys and tokens are left out: Ray writes a runtime environment in plain text to log files on every node, in a folder that everybody
-    may read. Workers get theirs from an instance role, a mounted file or s3fs's own configuration (docs/security.md).
+    Keys and tokens are left out: Ray writes a runtime environment in plain text to log files on every node, in a folder
+    that everybody may read. Workers get theirs from an instance role, a mounted file or s3fs's own configuration
+    (docs/security.md).
     """
     return {name: os.environ[name] for name in _STORAGE_SETTINGS if name in os.environ}
 
@@ -33,8 +34,8 @@ def _storage_settings() -> dict[str, str]:
 def session(cluster: ClusterConfig) -> Iterator[None]:
     """Join the cluster this job was submitted to, or start one here and stop it at the end.
 
-    Inside `ray job submit`, or where RAY_ADDRESS names a cluster, that one is joined. A Ray session that is already connected
-    in this process is used and left running.
+    Inside `ray job submit`, or where RAY_ADDRESS names a cluster, that one is joined. A Ray session that is already
+    connected in this process is used and left running.
     """
     if ray.is_initialized():
         yield

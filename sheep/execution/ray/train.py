@@ -1,8 +1,8 @@
 """Ray Train trains on n data-parallel workers.
 
-The training loop is plain torch and meets Ray through a `TrainingContext`: the mean over workers, the report and the checkpoint.
-A worker that dies costs the steps since the last checkpoint; the same command run again resumes from it. Checkpoints are
-uploaded in the background while training continues.
+The training loop is plain torch and meets Ray through a `TrainingContext`: the mean over workers, the report and the
+checkpoint. A worker that dies costs the steps since the last checkpoint; the same command run again resumes from it.
+Checkpoints are uploaded in the background while training continues.
 """
 
 import contextlib
@@ -70,8 +70,10 @@ def run(job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY) 
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise ContractError(
-            f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay available. "
-            f"The last error: {str(error)[-2000:]}. Check the workers' memory and the storage; run the same command again to "
+            f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay "
+            "available. "
+            f"The last error: {str(error)[-2000:]}. Check the workers' memory and the storage; run the same command "
+            "again to "
             "resume from the last checkpoint."
         ) from error
     if storage.exists(_refusal(job)):

@@ -1,7 +1,7 @@
 """Ray Tune runs the search's trials as one experiment: trials are short, so one for all variants saves its start.
 
-Shared data goes to the object store once and every trial reads it there. Which setting wins is decided by the driver from the
-trials' results (`sheep/search/stage.py`), not by Tune.
+Shared data goes to the object store once and every trial reads it there. Which setting wins is decided by the driver
+from the trials' results (`sheep/search/stage.py`), not by Tune.
 """
 
 import os

@@ -1,8 +1,9 @@
 """Procedural scenes -> the pocket DINOv2 that ships with the package, and what it is worth beside controls.
 
-It is trained by the same loop that fine-tunes it later, from random weights, on scenes of seeds that no study uses: views of
-animals, the focal one and others, many on ground of another scene. Labels take no part in training; masks do. A released
-DINOv2 knows animals from 142 million pictures, a few thousand drawn ones teach DINO alone coats and ground; outlines stand in.
+It is trained by the same loop that fine-tunes it later, from random weights, on scenes of seeds that no study uses:
+views of animals, the focal one and others, many on ground of another scene. Labels take no part in training; masks do.
+A released DINOv2 knows animals from 142 million pictures, a few thousand drawn ones teach DINO alone coats and ground;
+outlines stand in.
 """
 
 import json
@@ -68,7 +69,8 @@ class PocketDinov2Config:
     koleo_weight: float = 0.1
     """Weight of KoLeo."""
     silhouette_weight: float = 10.0
-    """Weight of the silhouette term; its gradient was then some five times DINO's and iBOT's together, early in a run."""
+    """Weight of the silhouette term; its gradient was then some five times DINO's and iBOT's together, early in a
+    run."""
     ground_frac: float = 0.6
     """Share of animals that are put on ground of another scene, so that the ground tells nothing about them."""
     num_local: int = 0
@@ -141,11 +143,12 @@ def export(checkpoint_dir: Path, out: Path) -> None:
 
 
 def draw_images(config: PocketDinov2Config) -> Arrays:
-    """Draw training images: for every kept frame the focal animal, and another animal where there is one, some on other ground.
+    """Draw training images.
 
-    Returns:
-        Arrays (N, S, S, 4), the mask as last channel, whose `animals` are scenes and whose `videos` are kinds, so that batches hold
-        scenes and kinds alike often.
+    For every kept frame the focal animal, and another animal where there is one, some on other ground.
+
+    Returns: Arrays (N, S, S, 4), the mask as last channel, whose `animals` are scenes and whose `videos` are kinds, so
+        that batches hold scenes and kinds alike often.
     """
     pixels: list[np.ndarray] = []
     scenes: list[str] = []
@@ -178,9 +181,9 @@ def evaluate(
         num_scenes: scenes, each with an animal of its own; they are the groups of four folds.
         frames_per_scene: frames per scene, 0.4 s apart.
 
-    Returns:
-        Per encoder (`pocket`, `random 0` to `random 2`: untrained, same architecture, `pixels`: the crop at 20 x 20) the average precision
-        of each label, `macro`, and `prior`: the mean share of positives, which a blind guess scores.
+    Returns: Per encoder (`pocket`, `random 0` to `random 2`: untrained, same architecture, `pixels`: the crop at 20 x
+        20) the average precision of each label, `macro`, and `prior`: the mean share of positives, which a blind guess
+        scores.
     """
     images, labels, groups = draw_crops(seed, num_scenes, frames_per_scene)
     config = EmbedConfig()

@@ -1,8 +1,8 @@
 """Can the pocket DINOv2's network learn the six behaviours at all? The same network, trained with labels.
 
-A network that fails with the answers before it says nothing about pre-training without them. So the architecture of the pocket
-DINOv2 is trained from random weights on labelled crops, and 20 x 20 pixels with a logistic regression on the very same crops;
-both are scored on crops of scenes that neither saw.
+A network that fails with the answers before it says nothing about pre-training without them. So the architecture of the
+pocket DINOv2 is trained from random weights on labelled crops, and 20 x 20 pixels with a logistic regression on the
+very same crops; both are scored on crops of scenes that neither saw.
 """
 
 import math

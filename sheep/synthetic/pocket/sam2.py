@@ -1,8 +1,8 @@
 """Train the pocket SAM-2 on the meadow: images first, so that it learns to obey its prompt, then clips with memory.
 
-Source: Ravi et al., SAM 2 (2024), appendix D: focal and dice on masks (20 : 1), the predicted IoU, the object score. Ours:
-single masks only, prompts in frame 0 only, half weight on IoU and score. It starts on small inputs, where a step is cheap, and
-ends on the size that is shipped.
+Source: Ravi et al., SAM 2 (2024), appendix D: focal and dice on masks (20 : 1), the predicted IoU, the object score.
+Ours: single masks only, prompts in frame 0 only, half weight on IoU and score. It starts on small inputs, where a step
+is cheap, and ends on the size that is shipped.
 """
 
 import json
@@ -126,7 +126,10 @@ class _Run:
         self.history: list[dict[str, Any]] = []
 
     def average(self, keep: float) -> None:
-        """Move the averaged weights towards the present ones; faster while a stage is young, or a short one would hardly count."""
+        """Move the averaged weights towards the present ones.
+
+        Faster while a stage is young, or a short one would hardly count.
+        """
         keep = min(keep, (1 + self.counts["stage_step"]) / (10 + self.counts["stage_step"]))
         for name, value in self.model.state_dict().items():
             self.ema[name].lerp_(value, 1 - keep)
@@ -219,7 +222,10 @@ def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path,
 
 
 def _set_image_px(model: StreamingPredictor, image_px: int) -> None:
-    """Let a network take another input size: none of its weights depends on it, and these sizes are all that sam2 keeps."""
+    """Let a network take another input size.
+
+    None of its weights depends on it, and these sizes are all that sam2 keeps.
+    """
     model.image_size = image_px
     side = model.sam_image_embedding_size = image_px // model.backbone_stride
     encoder = model.sam_prompt_encoder
@@ -271,7 +277,10 @@ def _image_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tens
 
 
 def _clip_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tensor]:
-    """Prompt two targets in frame 0 of each clip and follow them through sam2's memory, fed with its own predictions."""
+    """Prompt two targets in frame 0 of each clip and follow them.
+
+    Frames go through sam2's memory, which is fed with its own predictions.
+    """
     model, rng, frames = run.model, run.rng, stage.num_frames
     clips = [
         draw_clip(scenes, frames, model.image_size, rng, num_tries=stage.num_tries) for _ in range(stage.batch_size)
@@ -307,7 +316,10 @@ def _clip_step(run: _Run, scenes: Scenes, stage: StageConfig) -> dict[str, Tenso
 
 @contextmanager
 def _decoded(model: StreamingPredictor) -> Iterator[list[Any]]:
-    """Collect what the mask decoder returns: SAM2Base replaces logits of absent animals by a constant without gradient."""
+    """Collect what the mask decoder returns.
+
+    SAM2Base replaces logits of absent animals by a constant without gradient.
+    """
     seen: list[Any] = []
     handle = model.sam_mask_decoder.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:

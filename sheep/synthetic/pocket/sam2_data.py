@@ -1,7 +1,7 @@
 """Meadow scenes -> what a small SAM-2 learns from: images, the animals in them, prompts, and what each should give.
 
-Any animal may be the target, the others (mostly of its species) are what it must be told apart by; a click beside every animal
-means "nothing". Without these a network can score well while it ignores its prompt, as our first attempt did.
+Any animal may be the target, the others (mostly of its species) are what it must be told apart by; a click beside every
+animal means "nothing". Without these a network can score well while it ignores its prompt, as our first attempt did.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ _FAR_PX = -10_000.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenes:
-    """Rendered scenes. images: (S, F, H, W, 3) uint8 RGB; ids: (S, F, H, W) uint8, 0 ground, 1 the focal animal, 2.. others."""
+    """Rendered scenes. images: (S, F, H, W, 3) uint8 RGB.
+
+    Ids: (S, F, H, W) uint8, 0 ground, 1 the focal animal, 2.. others.
+    """
 
     images: NDArray[np.uint8]
     ids: NDArray[np.uint8]
@@ -34,7 +37,10 @@ class Scenes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompts:
-    """P prompts. coords: (P, N, 2) float32 [network px]; labels: (P, N) int32 as in SAM-2 (0 not, 1 on, 2 3 corners); targets: (P,) ids, 0 none."""
+    """P prompts. coords: (P, N, 2) float32 [network px].
+
+    Labels: (P, N) int32 as in SAM-2 (0 not, 1 on, 2 3 corners); targets: (P,) ids, 0 none.
+    """
 
     coords: Tensor
     labels: Tensor
@@ -48,7 +54,8 @@ def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator, 
         config: what they are drawn from.
         num_scenes: how many.
         rng: source of randomness.
-        away_share: share of the scenes whose focal animal is away for a quarter to a half of the frames; pasture and others stay.
+        away_share: share of the scenes whose focal animal is away for a quarter to a half of the frames; pasture and
+            others stay.
     """
     shape = (num_scenes, config.num_frames, config.height_px, config.width_px)
     images, ids = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
@@ -73,17 +80,20 @@ def take_away(scene: Scene, frames: slice) -> Scene:
 def draw_clip(
     scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator, *, num_tries: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Cut a random clip from a random scene: every frame or every second, a window of it or all, mirrored or not, recoloured.
+    """Cut a random clip from a random scene.
 
-    Every fourth is repainted, each animal and the ground in a colour of its own, so that an animal is not known by its colour.
+    Every frame or every second, a window of it or all, mirrored or not, recoloured.
+
+    Every fourth is repainted, each animal and the ground in a colour of its own, so that an animal is not known by its
+    colour.
 
     Args:
         scenes: what to cut from.
         num_frames: frames of the clip, F.
         image_px: side of the network's input, S.
         rng: source of randomness.
-        num_tries: clips drawn; of those in which animals touch, the one in which they touch most is taken, else the last. Two
-            animals that pass are rare in a random clip, and are where a track is lost.
+        num_tries: clips drawn; of those in which animals touch, the one in which they touch most is taken, else the
+            last. Two animals that pass are rare in a random clip, and are where a track is lost.
 
     Returns:
         images (F, 3, S, S) float32, normalised; ids (F, S, S) uint8.
@@ -120,9 +130,11 @@ def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Pro
 
     Args:
         ids: (S, S) uint8.
-        kinds: of `box`, `point`, `two` (a click on it and one beside it) and `ground` (a click on no animal); `point`s become
-            `ground` and the others clicks on ground where no animal is large enough. All of one number of points: box with two, point with ground.
-        rng: source of randomness. Animals are dealt in a random order, so that prompts of one image ask for different ones.
+        kinds: of `box`, `point`, `two` (a click on it and one beside it) and `ground` (a click on no animal); `point`s
+            become `ground` and the others clicks on ground where no animal is large enough. All of one number of
+            points: box with two, point with ground.
+        rng: source of randomness. Animals are dealt in a random order, so that prompts of one image ask for different
+            ones.
     """
     plane = ids.numpy()
     sizes = np.bincount(plane.ravel(), minlength=2)

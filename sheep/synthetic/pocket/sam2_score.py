@@ -1,7 +1,9 @@
-"""What a SAM-2 is worth on unseen scenes of the meadow, beside what needs no network: followed as in a study, by `sheep.models.sam2.tracker`.
+"""What a SAM-2 is worth on unseen scenes of the meadow, beside what needs no network.
 
-A high J alone does not show that a network tracks: one that finds any sheep scores well where there is one sheep. So it is also
-asked for another animal, for nothing (a click on the ground), without its memory, and while the animal is gone.
+Followed as in a study, by `sheep.models.sam2.tracker`.
+
+A high J alone does not show that a network tracks: one that finds any sheep scores well where there is one sheep. So it
+is also asked for another animal, for nothing (a click on the ground), without its memory, and while the animal is gone.
 """
 
 import time
@@ -47,14 +49,14 @@ def evaluate(weights: str, *, num_videos: int, num_frames: int, seed: int, thoro
         seed: of scenes and prompts; a namespace of its own, apart from training.
         thorough: also without memory, with the animal gone for a third of the video, and the baseline by colour.
 
-    Returns:
-        Mean J (intersection over union) over the frames in which the animal can be seen, by prompt: `box`, `point` (any pixel of
-        the animal), `ground` (a pixel of no animal; a network that obeys scores 0), `other` (a box on another animal, scored
-        against that animal); with `_frame0` and `_late` for frame 0 and the last ten frames. Baselines: `ellipse_frame0` (inscribed
-        in the box), `copy` and `copy_late` (the true first mask, unmoved), `colour` (see `by_colour`). `score_right`: share of
-        frames whose object score agrees with the truth. `switched`: share of frames in which the mask covers more of another
-        animal than of the one asked for. `no_memory`: J by box with the memory shut off. `gone_right`: share of frames called
-        absent while the animal is away; `back`: J by box after its return. `ms_per_frame` by box, wall time.
+    Returns: Mean J (intersection over union) over the frames in which the animal can be seen, by prompt: `box`, `point`
+        (any pixel of the animal), `ground` (a pixel of no animal; a network that obeys scores 0), `other` (a box on
+        another animal, scored against that animal); with `_frame0` and `_late` for frame 0 and the last ten frames.
+        Baselines: `ellipse_frame0` (inscribed in the box), `copy` and `copy_late` (the true first mask, unmoved),
+        `colour` (see `by_colour`). `score_right`: share of frames whose object score agrees with the truth. `switched`:
+        share of frames in which the mask covers more of another animal than of the one asked for. `no_memory`: J by box
+        with the memory shut off. `gone_right`: share of frames called absent while the animal is away; `back`: J by box
+        after its return. `ms_per_frame` by box, wall time.
     """
     tracker = load(weights, device="cpu")
     sums: dict[str, list[float]] = {}
@@ -98,9 +100,9 @@ def by_colour(images: Images, first: Masks) -> Masks:
         images: F frames (H, W, 3).
         first: (H, W) the true mask of frame 0.
 
-    Returns:
-        (F, H, W): pixels that a Gaussian over the mask's colours explains better than one over the rest; of their connected
-        pieces the one that shares most pixels with the frame before, or the frame before where none shares any.
+    Returns: (F, H, W): pixels that a Gaussian over the mask's colours explains better than one over the rest; of their
+        connected pieces the one that shares most pixels with the frame before, or the frame before where none shares
+        any.
     """
     pixels = images[0].reshape(-1, 3).astype(float)
     inside = first.ravel()

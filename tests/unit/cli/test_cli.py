@@ -1,4 +1,5 @@
-"""The command line: verbs, help without anything heavy, refusals in one line, the same from a checkout and installed."""
+"""The command line: verbs, help without anything heavy, refusals in one line, the same from a checkout and
+installed."""
 
 import json
 import subprocess

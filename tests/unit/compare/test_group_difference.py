@@ -1,4 +1,5 @@
-"""The group comparison on the meadow's own behaviour, many seeds: labels as they are, so that only statistics is tested."""
+"""The group comparison on the meadow's own behaviour, many seeds: labels as they are, so that only statistics is
+tested."""
 
 from dataclasses import replace
 

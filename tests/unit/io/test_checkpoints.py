@@ -1,4 +1,5 @@
-"""A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo what follows."""
+"""A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo
+what follows."""
 
 import json
 import re
@@ -32,7 +33,8 @@ class Killed(Exception):
 
 @dataclass
 class Wanderer:
-    """A tracker whose box hangs on every frame and prompt it has met, so that a lost or doubled frame is seen in all later ones."""
+    """A tracker whose box hangs on every frame and prompt it has met, so that a lost or doubled frame is seen in all
+    later ones."""
 
     steps: list[int] = field(default_factory=list)
     """Every frame that any tracking was asked for."""

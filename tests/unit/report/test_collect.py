@@ -39,7 +39,8 @@ SCORES: dict[str, float | None] = {
 def test_a_backbone_that_loses_to_the_best_baseline_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = said(monkeypatch, SCORES, -0.05)
     assert first.startswith(
-        "frozen, shown crops, single frame: a mean of 0.500 does not beat the best baseline, pixels (bare pixels), with 0.600 "
+        "frozen, shown crops, single frame: a mean of 0.500 does not beat the best baseline, pixels (bare pixels), "
+        "with 0.600 "
         "(difference -0.100, 95 % interval -0.050 to +0.150)."
     )
     assert "guided, shown crops, single frame: a mean of 0.700 is not shown to beat the best baseline, pixels" in second

@@ -1,4 +1,5 @@
-"""The report: the answer in words, hand-computed cells, missing values, hostile names, and a page that needs nothing else."""
+"""The report: the answer in words, hand-computed cells, missing values, hostile names, and a page that needs nothing
+else."""
 
 import base64
 import dataclasses
@@ -68,7 +69,8 @@ def test_one_finding_is_one_sentence_with_all_it_takes(data: ReportData) -> None
     }  # fmt: skip
     said = answer(dataclasses.replace(data, comparisons=[row]))
     assert said.headline == (
-        "Animals of group control spent 13.2 percentage points more of their time standing than animals of group treated "
+        "Animals of group control spent 13.2 percentage points more of their time standing than animals of group "
+        "treated "
         "(51.2 % against 38.0 %; 95 % interval of the difference +6.3 to +20.1; adjusted p = 0.002; permutation test; "
         "unit of analysis: animal, n = 8 against 7)."
     )
@@ -99,8 +101,10 @@ def test_the_guard_says_whose_weights_are_used(data: ReportData, page: str) -> N
     said = [guard_words(run) for run in data.finetunes]
     assert said[1] == ""
     assert said[0] == (
-        "guided: Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start. Mean average precision on 128 "
-        "frames of ewe 01, ewe <9>, each told by a linear probe fitted on the others: 0.500 at the start, 0.600 in the weights that are used, "
+        "guided: Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start. "
+        "Mean average precision on 128 "
+        "frames of ewe 01, ewe <9>, each told by a linear probe fitted on the others: 0.500 at the start, 0.600 in "
+        "the weights that are used, "
         "0.600 at the end. RankMe, the number of directions the features use, went from 40.0 to 37.0."
     )
     assert "ewe &lt;9&gt;" in page

@@ -46,7 +46,8 @@ def test_shipped_weights_name_their_training() -> None:
 
 
 def test_shipped_weights_beat_pixels_and_untrained_ones() -> None:
-    """Few scenes, so the bounds are half of what the card states; without them no variant of the demo would say anything."""
+    """Few scenes, so the bounds are half of what the card states; without them no variant of the demo would say
+    anything."""
     found = evaluate("pocket", seed=11, num_scenes=32, frames_per_scene=12)
     macro = {name: scores["macro"] for name, scores in found.items()}
     untrained = [value for name, value in macro.items() if name.startswith("random")]

@@ -1,4 +1,5 @@
-"""The pocket SAM-2: its training resumes, its training data ask what they say, and the shipped weights use prompt and memory."""
+"""The pocket SAM-2: its training resumes, its training data ask what they say, and the shipped weights use prompt and
+memory."""
 
 import dataclasses
 from pathlib import Path
@@ -54,7 +55,8 @@ def test_repainting_moves_colours_not_truth() -> None:
 
 
 def test_of_several_clips_the_one_where_animals_touch_is_taken() -> None:
-    """Ten scenes of two squares; only in the last do they touch. Twelve tries see it in 1 - .9 ** 12 = 72 % of the draws, one try in 10 %."""
+    """Ten scenes of two squares; only in the last do they touch. Twelve tries see it in 1 - .9 ** 12 = 72 % of the
+    draws, one try in 10 %."""
     ids = np.zeros((10, 2, 64, 64), np.uint8)
     ids[:, :, 16:48, 8:24], ids[:, :, 16:48, 40:56] = 1, 2
     ids[-1, :, 16:48, 24:40] = 2
