@@ -240,11 +240,12 @@ def device_limits() -> tuple[float, float]:
 
 def on_gpu(settings: dict[str, Any], steps: int) -> None:
     """Step time, images/s and memory in bfloat16 of ViT-S and ViT-B, and the least that arithmetic and memory traffic allow."""
-    from sheep.config import FinetuneConfig
+    from sheep.config import AdvancedFinetuneConfig, FinetuneConfig
     from sheep.finetune.dataset import Arrays
-    from sheep.finetune.trainer import fit
+    from sheep.finetune.trainer import train
 
     flop_per_s, bytes_per_s = device_limits()
+    drop_path, shared = settings["drop_path"], {name: value for name, value in settings.items() if name != "drop_path"}
     print(
         f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} TB/s, measured"
     )
@@ -267,15 +268,15 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
             config = FinetuneConfig(
                 backbone=f"{folder}/backbone",
                 steps=10 + steps,
-                guard_every=0,
+                validate_every=0,
                 device="cuda",
-                precision="bfloat16",
-                **settings,
+                advanced=AdvancedFinetuneConfig(precision="bfloat16", drop_path=drop_path),
+                **shared,
             )
-            fit(source, config.backbone, config, 0, f"{folder}/out", report=stamp)
+            train(source, config.backbone, config, 0, f"{folder}/out", report=stamp)
             num_weights = sum(value.numel() for value in Dinov2Model.from_pretrained(config.backbone).parameters())
         step_s = (stamps[-1] - stamps[9]) / steps
-        hidden = config.mask_frac * (config.global_px // 14) ** 2
+        hidden = config.advanced.mask_frac * (config.global_px // 14) ** 2
         by_flop = (
             config.batch_size * flop_per_image(width, config.num_prototypes, hidden, config.num_local) / flop_per_s
         )
