@@ -3,6 +3,7 @@ for."""
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +15,12 @@ from sheep.crop.codec import to_jpeg, to_rle
 from sheep.errors import ConfigError, ContractError
 from sheep.execution.local import LOCAL
 from sheep.finetune import stage as finetune_stage
+from sheep.finetune import trainer
 from sheep.finetune.job import FinetuneJob, ValidationRow
 from sheep.finetune.stage import validation_rows
 from sheep.inputs import StudyInputs, choose_validation
-from sheep.io.ledger import open_stage, read_manifest
+from sheep.io.ledger import Manifest, open_stage, read_manifest
+from sheep.models.weights import backbone_uri, weights_identity
 from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 from sheep.synthetic.scene import SceneConfig
@@ -182,3 +185,34 @@ def test_a_broken_image_stops_the_job(tmp_path: Path) -> None:
     whole = to_jpeg(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8), 90)
     with pytest.raises(ContractError, match=r"stored JPEG is broken .* Run the crop stage again"):
         LOCAL.train(job(crops_of(tmp_path, image=whole[: len(whole) // 2])))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_same_training_makes_nothing_after_it_due_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wall time is recorded, but it is part of no identity."""
+    crops = read_manifest(crops_of(tmp_path))
+    config = changed(job(crops.uri).config, validate_every=0)
+
+    def train(name: str, seed: int) -> tuple[Manifest, str]:
+        clock = iter([0.0, 60.0 if name == "two" else 5.0])
+        monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        made = finetune_stage.finetune(crops, ["a.mp4", "b.mp4"], config, str(tmp_path / name), seed=seed)
+        return made, weights_identity(backbone_uri(made.uri), "pocket_dinov2")
+
+    (one, weights), (two, same_weights), (other, other_weights) = train("one", 0), train("two", 0), train("other", 1)
+    assert [finetune_stage.read_training(made).seconds for made in (one, two)] == [5.0, 60.0]
+    assert two.content() == one.content() != other.content()
+    assert same_weights == weights != other_weights  # what embedding asks for
+    assert one.facts["weights"] == weights
+    assert finetune_stage.read_selection(one) is None
+
+
+def test_a_stage_without_its_record_is_refused(tmp_path: Path) -> None:
+    crops = read_manifest(crops_of(tmp_path))
+    config = changed(job(crops.uri).config, validate_every=0)
+    made = finetune_stage.finetune(crops, ["a.mp4", "b.mp4"], config, str(tmp_path / "out"), seed=0)
+    again = finetune_stage.finetune(crops, ["a.mp4", "b.mp4"], config, str(tmp_path / "out"), seed=0)
+    assert again == made  # nothing to do
+    Path(backbone_uri(made.uri), "training.json").unlink()
+    with pytest.raises(ConfigError, match=r"training\.json: nothing is there, expected the record of a training"):
+        finetune_stage.read_training(made)
