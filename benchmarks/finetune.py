@@ -160,7 +160,8 @@ def show(title: str, contenders: Sequence[Contender], baseline: Contender) -> No
     print(f"\n{title}; relative to: {baseline.name}")
     print(
         "  "
-        f"{'':34}{'s/step':>8}{'images/s':>10}{'relative':>10}{'(range)':>14}{'CPU s/step':>12}{'relative':>10}{'peak MiB':>10}"
+        f"{'':34}{'s/step':>8}{'images/s':>10}{'relative':>10}{'(range)':>14}{'CPU s/step':>12}"
+        f"{'relative':>10}{'peak MiB':>10}"
     )
     for one in contenders:
         wall, cpu = statistics.median(one.wall_s), statistics.median(one.cpu_s)
@@ -247,11 +248,12 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
 
     And the least that arithmetic and memory traffic allow.
     """
-    from sheep.config import FinetuneConfig
+    from sheep.config import AdvancedFinetuneConfig, FinetuneConfig
     from sheep.finetune.dataset import Arrays
-    from sheep.finetune.trainer import fit
+    from sheep.finetune.trainer import train
 
     flop_per_s, bytes_per_s = device_limits()
+    drop_path, shared = settings["drop_path"], {name: value for name, value in settings.items() if name != "drop_path"}
     print(
         f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} "
         "TB/s, measured"
@@ -261,7 +263,8 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
     source = Arrays(pixels=pixels, animals=names, videos=names)
     print(
         "  "
-        f"{'':12}{'ms/step':>9}{'images/s':>10}{'peak GiB':>10}{'floor ms':>10}{'of floor':>10}{'FLOP ms':>9}{'bytes ms':>9}"
+        f"{'':12}{'ms/step':>9}{'images/s':>10}{'peak GiB':>10}{'floor ms':>10}"
+        f"{'of floor':>10}{'FLOP ms':>9}{'bytes ms':>9}"
     )
     for size, (width, _) in SIZES.items():
         with tempfile.TemporaryDirectory(prefix="sheep-bench-") as folder:
@@ -276,15 +279,15 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
             config = FinetuneConfig(
                 backbone=f"{folder}/backbone",
                 steps=10 + steps,
-                guard_every=0,
+                validate_every=0,
                 device="cuda",
-                precision="bfloat16",
-                **settings,
+                advanced=AdvancedFinetuneConfig(precision="bfloat16", drop_path=drop_path),
+                **shared,
             )
-            fit(source, config.backbone, config, 0, f"{folder}/out", report=stamp)
+            train(source, config.backbone, config, 0, f"{folder}/out", report=stamp)
             num_weights = sum(value.numel() for value in Dinov2Model.from_pretrained(config.backbone).parameters())
         step_s = (stamps[-1] - stamps[9]) / steps
-        hidden = config.mask_frac * (config.global_px // 14) ** 2
+        hidden = config.advanced.mask_frac * (config.global_px // 14) ** 2
         by_flop = (
             config.batch_size * flop_per_image(width, config.num_prototypes, hidden, config.num_local) / flop_per_s
         )
@@ -293,8 +296,10 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
         by_bytes = 12 * 4 * num_weights / bytes_per_s
         print(
             "  "
-            f"{size:12}{1e3 * step_s:9.1f}{config.batch_size / step_s:10.0f}{torch.cuda.max_memory_allocated() / 2**30:10.1f}"
-            f"{1e3 * (by_flop + by_bytes):10.1f}{(by_flop + by_bytes) / step_s:10.2f}{1e3 * by_flop:9.1f}{1e3 * by_bytes:9.1f}"
+            f"{size:12}{1e3 * step_s:9.1f}{config.batch_size / step_s:10.0f}"
+            f"{torch.cuda.max_memory_allocated() / 2**30:10.1f}"
+            f"{1e3 * (by_flop + by_bytes):10.1f}{(by_flop + by_bytes) / step_s:10.2f}"
+            f"{1e3 * by_flop:9.1f}{1e3 * by_bytes:9.1f}"
         )
 
 

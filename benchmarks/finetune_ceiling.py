@@ -19,6 +19,7 @@ from sheep.embed.features import pool_tokens, width
 from sheep.finetune import schedules
 from sheep.finetune.augment import draw_noise, make_views
 from sheep.finetune.dataset import Images, Sampler, working_px
+from sheep.finetune.trainer import CLIP_NORM
 from sheep.io import storage
 from sheep.io.manifest import Manifest
 from sheep.models import dinov2
@@ -57,7 +58,7 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
         loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimiser.step()
     network.save(out)
 

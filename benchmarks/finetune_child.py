@@ -20,9 +20,9 @@ def ours(given: dict[str, Any]) -> None:
     import torch
     import torch.distributed
 
-    from sheep.config import FinetuneConfig
+    from sheep.config import AdvancedFinetuneConfig, FinetuneConfig
     from sheep.finetune import dataset
-    from sheep.finetune.trainer import fit
+    from sheep.finetune.trainer import train
 
     def mean(tensor: torch.Tensor) -> torch.Tensor:
         if given["world"] > 1:
@@ -46,10 +46,13 @@ def ours(given: dict[str, Any]) -> None:
         animals=[str(number % 4) for number in range(len(stored))],
         videos=[str(number % 8) for number in range(len(stored))],
     )
-    config = FinetuneConfig(backbone=given["backbone"], guard_every=0, **given["config"])
+    settings = dict(given["config"])
+    advanced = AdvancedFinetuneConfig(drop_path=settings.pop("drop_path"))
+    config = FinetuneConfig(backbone=given["backbone"], validate_every=0, advanced=advanced, **settings)
     with tempfile.TemporaryDirectory() as out:
-        fit(
-            source, given["backbone"], config, 0, out, rank=given["rank"], world=given["world"], all_reduce=mean, report=said
+        train(
+            source, given["backbone"], config, 0, out, rank=given["rank"], world=given["world"], all_reduce=mean,
+            report=said,
         )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from scipy.stats import t as student
 
 from benchmarks import finetune_ceiling
 from jobs.recipes import meadow
-from sheep.config import StudyConfig, View, seed_for
+from sheep.config import AdvancedFinetuneConfig, StudyConfig, View, seed_for
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
 from sheep.embed.encoders import ENCODERS
@@ -51,10 +51,10 @@ TUNED: Mapping[str, Mapping[str, object]] = {
     "outline": {"silhouette_weight": 10.0},
     "dim": {"background": "dim"},
     "swap": {"background": "swap"},
-    "inside": {"mask_inside": 0.8},
+    "inside": {"advanced": AdvancedFinetuneConfig(mask_inside=0.8)},
     "whole": {"num_local": 0},
-    "sharp": {"num_prototypes": 128, "teacher_temperature": 0.04},
-    "far": {"learning_rate": 1e-2, "layer_decay": 1.0},
+    "sharp": {"num_prototypes": 128, "advanced": AdvancedFinetuneConfig(teacher_temperature=0.04)},
+    "far": {"learning_rate": 1e-2, "advanced": AdvancedFinetuneConfig(layer_decay=1.0)},
 }
 """Fine-tuning on crops unless said, with these things changed."""
 LABELS = "labels"
@@ -93,7 +93,7 @@ class Found:
     """Backbone -> weights' distance from the start over the start's norm, and features' likeness to the start's (linear
     CKA, crops)."""
     kept: dict[str, int]
-    """Fine-tuned backbone -> step whose weights the guard let through."""
+    """Fine-tuned backbone -> step whose weights were selected."""
 
 
 def config_of(case: Case) -> StudyConfig:
@@ -130,17 +130,17 @@ def crops_of(case: Case, config: StudyConfig) -> Manifest:
 def fit_and_keep(job: FinetuneJob, every: int) -> None:
     """Train as the local executor does, and keep the teacher of every so many steps beside the one that is chosen."""
     from sheep.finetune import checkpoint
-    from sheep.finetune.trainer import fit
+    from sheep.finetune.trainer import train
     from sheep.models import dinov2
 
     def save(written: str) -> None:
         network = dinov2.load(job.config.backbone)
         network.model.load_state_dict(checkpoint.teacher_backbone(Path(written)), strict=True)
-        network.save(f"{job.out}-{checkpoint.read_facts(Path(written))['step']}")
+        network.save(f"{job.out}-{checkpoint.read_progress(Path(written)).step}")
         shutil.rmtree(written)
 
     kept = {"save": save, "save_every": every} if every else {}
-    fit(job.images(), job.config.backbone, job.config, job.seed, job.out, **kept)  # type: ignore[arg-type]
+    train(job.images(), job.config.backbone, job.config, job.seed, job.out, **kept)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def work(case: Case) -> Found:
     return Found(
         macros={variant.name: searched.facts[variant.name]["scores"]["macro"]["value"] for variant in every},
         moved={name: moved(folders, embedded, name) for name in folders if name != "frozen" and "crop" in case.inputs},
-        kept={name: stage.facts["guard"]["weights_step"] for name, stage in tuned.items()},
+        kept={name: stage.facts["validation"]["weights_step"] for name, stage in tuned.items()},
     )
 
 
@@ -252,7 +252,7 @@ def show(found: Sequence[Found], tuned: Sequence[str], inputs: Sequence[View]) -
         values = [one.macros[name] for one in found]
         each = " ".join(f"{value:.3f}" for value in values)
         print(f"  {name:26}{np.mean(values):.3f} ({np.std(values):.3f})   {each}")
-    print("\nway from the start: weights (relative), likeness of features (linear CKA, crops), step kept by the guard")
+    print("\nway from the start: weights (relative), likeness of features (linear CKA, crops), step selected")
     for name in found[0].moved:
         far, like = np.mean([one.moved[name] for one in found], axis=0)
         steps = " ".join(str(one.kept[name]) for one in found if name in one.kept)

@@ -153,7 +153,7 @@ class StudyInputs:
         _ = self.prompts, self.cohort
         num_validation, num_folds = len(self.validation), self._config.search.num_folds
         if len(self.annotated) - num_validation < num_folds:
-            beside = f" besides the finetune.guard_animals = {num_validation}" if num_validation else ""
+            beside = f" besides the finetune.validation_animals = {num_validation}" if num_validation else ""
             raise ConfigError(
                 f"{self._archive.root}: {len(self.annotated)} annotated animals, expected at least search.num_folds "
                 f"= {num_folds}{beside}. "
@@ -176,19 +176,21 @@ def choose_validation(animals: Sequence[str], cohort: pa.Table, config: Finetune
     Raises:
         ConfigError: fewer annotated animals than asked for.
     """
-    if config.guard_animals > len(animals):
+    if config.validation_animals > len(animals):
         raise ConfigError(
-            f"finetune.guard_animals: got {config.guard_animals}, expected at most the {len(animals)} annotated "
+            f"finetune.validation_animals: got {config.validation_animals}, expected at most the {len(animals)} "
+            "annotated "
             "animals. Annotate more animals, or lower it."
         )
     group_of = dict(zip(cohort.column("animal").to_pylist(), cohort.column("group").to_pylist(), strict=True))
+    # "guard" is an earlier name of these animals: with another string, studies of before would draw other ones.
     order = np.random.default_rng(seed_for(seed, "finetune", "guard")).permutation(len(animals))
     drawn = [animals[place] for place in order]
     groups = [group_of.get(animal, "") for animal in drawn]
     # The first of every group, then the second of every group, and so on.
     turn = [groups[:place].count(group) for place, group in enumerate(groups)]
     ranked = sorted(range(len(drawn)), key=lambda place: (turn[place], place))
-    return sorted(drawn[place] for place in ranked[: config.guard_animals])
+    return sorted(drawn[place] for place in ranked[: config.validation_animals])
 
 
 def _text(uri: str, what: str) -> str:

@@ -6,7 +6,7 @@ classes. Nothing here reads hardware, clock, network or environment. Quantities 
 
 from sheep.config.base import FREE, digest, fixed, seed_for, to_json
 from sheep.config.crop import CropConfig
-from sheep.config.finetune import Background, FinetuneConfig, LearntView, Precision
+from sheep.config.finetune import AdvancedFinetuneConfig, Background, FinetuneConfig, LearntView, Precision
 from sheep.config.prompt import PromptConfig
 from sheep.config.study import (
     ArchiveConfig,
@@ -24,6 +24,7 @@ from sheep.config.study import (
 
 __all__ = [
     "FREE",
+    "AdvancedFinetuneConfig",
     "ArchiveConfig",
     "Background",
     "ClusterConfig",

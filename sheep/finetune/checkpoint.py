@@ -1,9 +1,11 @@
-"""The whole state of a training as a folder: safetensors for tensors, JSON for the rest; nothing is pickled."""
+"""The complete state of a training as a folder: safetensors for tensors, JSON for the rest; nothing is pickled."""
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,9 +14,26 @@ from torch import Tensor
 
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune.networks import Network
+from sheep.finetune.record import Step, Validation, measured, validations_from
 
 TENSORS = "state.safetensors"
-FACTS = "state.json"
+STATE = "state.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """The part of a checkpoint that is not tensors."""
+
+    identity: Mapping[str, object]
+    """What must be equal to resume: settings, architecture, seed, weights and images, as JSON values."""
+    step: int
+    """Steps taken."""
+    bad_steps: int
+    """Skipped steps at the end, in a row."""
+    curve: tuple[Step, ...]
+    """Every step so far."""
+    history: tuple[Validation, ...]
+    """Every validation so far."""
 
 
 def write(
@@ -23,20 +42,20 @@ def write(
     teacher: Network,
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
-    facts: dict[str, Any],
+    progress: Progress,
 ) -> None:
     """Write a checkpoint.
 
     Args:
-        folder: made if absent.
+        folder: created if absent.
         student: backbone and heads.
         teacher: backbone and heads.
         optimiser: AdamW with named groups (schedules.parameter_groups).
-        best: backbone of the teacher that would be saved now; empty without guard.
-        facts: plain JSON values: `identity` (what must be equal to resume), `step` and the curves so far.
+        best: backbone of the selected teacher; empty without validation.
+        progress: everything else.
 
     Raises:
-        ConfigError: the disk refuses it.
+        ConfigError: the disk is full or refuses to write.
     """
     tensors = {f"student.{name}": value for name, value in student.state_dict().items()}
     tensors |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
@@ -44,38 +63,54 @@ def write(
         tensors |= {f"optimiser.{name}.{key}": value for key, value in optimiser.state[parameter].items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    values = dataclasses.asdict(progress)
+    for name in ("curve", "history"):
+        values[name] = [measured(row) for row in getattr(progress, name)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(plain, folder / TENSORS)
         # The JSON comes last: a folder without it is unfinished.
-        (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
+        (folder / STATE).write_text(json.dumps(values, indent=1, sort_keys=True))
     except (OSError, SafetensorError) as error:
         size = sum(value.nbytes for value in plain.values()) / 2**20
         raise ConfigError(
-            f"checkpoint {folder}: the disk refuses it ({error}), expected room for {size:.0f} MiB and leave to write. Free some, or point TMPDIR "
-            "to a larger disk; the run goes on from its last checkpoint."
+            f"checkpoint {folder}: cannot be written ({error}), expected {size:.0f} MiB of free space and write "
+            "permission. Free some space, or point TMPDIR to a larger disk; the training resumes from its last "
+            "checkpoint."
         ) from error
 
 
 def read(
-    folder: Path, student: Network, teacher: Network, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    folder: Path,
+    student: Network,
+    teacher: Network,
+    optimiser: torch.optim.Optimizer,
+    identity: Mapping[str, object],
+) -> tuple[Progress, dict[str, Tensor]]:
     """Load a checkpoint into networks and optimiser of the same configuration.
 
+    Args:
+        folder: of the checkpoint.
+        student: changed in place.
+        teacher: changed in place.
+        optimiser: its moments are replaced.
+        identity: of the present training, compared with the checkpoint's.
+
     Returns:
-        The facts that were written, and the backbone of the best teacher.
+        Its progress, and the backbone of the selected teacher.
 
     Raises:
         ConfigError: no checkpoint there, or one of another configuration, backbone, seed or images.
         ContractError: tensors are missing, left over or of another shape.
     """
-    facts = read_facts(folder)
-    theirs = facts["identity"]
+    progress = read_progress(folder)
+    theirs = progress.identity
     changed = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
     if changed:
         pairs = ", ".join(f"{key}: {theirs.get(key)!r} there, {identity.get(key)!r} now" for key in changed)
         raise ConfigError(
-            f"resume from {folder}: it was written by another run ({pairs}). Start in a new folder, or resume with the old values."
+            f"resume from {folder}: the checkpoint is of another training ({pairs}). "
+            "Start in a new folder, or resume with the old values."
         )
     try:
         tensors = load_file(folder / TENSORS)
@@ -85,29 +120,40 @@ def read(
         raise ContractError(f"resume from {folder}: {error}. The checkpoint is damaged: use an earlier one.") from error
     moments = _within(tensors, "optimiser.")
     for name, parameter in _named(optimiser):
-        found = _within(moments, f"{name}.")
-        # Parameters that never had a gradient (the backbone while the heads come first) have no moments yet.
-        if found:
+        state = _within(moments, f"{name}.")
+        # A parameter without a gradient so far (the backbone during head_steps) has no moments yet.
+        if state:
             place = parameter.device
+            # AdamW keeps its step count on the CPU.
             optimiser.state[parameter] = {
-                key: value if key == "step" else value.to(place) for key, value in found.items()
+                key: value if key == "step" else value.to(place) for key, value in state.items()
             }
-    return facts, _within(tensors, "best.")
+    return progress, _within(tensors, "best.")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def read_progress(folder: Path) -> Progress:
     """Read the JSON part only.
 
     Raises:
-        ConfigError: no finished checkpoint there.
+        ConfigError: no finished checkpoint there, or one of another version of this package.
     """
-    path = folder / FACTS
+    path = folder / STATE
     if not path.is_file():
         raise ConfigError(
-            f"resume from {folder}: no {FACTS} there, expected a finished checkpoint. Give the step's own folder."
+            f"resume from {folder}: no {STATE} there, expected a finished checkpoint. Give the step's own folder."
         )
-    facts: dict[str, Any] = json.loads(path.read_text())
-    return facts
+    try:
+        values = json.loads(path.read_text())
+        rows = {
+            "curve": tuple(Step(**step) for step in values["curve"]),
+            "history": validations_from(values["history"]),
+        }
+        return Progress(**{**values, **rows})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"resume from {folder}: {STATE} cannot be read ({error}), expected a checkpoint of this version. "
+            "Delete it, or use an earlier one."
+        ) from error
 
 
 def teacher_backbone(folder: Path) -> dict[str, Tensor]:

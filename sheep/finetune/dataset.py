@@ -1,6 +1,6 @@
-"""Stored images -> batches, drawn the same way whatever the number of workers.
+"""Stored images and how a step draws from them, independent of the number of workers.
 
-Long videos and animals filmed often would drown the others, so a batch is drawn fairly: first the animal, then one of its
+Long videos and animals with many videos would dominate, so a batch is drawn fairly: first the animal, then one of its
 videos, then one of that video's images.
 """
 
@@ -23,14 +23,17 @@ from sheep.errors import ConfigError, ContractError
 from sheep.models.dinov2 import resize
 
 MEMORY_BYTES = 4 * 2**30
-"""Decoded images above this size are decoded again for every batch."""
+"""Images whose decoded size exceeds this are decoded again for every batch."""
 
 _DECODERS = 4
 """Threads that decode a batch."""
 
+_SHRUNK_AT_ONCE = 256
+"""Images per resize, which bounds the memory of their float32 copies."""
+
 
 class ImageSource(Protocol):
-    """What training needs to know of its images."""
+    """The images that a training reads."""
 
     @property
     def animals(self) -> Sequence[str]:
@@ -41,22 +44,26 @@ class ImageSource(Protocol):
         """Video of each image."""
 
     def digest(self) -> str:
-        """Digest of content and keys; a run is only resumed on the same images."""
+        """Digest of content and keys; a training resumes on the same images only."""
 
     def decoded(self, max_px: int) -> "Decoded":
-        """Offer square uint8 images with a side of at most `max_px`."""
+        """Decode to square uint8 images with a side of at most `max_px`."""
 
 
 class Decoded(Protocol):
     """Images ready for batches."""
 
     def take(self, rows: np.ndarray) -> Tensor:
-        """Return (B, S, S, 3) uint8 images of the rows, or (B, S, S, 4) with the animal's mask, 0 or 255, as the last channel."""
+        """Return images of the rows.
+
+        Returns:
+            (B, S, S, 3) uint8, or (B, S, S, 4) with the animal's mask, 0 or 255, as fourth channel.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """JPEG images with the animal and video of each, and its mask where wanted; lists of one length."""
+    """JPEG images with the animal, video and, where needed, mask of each; lists of one length."""
 
     jpegs: list[bytes]
     animals: list[str]
@@ -68,10 +75,13 @@ class Images:
         counts = [len(self.jpegs), len(self.animals), len(self.videos)]
         counts += [] if self.masks is None else [len(self.masks)]
         if len(set(counts)) != 1:
-            raise ContractError(f"images: got {counts} images, animals, videos and masks, expected as many of each.")
+            raise ContractError(
+                f"finetune: got {counts} images, animals, videos and masks, expected as many of each. "
+                "This is a bug: report it."
+            )
 
     def digest(self) -> str:
-        """Digest of every image and key."""
+        """Digest of every image and key, 16 hexadecimal digits."""
         state = hashlib.sha256()
         for row in zip(self.jpegs, self.animals, self.videos, strict=True):
             state.update(hashlib.sha256(row[0]).digest() + f"{row[1]}\0{row[2]}\0".encode())
@@ -80,7 +90,11 @@ class Images:
         return state.hexdigest()[:16]
 
     def decoded(self, max_px: int) -> Decoded:
-        """Decode once where the images fit into memory, else per batch."""
+        """Decode once where the images fit into memory, else for every batch.
+
+        Raises:
+            ContractError: a stored image cannot be read.
+        """
         side = min(max_px, min(_open(self.jpegs[0]).size))
         lazy = _Jpegs(self.jpegs, self.masks, side)
         if len(self.jpegs) * side * side * (3 if self.masks is None else 4) > MEMORY_BYTES:
@@ -90,9 +104,10 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """Images that are already decoded: (N, S, S, 3) uint8, or 4 with masks as channel, with the animal and video of each."""
+    """Decoded images with the animal and video of each."""
 
     pixels: np.ndarray
+    """(N, S, S, 3) uint8, or (N, S, S, 4) with masks, 0 or 255, as fourth channel."""
     animals: list[str]
     videos: list[str]
 
@@ -100,36 +115,50 @@ class Arrays:
         shape, kind = self.pixels.shape, self.pixels.dtype
         if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (3, 4) or kind != np.uint8:
             raise ContractError(
-                f"images: got {shape} {kind}, expected (N, S, S, 3) or (N, S, S, 4) uint8; floats may hold nan. Convert them first."
+                f"finetune: got images of {shape} {kind}, expected (N, S, S, 3) or (N, S, S, 4) uint8; floats may hold "
+                "nan. Convert them first."
             )
         if not len(self.pixels) == len(self.animals) == len(self.videos):
             counts = (len(self.pixels), len(self.animals), len(self.videos))
-            raise ContractError(f"images: got {counts} images, animals and videos, expected as many of each.")
+            raise ContractError(
+                f"finetune: got {counts} images, animals and videos, expected as many of each. "
+                "This is a bug: report it."
+            )
 
     def digest(self) -> str:
-        """Digest of every image and key."""
+        """Digest of every image and key, 16 hexadecimal digits."""
         state = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         state.update("\0".join([*self.animals, *self.videos]).encode())
         return state.hexdigest()[:16]
 
     def decoded(self, max_px: int) -> Decoded:
-        """Scale down where larger than needed."""
+        """Downscale images whose side exceeds `max_px`."""
         pixels = torch.from_numpy(self.pixels)
         if self.pixels.shape[1] <= max_px:
             return _Array(pixels)
-        return _Array(torch.cat([_shrink(part, max_px) for part in pixels.split(256)]))
+        return _Array(torch.cat([_shrink(part, max_px) for part in pixels.split(_SHRUNK_AT_ONCE)]))
 
 
 class Sampler:
-    """Draws the images of a step: animals evenly, their videos evenly, then the video's images evenly."""
+    """Draws the images of a step: animals evenly, the videos of an animal evenly, the images of a video evenly."""
 
     def __init__(self, animals: Sequence[str], videos: Sequence[str], seed: int) -> None:
+        """Group the images.
+
+        Args:
+            animals: of each image.
+            videos: of each image.
+            seed: of the study.
+
+        Raises:
+            ConfigError: there are no images.
+        """
         if not animals:
             raise ConfigError("finetune: got no images, expected at least one. Check the crop stage's output.")
         groups: dict[str, dict[str, list[int]]] = {}
         for row, (animal, video) in enumerate(zip(animals, videos, strict=True)):
             groups.setdefault(animal, {}).setdefault(video, []).append(row)
-        # Sorted, so that the order in which parts are listed does not matter to the choice of animal and video.
+        # Sorted, so that the choice of animal and video does not depend on the order in which parts are listed.
         self._groups = [[videos[video] for video in sorted(videos)] for _, videos in sorted(groups.items())]
         self._seed = seed
 
@@ -139,7 +168,15 @@ class Sampler:
         return len(self._groups)
 
     def draw(self, step: int, count: int) -> np.ndarray:
-        """Return (count,) int64 rows for one step, with replacement; a function of seed and step only."""
+        """Draw the images of one step, with replacement; a function of seed and step only.
+
+        Args:
+            step: from 0; -1 draws a set that no step has.
+            count: images to draw.
+
+        Returns:
+            (count,) int64 rows.
+        """
         generator = np.random.default_rng(seed_for(self._seed, "finetune.images", str(step)))
         rows = []
         for u_animal, u_video, u_image in generator.random((count, 3)):
@@ -150,6 +187,8 @@ class Sampler:
 
 
 class _Array:
+    """Images in memory."""
+
     def __init__(self, pixels: Tensor) -> None:
         self._pixels = pixels
 
@@ -158,10 +197,12 @@ class _Array:
 
 
 class _Jpegs:
+    """Images that are decoded whenever a batch takes them."""
+
     def __init__(self, jpegs: list[bytes], masks: list[bytes] | None, side: int) -> None:
         self._jpegs, self._masks = jpegs, masks
         self._side = side
-        # Decoding and resizing let go of the interpreter's lock.
+        # Decoding and resizing release the interpreter's lock.
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="finetune-decoder")
 
     def take(self, rows: np.ndarray) -> Tensor:
@@ -179,7 +220,7 @@ class _Jpegs:
 
 
 def working_px(global_px: int) -> int:
-    """Side images are kept at: half as large again as the largest crop, beyond which views only cost time."""
+    """Side at which images are kept: 1.5 times the largest crop, beyond which a larger image only costs time."""
     return math.ceil(1.5 * global_px)
 
 
@@ -188,11 +229,12 @@ def _open(jpeg: bytes) -> Image.Image:
         return Image.open(io.BytesIO(jpeg))
     except UnidentifiedImageError as error:
         raise ContractError(
-            f"finetune: a stored image of {len(jpeg)} bytes is no image. Run the crop stage again."
+            f"finetune: a stored image of {len(jpeg)} bytes is no image, expected a JPEG. Run the crop stage again."
         ) from error
 
 
 def _pixels(stored: Image.Image, side: int) -> np.ndarray:
+    """Decode to (side, side, 3) uint8 RGB."""
     try:
         image = stored.convert("RGB")
     except OSError as error:
@@ -203,5 +245,6 @@ def _pixels(stored: Image.Image, side: int) -> np.ndarray:
 
 
 def _shrink(images: Tensor, side: int) -> Tensor:
+    """Resize (N, S, S, C) uint8 images, antialiased, to (N, side, side, C) uint8."""
     small = resize(images.permute(0, 3, 1, 2).float(), side)
     return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

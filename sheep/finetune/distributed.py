@@ -1,4 +1,4 @@
-"""How several workers of one training agree; whoever runs them (Ray Train) hands in the mean over all."""
+"""What the workers of one training exchange. Whoever runs several (Ray Train) passes in the mean over all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,51 +9,57 @@ from torch import Tensor
 from sheep.errors import ConfigError
 
 AllReduce = Callable[[Tensor], Tensor]
-"""Mean over the workers; the identity for one. Returns a tensor of the same shape and need not be differentiable."""
+"""Mean over the workers; returns a tensor of the same shape and need not be differentiable."""
 
 
-def identity(tensor: Tensor) -> Tensor:
-    """Mean over one worker."""
+def mean_of_one(tensor: Tensor) -> Tensor:
+    """Mean over a single worker: the tensor itself."""
     return tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Which of how many workers this is, and how they agree."""
+    """This worker's rank among how many, and how they exchange tensors."""
 
     rank: int = 0
+    """0 to world - 1."""
     world: int = 1
-    all_reduce: AllReduce = identity
+    """Number of workers; >= 1."""
+    all_reduce: AllReduce = mean_of_one
     device: torch.device | str = "cpu"
-    """Where the tensors lie that they exchange."""
+    """Device of the tensors that are exchanged."""
 
     def share(self, batch_size: int) -> slice:
         """This worker's part of a global batch.
 
         Raises:
-            ConfigError: it does not divide.
+            ConfigError: the batch cannot be divided evenly.
         """
         if batch_size % self.world:
             raise ConfigError(
-                f"finetune: got batch_size {batch_size} and {self.world} workers, expected a multiple: every worker takes as many images. "
-                "Change finetune.batch_size or finetune.workers."
+                f"finetune.batch_size: got {batch_size} with {self.world} workers, expected a multiple: every worker "
+                "takes as many images. Change finetune.batch_size or finetune.workers."
             )
         each = batch_size // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def from_first(self, values: list[float]) -> list[float]:
-        """Give every worker the first one's values, the same bits on all; the others hand in as many of anything."""
+    def broadcast(self, values: list[float]) -> list[float]:
+        """Give every worker the values of rank 0, bit for bit; the other ranks pass a list of the same length."""
         mine = torch.tensor(values, dtype=torch.float64, device=self.device) * self.world
-        found: list[float] = self.all_reduce(mine if self.rank == 0 else torch.zeros_like(mine)).tolist()
-        return found
+        received: list[float] = self.all_reduce(mine if self.rank == 0 else torch.zeros_like(mine)).tolist()
+        return received
 
     def flags(self, mine: Tensor) -> Tensor:
-        """This worker's bool flag at its own place of (world,) float32, 0 elsewhere: after the mean over workers all know who raised one."""
+        """Place this worker's bool scalar at its rank.
+
+        Returns:
+            (world,) float32, 0 elsewhere; its mean over workers tells who raised a flag (`raised_by`).
+        """
         flags = torch.zeros(self.world, device=mine.device)
         flags[self.rank] = mine.float()
         return flags
 
 
-def raised(flags: Tensor) -> list[int]:
-    """Ranks whose flag was up, of `Workers.flags` after the mean over workers."""
+def raised_by(flags: Tensor) -> list[int]:
+    """Ranks that raised their flag, from the mean of `Workers.flags` over workers."""
     return [rank for rank, value in enumerate(flags.tolist()) if value > 0]

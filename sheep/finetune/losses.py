@@ -1,9 +1,9 @@
 """The losses, and the teacher's targets.
 
-lightly offers the same losses. KoLeo is lightly's. DINO's and iBOT's are not: lightly updates their centre inside `forward` and
-reduces it through torch.distributed, so that transport could not stay outside, and it offers no Sinkhorn-Knopp. A test holds
-ours to lightly's numbers. Sinkhorn-Knopp (as in DINOv2's releases) was chosen over a moving centre because the centre let the
-targets drift to uniform on small data.
+lightly offers the same losses, and KoLeo is lightly's. DINO and iBOT are not: lightly updates their centre inside
+`forward` and reduces it through torch.distributed, so Ray could not stay outside, and it has no Sinkhorn-Knopp. A test
+compares ours with lightly's. Sinkhorn-Knopp (as in DINOv2's releases) replaces a moving centre because on small data
+the centre let the targets drift to uniform.
 """
 
 import torch
@@ -14,25 +14,27 @@ from torch import Tensor
 from sheep.finetune.distributed import AllReduce
 
 STUDENT_TEMPERATURE = 0.1
+"""Source: DINO, arXiv 2104.14294, and DINOv2's released configuration."""
 
 _SINKHORN_ROUNDS = 3
+"""Source: SwAV and DINOv2's released code."""
 
 
 @torch.no_grad()
 def sinkhorn(logits: Tensor, temperature: float, all_reduce: AllReduce) -> Tensor:
-    """Turn the teacher's outputs into targets that use every prototype alike over the global batch.
+    """Turn the teacher's outputs into targets that use all prototypes equally over the global batch.
 
     Args:
-        logits: (N, K) cosines in [-1, 1]; as many rows on every worker.
+        logits: (N, K) cosines in [-1, 1]; the same N on every worker.
         temperature: sharpening, > 0.
         all_reduce: mean over the workers.
 
     Returns:
-        (N, K) float32, rows summing to 1. Equal rows of the whole batch give uniform targets.
+        (N, K) float32, rows summing to 1. If all rows of the global batch are equal, the targets are uniform.
 
     Source: SwAV (arXiv 2006.09882, A.1) as used in DINOv2 (arXiv 2304.07193, section 4).
     """
-    # Cosines are at most 1, so this never overflows and, down to temperatures of 0.025, does not underflow to zero rows.
+    # Cosines are at most 1, so this never overflows, and for temperatures down to 0.025 no row underflows to zero.
     weights = torch.exp((logits.float() - 1) / temperature)
     for _ in range(_SINKHORN_ROUNDS):
         use = all_reduce(weights.mean(dim=0))  # (K,)
@@ -49,7 +51,7 @@ def dino_loss(student: Tensor, targets: Tensor) -> Tensor:
         targets: (T, B, K) probabilities.
 
     Returns:
-        Mean over images and over the T * V - T pairs of different views, >= 0.
+        Mean over images and over the T * V - T pairs of different views [nats], >= 0.
 
     Source: DINO, arXiv 2104.14294, equation 3.
     """
@@ -61,14 +63,14 @@ def dino_loss(student: Tensor, targets: Tensor) -> Tensor:
 
 
 def ibot_loss(student: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy at hidden patches.
+    """Cross-entropy at the patches that are hidden from the student.
 
     Args:
         student: (M, K) outputs at the hidden patches.
-        targets: (M, K) probabilities of the teacher, which saw them.
+        targets: (M, K) probabilities of the teacher, which sees these patches.
 
     Returns:
-        Mean over patches, >= 0. Every masked view hides as many, so this is the mean over views too.
+        Mean over patches [nats], >= 0. Every masked view hides the same number, so this is the mean over views too.
 
     Source: iBOT, arXiv 2111.07832, equation 2. DINOv2 divides by all views, masked or not, i.e. by twice as many.
     """
@@ -77,24 +79,24 @@ def ibot_loss(student: Tensor, targets: Tensor) -> Tensor:
 
 
 def silhouette_loss(shapes: Tensor, parts: Tensor, masks: Tensor) -> Tensor:
-    """Ask the class token for the animal's silhouette, and every patch for its share of the animal.
+    """Predict the animal's silhouette from the class token, and from each patch token the share it covers there.
 
     Args:
-        shapes: (N, s * s) logits of the class tokens, row by row.
-        parts: (N, P) logits of the patch tokens, P a square number.
+        shapes: (N, s * s) logits from the class tokens, row by row.
+        parts: (N, P) logits from the patch tokens, P a square number.
         masks: (N, 1, S, S) in [0, 1]; S a multiple of s and of the side of the patch grid.
 
     Returns:
         Mean cross-entropy [nats] over cells plus that over patches, >= 0.
 
-    Source: ours. DINO rewards whatever tells images apart, on an archive mostly coat and ground; posture is in the outline, and
-    SAM-2 has drawn it.
+    Source: ours. DINO rewards any difference between images, which in one archive is mostly coat and ground. The
+        outline shows the posture, and SAM-2 has already drawn it.
     """
     total = shapes.new_zeros(())
     for logits in (shapes, parts):
         side = round(logits.shape[1] ** 0.5)
-        wanted = F.adaptive_avg_pool2d(masks, side).flatten(1)
-        total = total + F.binary_cross_entropy_with_logits(logits.float(), wanted)
+        covered = F.adaptive_avg_pool2d(masks, side).flatten(1)
+        total = total + F.binary_cross_entropy_with_logits(logits.float(), covered)
     return total
 
 
@@ -108,10 +110,10 @@ def koleo_loss(features: Tensor, rank: int, world: int, all_reduce: AllReduce) -
         all_reduce: mean over the workers.
 
     Returns:
-        The same value on every worker. Its gradient here is that of the global loss in this worker's rows, times `world`, so
-        that the mean of all workers' gradients is the global gradient.
+        The same value on every worker. Its gradient here is that of the global loss in this worker's rows, times
+        `world`, so that the mean over workers is the global gradient.
 
-    Source: DINOv2, arXiv 2304.07193, section 4; lightly's KoLeoLoss. There, neighbours are looked for per worker.
+    Source: DINOv2, arXiv 2304.07193, section 4; lightly's KoLeoLoss, which searches neighbours within one worker only.
     """
     loss: Tensor
     if world == 1:
@@ -119,6 +121,7 @@ def koleo_loss(features: Tensor, rank: int, world: int, all_reduce: AllReduce) -
         return loss
     count = len(features)
     mine = slice(rank * count, (rank + 1) * count)
+    # A mean over workers of rows that only one of them fills, times `world`, gathers all rows.
     everyone = features.new_zeros(world * count, features.shape[1])
     everyone[mine] = features.detach() * world
     everyone = all_reduce(everyone).clone()

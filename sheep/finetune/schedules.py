@@ -1,4 +1,4 @@
-"""What changes over the steps: learning rates, per layer and phase, weight decay, and the teacher's momentum and temperature."""
+"""What changes over the steps: learning rates, weight decay, and the teacher's momentum and temperature."""
 
 import math
 from collections.abc import Iterable
@@ -10,50 +10,69 @@ from torch import nn
 from sheep.config import FinetuneConfig
 
 _WARM_FRAC = 0.1
+"""Share of the steps over which a rate warms up. Source: DINO and DINOv2, 10 of 100 epochs."""
 _TEMPERATURE_WARM_FRAC = 0.3
-"""DINOv2 warms up over 30 of 100 epochs in its fast setting."""
+"""Share of the steps over which the temperature warms up. Source: DINOv2's fast setting, 30 of 100 epochs."""
 _UNDECAYED = ("cls_token", "mask_token", "position_embeddings", "register_tokens")
 
 
 def cosine(step: int, num_steps: int, start: float, end: float) -> float:
-    """Go from start (step 0) to end (the last step) on half a cosine; outside, the nearer end."""
+    """Go from one value to another on half a cosine.
+
+    Args:
+        step: from 0; before the first or beyond the last step, the nearer end holds.
+        num_steps: steps in all; >= 1.
+        start: value at step 0.
+        end: value at step num_steps - 1.
+    """
     progress = min(max(step / max(num_steps - 1, 1), 0.0), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def warm_cosine(step: int, num_steps: int, peak: float) -> float:
-    """Rise linearly over the first tenth of the steps, then fall on a cosine to 0; 0 before the first step."""
+    """Rise linearly over the first tenth of the steps, then fall on a cosine towards 0.
+
+    Args:
+        step: from 0; 0 before the first.
+        num_steps: steps in all.
+        peak: the largest value; > 0.
+    """
     if step < 0:
         return 0.0
     warm = max(1, round(_WARM_FRAC * num_steps))
     if step < warm:
         return peak * (step + 1) / warm
-    # One beyond the last, so that the last step still moves.
+    # The cosine ends one step beyond the last, so that the last step still has a rate above 0.
     return cosine(step - warm, num_steps - warm + 1, peak, 0.0)
 
 
 def momentum(step: int, config: FinetuneConfig) -> float:
-    """EMA momentum of the teacher: from the configured value to 1 at the last step."""
+    """EMA momentum of the teacher at a step: from the configured value on a cosine to 1 at the last step."""
     return cosine(step, config.steps, config.teacher_momentum, 1.0)
 
 
 def teacher_temperature(step: int, config: FinetuneConfig) -> float:
-    """Temperature of the teacher: a line from its start to its value over the first 30 % of the steps, then constant."""
-    start, end = config.teacher_temperature_start, config.teacher_temperature
+    """Temperature of the teacher at a step: linear from its start over the first 30 % of the steps, then constant."""
+    start, end = config.advanced.teacher_temperature_start, config.advanced.teacher_temperature
     if start is None:
         return end
     return start + (end - start) * min(step / max(round(_TEMPERATURE_WARM_FRAC * config.steps), 1), 1.0)
 
 
 def weight_decay(step: int, config: FinetuneConfig) -> float:
-    """Weight decay of matrices: from its value at the first step on a cosine to its end at the last."""
-    if config.weight_decay_end is None:
-        return config.weight_decay
-    return cosine(step, config.steps, config.weight_decay, config.weight_decay_end)
+    """Weight decay of matrices at a step: from its first value on a cosine to its last."""
+    start, end = config.advanced.weight_decay, config.advanced.weight_decay_end
+    return start if end is None else cosine(step, config.steps, start, end)
 
 
 def apply(optimiser: torch.optim.Optimizer, step: int, config: FinetuneConfig) -> None:
-    """Set the learning rate and weight decay of every group for one step."""
+    """Set the learning rate and weight decay of every parameter group.
+
+    Args:
+        optimiser: with the groups of `parameter_groups`.
+        step: from 0.
+        config: rates, decay and length.
+    """
     backbone_rate, head_rate = rates(step, config)
     decay = weight_decay(step, config)
     for group in optimiser.param_groups:
@@ -62,9 +81,9 @@ def apply(optimiser: torch.optim.Optimizer, step: int, config: FinetuneConfig) -
 
 
 def rates(step: int, config: FinetuneConfig) -> tuple[float, float]:
-    """Return the learning rates (of the last block, of the heads) at a step."""
+    """Return the learning rates at a step, of the last block and of the heads; the first is 0 during `head_steps`."""
     backbone = warm_cosine(step - config.head_steps, config.steps - config.head_steps, config.learning_rate)
-    return backbone, warm_cosine(step, config.steps, config.head_learning_rate)
+    return backbone, warm_cosine(step, config.steps, config.advanced.head_learning_rate)
 
 
 def parameter_groups(
@@ -79,18 +98,18 @@ def parameter_groups(
         config: layer and weight decay.
 
     Returns:
-        Groups with `params`, `names`, `weight_decay`, `is_decayed` (not vectors and tokens), `lr`, and `scale`: the factor on
-        the phase's rate. The last block and the norm after it have 1, each block before it `layer_decay` times less, embeddings
-        the least. `is_head` tells the phases apart.
+        Groups with `params`, `names`, `weight_decay`, `is_decayed` (False for vectors and tokens), `lr`, `is_head`, and
+        `scale`, the factor on the phase's rate: 1 for the last block and the norm after it, `layer_decay` times less
+        for each block before, least for the embeddings.
     """
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
 
-    def place(name: str, parameter: nn.Parameter, is_head: bool, scale: float) -> None:
+    def add(name: str, parameter: nn.Parameter, is_head: bool, scale: float) -> None:
         plain = parameter.ndim < 2 or name.split(".")[-1] in _UNDECAYED or name.endswith("weight_g")
         empty: dict[str, Any] = {
             "params": [],
             "names": [],
-            "weight_decay": 0.0 if plain else config.weight_decay,
+            "weight_decay": 0.0 if plain else config.advanced.weight_decay,
             "is_decayed": not plain,
             "scale": scale,
             "is_head": is_head,
@@ -101,16 +120,17 @@ def parameter_groups(
         group["names"].append(name)
 
     for name, parameter in backbone.named_parameters():
-        place(f"backbone.{name}", parameter, False, config.layer_decay ** _blocks_after(name, num_blocks))
+        add(f"backbone.{name}", parameter, False, config.advanced.layer_decay ** _blocks_after(name, num_blocks))
     for index, head in enumerate(heads):
         for name, parameter in head.named_parameters():
-            # lightly fixes the norm of the last layer; what does not train has no place in the optimiser.
+            # lightly freezes the norm of the last layer: what does not train has no place in the optimiser.
             if parameter.requires_grad:
-                place(f"head{index}.{name}", parameter, True, 1.0)
+                add(f"head{index}.{name}", parameter, True, 1.0)
     return list(groups.values())
 
 
 def _blocks_after(name: str, num_blocks: int) -> int:
+    """Transformer blocks between a parameter of the backbone and its output."""
     if name.startswith("embeddings."):
         return num_blocks
     if name.startswith("encoder.layer."):

@@ -1,11 +1,11 @@
 """Stored images + backbone -> a fine-tuned backbone, as a `save_pretrained` folder with training.json beside it.
 
-One process of plain torch. Whoever runs several (Ray Train) hands in three callables: `all_reduce`, `report` and `save`. Every
-random choice of a step is drawn for the global batch from (seed, step) and each worker takes its slice, so that any number of
-workers trains the same network up to rounding, and a resumed run repeats what an unbroken one would have done.
+One process of plain torch. A caller that runs several (Ray Train) passes three callables: `all_reduce`, `report` and
+`save`. Every random choice of a step is drawn for the global batch from (seed, step), and each worker takes its slice.
+So any number of workers trains the same network up to rounding, and a resumed training repeats what an uninterrupted
+one would have done.
 """
 
-import json
 import logging
 import math
 import time
@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,114 +21,125 @@ from torch import Tensor
 
 from sheep.config import FinetuneConfig, fixed, to_json
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune import checkpoint, schedules
-from sheep.finetune.data_loader import Batches
+from sheep.finetune import checkpoint, record, schedules
+from sheep.finetune.checkpoint import Progress
+from sheep.finetune.data_loader import DataLoader
 from sheep.finetune.dataset import Decoded, ImageSource, Sampler, working_px
-from sheep.finetune.distributed import AllReduce, Workers, identity, raised
-from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
-from sheep.finetune.model_selection import Guard, GuardFrames
-from sheep.finetune.networks import follow, make_pair
+from sheep.finetune.distributed import AllReduce, Workers, mean_of_one, raised_by
+from sheep.finetune.model_selection import ModelSelection, ValidationFrames
+from sheep.finetune.networks import make_pair, update_teacher
+from sheep.finetune.objective import compute
+from sheep.finetune.record import TRAINING, Step, Training, Validation, measured
 from sheep.io.prefetch import Ahead
 from sheep.models.dinov2 import device_of
 
 _log = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
-"""So many losses in a row that are no numbers end the run; fewer are skipped."""
+"""Steps in a row with a loss or gradient that is not finite, after which training fails; fewer are skipped."""
+
+CLIP_NORM = 3.0
+"""Bound on the gradient norm. Source: DINOv2's released configuration (optim.clip_grad)."""
+
+CURVE_STEPS = 200
+"""About how many steps of the curve training.json keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitResult:
-    """What came out of a training."""
+class TrainingResult:
+    """The outcome of a training."""
 
     backbone_dir: str
-    """`save_pretrained` folder of the teacher; written by rank 0 only."""
+    """`save_pretrained` folder of the selected teacher; written by rank 0 only."""
     steps: int
-    """Steps taken: fewer than configured after an early stop."""
+    """Steps taken; fewer than configured after early stopping."""
     weights_step: int
     """Step whose teacher was saved; 0 is the starting backbone, bit for bit."""
-    first: dict[str, float]
-    """Measures of the first step (of the run, not of the resumed part)."""
-    last: dict[str, float]
+    first: Step
+    """Measures of the first step, of the whole training and not of the resumed part."""
+    last: Step
     """Measures of the last step."""
     seconds: float
-    """Wall time of this process's part."""
+    """Wall time of this process."""
 
 
-def nothing(measures: dict[str, float]) -> None:
-    """Report to nobody."""
+def no_report(measures: dict[str, float]) -> None:
+    """No-op reporter."""
 
 
-def fit(
+def train(
     images: ImageSource,
     backbone: str,
     config: FinetuneConfig,
     seed: int,
     out_dir: str,
     *,
-    guard: GuardFrames | None = None,
+    validation: ValidationFrames | None = None,
     rank: int = 0,
     world: int = 1,
-    all_reduce: AllReduce = identity,
-    report: Callable[[dict[str, float]], None] = nothing,
+    all_reduce: AllReduce = mean_of_one,
+    report: Callable[[dict[str, float]], None] = no_report,
     save: Callable[[str], None] | None = None,
     save_every: int = 50,
     resume_dir: str | None = None,
-) -> FitResult:
+) -> TrainingResult:
     """Fine-tune a backbone on images without labels.
 
     Args:
         images: with the animal and video of each; the same on every worker.
-        backbone: see sheep.backbone.load.
+        backbone: see sheep.models.dinov2.load.
         config: batch_size counts images over all workers.
-        seed: of the study; everything random descends from it.
-        out_dir: local folder; rank 0 writes the chosen teacher there, and checkpoints below it.
-        guard: labelled frames that choose the teacher, on rank 0, where `config.guard_animals` is above 0.
-        rank: this worker, 0 to world - 1.
+        seed: of the study; all random choices derive from it.
+        out_dir: local folder; rank 0 writes the selected teacher there, and checkpoints below it.
+        validation: labelled frames that select the teacher, on rank 0 where `config.validation_animals` is above 0.
+        rank: of this worker, 0 to world - 1.
         world: number of workers.
-        all_reduce: mean over the workers, of gradients, of target statistics and of what is reported.
-        report: called after every step on every rank with the same measures.
-        save: called on rank 0 with a checkpoint's folder every `save_every` steps, before that step's
-            report. It may move the folder away.
+        all_reduce: mean over the workers, of gradients, target statistics and measures.
+        report: called after every step on every rank with the same measures, validations included.
+        save: called on rank 0 with a checkpoint's folder every `save_every` steps, before that step is reported. It may
+            move the folder away.
         save_every: steps between checkpoints; >= 1.
-        resume_dir: folder of a checkpoint to go on from.
+        resume_dir: folder of a checkpoint to resume from.
 
     Raises:
-        ConfigError: no images, sizes that do not fit the patch size, an unknown backbone, or a checkpoint of another run.
-        ContractError: the loss was no number three times in a row, or a stored image is broken.
+        ConfigError: no images, sizes that do not fit the patch size, an unknown backbone, or a checkpoint of another
+            training.
+        ContractError: the loss was not finite three times in a row, or a stored image is broken.
     """
     started = time.monotonic()
     workers = Workers(rank=rank, world=world, all_reduce=all_reduce, device=device_of(config.device))
-    run = _Run(images, backbone, config, seed, workers, guard)
+    state = _Trainer(images, backbone, config, seed, workers, validation)
     if resume_dir is not None:
-        run.resume(Path(resume_dir))
+        state.resume(Path(resume_dir))
     else:
-        run.look()
-    with closing(run.batches):
-        for step in range(run.step, config.steps):
-            if run.is_over:
+        state.validate()
+    with closing(state.batches):
+        for step in range(state.step, config.steps):
+            if state.is_over:
                 break
-            measures = run.advance(step) | run.look()
+            measures = measured(state.advance(step))
+            row = state.validate()
+            if row is not None:
+                measures |= {f"validation_{name}": value for name, value in measured(row).items() if name != "step"}
             if save is not None and rank == 0 and (step + 1) % save_every == 0:
                 folder = Path(out_dir) / "checkpoints" / f"step-{step + 1:06d}"
-                run.write(folder)
+                state.write(folder)
                 save(str(folder))
             report(measures)
     seconds = time.monotonic() - started
     if rank == 0:
-        run.export(Path(out_dir), seconds)
-    weights_step = run.step if run.guard is None else int(run.guard.chosen["step"])
-    return FitResult(
+        state.export(Path(out_dir), seconds)
+    return TrainingResult(
         backbone_dir=out_dir,
-        steps=run.step,
-        weights_step=weights_step,
-        first=run.curve[0],
-        last=run.curve[-1],
+        steps=state.step,
+        weights_step=state.step if state.selection is None else state.selection.selected.step,
+        first=state.curve[0],
+        last=state.curve[-1],
         seconds=seconds,
     )
 
 
-class _Run:
+class _Trainer:
     """The state of a training and what one step does to it."""
 
     def __init__(
@@ -139,193 +149,186 @@ class _Run:
         config: FinetuneConfig,
         seed: int,
         workers: Workers,
-        frames: GuardFrames | None,
+        validation: ValidationFrames | None,
     ) -> None:
         self.config, self.seed, self.workers = config, seed, workers
         self.mine = workers.share(config.batch_size)
         sampler = Sampler(images.animals, images.videos, seed)
         if sampler.num_animals == 1:
             _log.warning(
-                "finetune.one_animal animal=%s images=%d: nothing tells what differs between animals",
+                "finetune.one_animal animal=%s images=%d: no step contrasts one animal with another",
                 images.animals[0],
                 len(images.animals),
             )
-        self.student, self.teacher = make_pair(backbone, config.num_prototypes, seed, config.device, config.precision)
+        advanced = config.advanced
+        self.student, self.teacher = make_pair(backbone, config.num_prototypes, seed, config.device, advanced.precision)
         encoder = self.student.encoder
         encoder.check_size(config.global_px)
         if config.num_local:
             encoder.check_size(config.local_px)
-        if config.mask_frac > 0 and getattr(self.student.backbone.embeddings, "mask_token", None) is None:
+        if advanced.mask_frac > 0 and getattr(self.student.backbone.embeddings, "mask_token", None) is None:
             raise ConfigError(
-                f"finetune: backbone {backbone!r} has no mask token. Set finetune.mask_frac to 0 or choose another."
+                f"finetune.backbone: {backbone!r} has no mask token, expected one with finetune.advanced.mask_frac "
+                "above 0. Set that to 0, or choose another backbone."
             )
         groups = schedules.parameter_groups(self.student.backbone, self.student.heads, self.student.num_blocks, config)
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
         decoded = images.decoded(working_px(config.global_px))
         _check_data(images, decoded, encoder.patch_px, workers.world)
-        batches = Batches(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
-        self.batches = Ahead(partial(batches.draw, mine=self.mine, place=encoder.device), config.steps)
-        self.guard = Guard(images, decoded, seed, frames, config, workers) if config.guard_every else None
+        loader = DataLoader(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
+        self.batches = Ahead(partial(loader.batch, mine=self.mine, place=encoder.device), config.steps)
+        self.selection = (
+            ModelSelection(images, decoded, seed, validation, config, workers) if config.validate_every else None
+        )
         self.identity = self._identity(images)
         self.step = 0
         self.bad_steps = 0
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[Step] = []
 
-    def advance(self, step: int) -> dict[str, float]:
-        """Do one step and return its measures, equal on every worker."""
+    def advance(self, step: int) -> Step:
+        """Take one step and return its measures, equal on every worker."""
         schedules.apply(self.optimiser, step, self.config)
         self.student.backbone.requires_grad_(step >= self.config.head_steps)
-        self.student.freeze_last_layers(step < self.config.last_layer_steps)
+        self.student.freeze_last_layers(step < self.config.advanced.last_layer_steps)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, parts, is_bad = self._losses(step)
-        measures, culprits = self._agree(parts, is_bad)
-        loss.backward()
-        measures["grad_norm"], worse = self._bound_gradients()
-        # Loss and norm are means over all workers, so all decide alike.
-        if self._is_good(measures["loss"], measures["grad_norm"], step, culprits or worse):
+        batch = self.batches.take(step)
+        objective = compute(self.student, self.teacher, batch, step, self.config, self.workers)
+        measures, culprits = self._agree(objective.measures, objective.is_bad)
+        objective.loss.backward()
+        grad_norm, gradient_culprits = self._clip_gradients()
+        # Loss and norm are means over all workers, so all of them decide alike.
+        if self._is_good(measures["loss"], grad_norm, step, culprits or gradient_culprits):
             self.optimiser.step()
-            follow(self.teacher, self.student, schedules.momentum(step, self.config))
+            update_teacher(self.teacher, self.student, schedules.momentum(step, self.config))
         self.step = step + 1
-        measures["step"] = float(self.step)
-        self.curve.append(measures)
-        return measures
+        self.curve.append(Step(step=self.step, grad_norm=grad_norm, **measures))
+        return self.curve[-1]
 
-    def look(self) -> dict[str, float]:
-        """Let the guard measure the teacher where it is due; what it saw joins the step's measures."""
-        if self.guard is None or not self.guard.due(self.step):
-            return {}
-        row = self.guard.look(self.step, self.teacher)
-        seen = {f"guard_{name}": value for name, value in row.items() if name != "step"}
-        if self.curve:
-            self.curve[-1].update(seen)
-        return seen
+    def validate(self) -> Validation | None:
+        """Validate the teacher where it is due."""
+        if self.selection is None or not self.selection.is_due(self.step):
+            return None
+        return self.selection.validate(self.step, self.teacher)
 
     @property
     def is_over(self) -> bool:
-        """Whether the guard ends the training early."""
-        return self.guard is not None and self.guard.is_over
+        """Whether training stops early."""
+        return self.selection is not None and self.selection.is_over
 
     def resume(self, folder: Path) -> None:
-        """Go on from a checkpoint."""
-        facts, best = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
-        self.step, self.bad_steps, self.curve = facts["step"], facts["bad_steps"], facts["curve"]
-        if self.guard is not None:
-            self.guard.restore(facts["guard"], best)
+        """Continue from a checkpoint."""
+        progress, best = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
+        self.step, self.bad_steps, self.curve = progress.step, progress.bad_steps, list(progress.curve)
+        if self.selection is not None:
+            self.selection.restore(progress.history, best)
 
     def write(self, folder: Path) -> None:
         """Write a checkpoint."""
-        facts = {"identity": self.identity, "step": self.step, "bad_steps": self.bad_steps, "curve": self.curve}
-        facts["guard"] = [] if self.guard is None else self.guard.history
-        best = {} if self.guard is None else self.guard.best
-        checkpoint.write(folder, self.student, self.teacher, self.optimiser, best, facts)
+        selection = self.selection
+        progress = Progress(
+            identity=self.identity,
+            step=self.step,
+            bad_steps=self.bad_steps,
+            curve=tuple(self.curve),
+            history=() if selection is None else tuple(selection.history),
+        )
+        best = {} if selection is None else selection.best
+        checkpoint.write(folder, self.student, self.teacher, self.optimiser, best, progress)
 
     def export(self, folder: Path, seconds: float) -> None:
-        """Write the chosen teacher's backbone and training.json."""
-        if self.guard is not None:
-            self.teacher.backbone.load_state_dict(self.guard.best, strict=True)
+        """Write the selected teacher's backbone and training.json.
+
+        Args:
+            folder: for both.
+            seconds: wall time of the training.
+        """
+        if self.selection is not None:
+            self.teacher.backbone.load_state_dict(self.selection.best, strict=True)
         self.teacher.encoder.save(folder)
-        facts = {
-            "config": to_json(self.config),
-            "identity": self.identity,
-            "steps": self.step,
-            "workers": self.workers.world,
-            "seconds": round(seconds, 1),
-            "first": self.curve[0],
-            "last": self.curve[-1],
-            "curve": _thin(self.curve),
-            "guard": None if self.guard is None else self.guard.facts(self.step),
-        }
-        (folder / "training.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+        training = Training(
+            config=to_json(self.config),
+            identity=self.identity,
+            steps=self.step,
+            workers=self.workers.world,
+            seconds=round(seconds, 1),
+            first=self.curve[0],
+            last=self.curve[-1],
+            curve=_subsample(self.curve),
+            validation=None if self.selection is None else self.selection.record(self.step),
+        )
+        (folder / TRAINING).write_text(record.to_json(training))
 
-    def _losses(self, step: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Forward both networks on this worker's slice of the step's global batch; the last says whether something here was no number."""
-        config, workers = self.config, self.workers
-        batch = self.batches.take(step)
-        global_views, local_views, hidden = batch.global_views, batch.local_views, batch.hidden
-        count, temperature = len(global_views) // 2, schedules.teacher_temperature(step, config)
-        global_kept, local_kept = batch.kept
-        with torch.no_grad():
-            seen = self.teacher.pick(global_views, wanted=hidden)
-            targets = sinkhorn(self.teacher.dino_head(seen.cls), temperature, workers.all_reduce)
-        # While the heads come first, nothing below them needs a graph.
-        with torch.set_grad_enabled(step >= config.head_steps):
-            if batch.masks is None:
-                tokens = self.student.pick(global_views, hidden, global_kept, wanted=hidden)
-            else:
-                tokens = self.student.tokens(global_views, hidden, global_kept)
-            cls = [tokens.cls]
-            if local_views is not None:
-                cls.append(self.student.pick(local_views, kept=local_kept).cls)
-        outputs = self.student.dino_head(torch.cat(cls))
-        dino = dino_loss(outputs.view(-1, count, outputs.shape[-1]), targets.view(2, count, -1))
-        ibot = dino.new_zeros(())
-        if hidden is not None:
-            with torch.no_grad():
-                patch_targets = sinkhorn(self.teacher.ibot_head(seen.patches), temperature, workers.all_reduce)
-            guessed = tokens.patches if batch.masks is None else tokens.patches[hidden]
-            ibot = ibot_loss(self.student.ibot_head(guessed), patch_targets)
-        views = tokens.cls.split(count)
-        koleo = torch.stack(
-            [koleo_loss(view, workers.rank, workers.world, workers.all_reduce) for view in views]
-        ).mean()
-        loss = dino + ibot + config.koleo_weight * koleo
-        parts = {"loss_dino": dino, "loss_ibot": ibot, "loss_koleo": koleo}
-        if batch.masks is not None:
-            shapes, patches = self.student.shape_head(tokens.cls), self.student.part_head(tokens.patches).squeeze(-1)
-            parts["loss_silhouette"] = silhouette_loss(shapes, patches, batch.masks)
-            loss = loss + config.silhouette_weight * parts["loss_silhouette"]
-        parts["loss"] = loss
-        # Targets and KoLeo mix all workers' values, so that one's nan is everyone's; these are this worker's own.
-        is_bad = ~torch.stack([part.isfinite().all() for part in (global_views, seen.cls, outputs)]).all()
-        return loss, parts | _health(targets, seen.cls), is_bad
+    def _clip_gradients(self) -> tuple[float, list[int]]:
+        """Average gradients over workers and clip them.
 
-    def _bound_gradients(self) -> tuple[float, list[int]]:
-        """Average gradients over workers and clip them; return the norm before clipping, and whose were no numbers."""
+        Returns:
+            The norm before clipping, and the ranks whose gradients were not finite.
+        """
         parameters = [parameter for parameter in self.student.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         culprits: list[int] = []
         if self.workers.world > 1:
-            # One vector, so that workers talk once a step.
+            # One vector, so that workers exchange gradients once per step.
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             flat = self.workers.all_reduce(torch.cat([flat, self.workers.flags(~flat.isfinite().all())]))
             *parts, flags = flat.split([*(gradient.numel() for gradient in gradients), self.workers.world])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
-            culprits = raised(flags)
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)), culprits
+            culprits = raised_by(flags)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)), culprits
 
     def _agree(self, measures: dict[str, Tensor], is_bad: Tensor) -> tuple[dict[str, float], list[int]]:
-        """Means over workers, and the ranks whose own activations, or else losses, were no numbers."""
+        """Average measures over workers.
+
+        Args:
+            measures: of this worker, scalars.
+            is_bad: whether an input or output of this worker is not finite.
+
+        Returns:
+            The means, and the ranks whose inputs or outputs, or else whose losses, were not finite.
+        """
         values = torch.stack([value.detach().float() for value in measures.values()])
         flags, world = self.workers.flags, self.workers.world
         mean = self.workers.all_reduce(torch.cat([values, flags(is_bad), flags(~measures["loss"].isfinite())]))
-        first, second = raised(mean[-2 * world : -world]), raised(mean[-world:])
-        return dict(zip(measures, mean[: -2 * world].tolist(), strict=True)), first or second
+        by_values, by_loss = raised_by(mean[-2 * world : -world]), raised_by(mean[-world:])
+        return dict(zip(measures, mean[: -2 * world].tolist(), strict=True)), by_values or by_loss
 
     def _is_good(self, loss: float, grad_norm: float, step: int, culprits: list[int]) -> bool:
-        """Whether to take the step; too many bad ones in a row end the run."""
+        """Tell whether to take the step.
+
+        Args:
+            loss: mean over workers.
+            grad_norm: of the mean gradient.
+            step: from 0.
+            culprits: ranks whose values were not finite.
+
+        Raises:
+            ContractError: MAX_BAD_STEPS steps in a row were not finite.
+        """
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self.bad_steps = 0
             return True
         self.bad_steps += 1
-        whose = f"rank {', '.join(map(str, culprits or [self.workers.rank]))} of {self.workers.world}"
+        ranks = f"rank {', '.join(map(str, culprits or [self.workers.rank]))} of {self.workers.world}"
         if self.bad_steps >= MAX_BAD_STEPS:
             raise ContractError(
-                f"finetune: loss {loss} and gradient norm {grad_norm}, not finite in {self.bad_steps} steps in a row, the last at "
-                f"step {step} (first on {whose}), expected numbers. Lower finetune.learning_rate or finetune.clip_norm; where it is always the "
-                "same rank, look at its machine."
+                f"finetune: loss {loss} and gradient norm {grad_norm}, not finite in {self.bad_steps} steps in a row, "
+                f"the last at step {step} (first on {ranks}), expected finite numbers. Lower finetune.learning_rate; "
+                "where it is always the same rank, check its machine."
             )
-        _log.warning("finetune.skipped step=%d whose=%s loss=%s grad_norm=%s", step, whose, loss, grad_norm)
+        _log.warning("finetune.skipped step=%d ranks=%s loss=%s grad_norm=%s", step, ranks, loss, grad_norm)
         return False
 
-    def _identity(self, images: ImageSource) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be gone on from; the weights by content, since their folder may have moved."""
+    def _identity(self, images: ImageSource) -> dict[str, object]:
+        """What must be equal to resume from a checkpoint; weights by content, since their folder may have moved."""
         weights = checkpoint.digest(self.student.backbone.state_dict())
         encoder = self.student.encoder
-        kind = f"{encoder.model.config.model_type}, {self.student.num_blocks} blocks of {encoder.dim}, patches of {encoder.patch_px} px"
+        blocks = f"{self.student.num_blocks} blocks of {encoder.dim}"
+        settings = fixed(self.config)
         return {
-            **fixed(self.config),
-            "architecture": kind,
+            **settings.pop("advanced"),
+            **settings,
+            "architecture": f"{encoder.model.config.model_type}, {blocks}, patches of {encoder.patch_px} px",
             "seed": self.seed,
             "weights": weights,
             "images": images.digest(),
@@ -334,33 +337,25 @@ class _Run:
 
 
 def _check_data(images: ImageSource, decoded: Decoded, patch_px: int, world: int) -> None:
-    """Refuse images that no step could learn from."""
+    """Refuse images that no step could learn from.
+
+    Raises:
+        ConfigError: they are smaller than a patch, or there are fewer than workers.
+    """
     count, side = len(images.animals), int(decoded.take(np.zeros(1, dtype=np.int64)).shape[1])
     if side < patch_px:
         raise ConfigError(
-            f"finetune: the stored images are {side} px wide, expected at least a patch of the backbone, {patch_px} px. Raise crop.crop_px or "
-            "crop.frame_px and crop again."
+            f"finetune: the stored images are {side} px wide, expected at least a patch of the backbone, {patch_px} "
+            "px. Raise crop.crop_px or crop.frame_px and crop again."
         )
     if count < world:
         raise ConfigError(
-            f"finetune: {count} images for {world} workers, expected one or more each. Lower finetune.workers or take more videos."
+            f"finetune: {count} images for {world} workers, expected at least one each. "
+            "Lower finetune.workers or add videos."
         )
 
 
-def _health(targets: Tensor, features: Tensor) -> dict[str, Tensor]:
-    """Signs of collapse: entropy of the targets [nats], their spread, and the spread of the teacher's class tokens.
-
-    A target_std of 0 means every image gets the same target. feature_std is 1 when unit class tokens spread evenly over all
-    directions and 0 when all are equal.
-    """
-    entropy = -torch.special.xlogy(targets, targets).sum(dim=-1).mean()
-    unit = torch.nn.functional.normalize(features.float(), dim=-1)
-    spread = unit.std(dim=0, correction=0).square().sum().sqrt()
-    return {"teacher_entropy": entropy, "target_std": targets.std(dim=0, correction=0).mean(), "feature_std": spread}
-
-
-def _thin(curve: list[dict[str, float]], count: int = 200) -> list[dict[str, float]]:
-    """At most about `count` evenly spaced steps of the curve, first and last among them."""
-    every = max(1, math.ceil(len(curve) / count))
-    kept = curve[::every]
-    return kept if kept[-1] is curve[-1] else [*kept, curve[-1]]
+def _subsample(curve: list[Step], count: int = CURVE_STEPS) -> tuple[Step, ...]:
+    """Keep about `count` evenly spaced steps of the curve, the first and last among them."""
+    kept = curve[:: max(1, math.ceil(len(curve) / count))]
+    return tuple(kept if kept[-1] is curve[-1] else [*kept, curve[-1]])

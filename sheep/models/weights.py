@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sheep.config import digest
 from sheep.errors import ConfigError
 from sheep.io import storage
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:  # networks are imported by the job that opens one: the others
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
+
+_NETWORK_CONFIG = "config.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+"""What `save_pretrained` writes beside the configuration."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -72,7 +77,7 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
     try:
-        return storage.fingerprint(target)
+        return weights_digest(target)
     except FileNotFoundError as error:
         if name in ids if ids is not None else _HUB_ID.fullmatch(name):
             return name
@@ -81,6 +86,24 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
             f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. "
             "Correct the name."
         ) from error
+
+
+def weights_digest(uri: str) -> str:
+    """Digest weights: a file, or a folder of a network.
+
+    Of a `save_pretrained` folder only config.json and the weights count. What else lies there, such as training.json
+    with its wall time, changes nothing that is computed with them, and must not make later stages due again.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if not storage.exists(storage.join(uri, _NETWORK_CONFIG)):
+        return storage.fingerprint(uri)
+    names = [name for name in storage.find(uri) if name == _NETWORK_CONFIG or name.endswith(_WEIGHT_SUFFIXES)]
+    return digest({name: storage.fingerprint(storage.join(uri, name)) for name in names})
 
 
 def backbone_uri(finetuned: str) -> str:

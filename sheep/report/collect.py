@@ -3,6 +3,7 @@
 Every score, test and interval comes from the stages.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from sheep.config import StudyConfig, digest, seed_for, to_json
 from sheep.crop import codec
 from sheep.embed.encoders import ENCODERS
 from sheep.evaluation import metrics
-from sheep.finetune.stage import read_curve, read_guard
+from sheep.finetune.record import Training, measured
+from sheep.finetune.stage import read_selection, read_training
 from sheep.io import storage
 from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, open_backbone
@@ -78,7 +80,7 @@ def report_data(study: Study) -> ReportData:
         facts=[
             *_facts(study, stages),
             ("Fine-tuning saw", f"{len(roles.training_videos)} videos, {seen}"),
-            ("Fine-tuning was guarded by", _guard_words(roles.validation)),
+            ("Validation animals of fine-tuning", _validation_words(roles.validation)),
         ],
         variants=[
             report.VariantScores(
@@ -97,10 +99,7 @@ def report_data(study: Study) -> ReportData:
         ethograms=_ethograms(stages, truth),
         sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
         attention=_attention(study, stages),
-        finetunes=[
-            {"name": name, "curve": read_curve(stage), "guard": read_guard(stage)}
-            for name, stage in stages.finetune.items()
-        ],
+        finetunes=[{"name": name, **_training_facts(read_training(stage))} for name, stage in stages.finetune.items()],
         errors=[
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
@@ -198,11 +197,20 @@ def _compared(
 def _rolled_back(tuned: Mapping[str, Manifest]) -> list[str]:
     """Name the backbones that are none but the start's, so that nobody takes their variants for fine-tuned ones."""
     return [
-        f"The {name} backbone holds the starting weights, so its variants repeat the frozen ones. {guard['said']}"
+        f"The {name} backbone holds the starting weights, so its variants repeat the frozen ones. {selection.reason}"
         for name, stage in tuned.items()
-        for guard in [stage.facts.get("guard")]
-        if guard and guard["weights_step"] == 0
+        for selection in [read_selection(stage)]
+        if selection is not None and selection.weights_step == 0
     ]
+
+
+def _training_facts(training: Training) -> dict[str, Any]:
+    """The curve of a training, and under `validation` its selection and history where it was validated."""
+    facts: dict[str, Any] = {"curve": [measured(step) for step in training.curve]}
+    if training.validation is not None:
+        history = [measured(row) for row in training.validation.history]
+        facts["validation"] = {**dataclasses.asdict(training.validation.selection), "history": history}
+    return facts
 
 
 def _warnings(changes: Sequence[Change], transductive: bool) -> list[str]:
@@ -256,11 +264,13 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
     return said
 
 
-def _guard_words(guards: Sequence[str]) -> str:
-    if not guards:
-        return "no labelled animal"
-    reason = "their labels chose the backbones, so they are in no score and no probe; groups are compared with them"
-    return f"{', '.join(guards)}: {reason}"
+def _validation_words(animals: Sequence[str]) -> str:
+    if not animals:
+        return "none"
+    return (
+        f"{', '.join(animals)}: their labels selected the backbones, so they are in no score and no probe; "
+        "groups are compared with them"
+    )
 
 
 def _facts(study: Study, stages: Stages) -> list[tuple[str, str]]:

@@ -102,9 +102,8 @@ class ReportData:
     """Video -> JPEG."""
     attention: list[AttentionRow]
     finetunes: list[Mapping[str, Any]]
-    """name; curve: list of step, loss, teacher_entropy; guard, where there was one: said, labelled, animals,
-    num_frames, weights_step,
-    history: list of step, rank_me, score."""
+    """name; curve: list of step, loss, teacher_entropy; validation, where it was enabled: reason, has_labels, animals,
+    num_frames, weights_step, history: list of step, rank_me, score."""
     errors: list[Mapping[str, str]]
     """video, stage, error."""
     warnings: list[str]

@@ -169,11 +169,12 @@ def _sheets_part(sheets: Mapping[str, bytes]) -> list[tuple[str, str]]:
 def _finetune_part(data: ReportData) -> list[tuple[str, str]]:
     runs = [run for run in data.finetunes if run["curve"]]
     wanted = [("loss", "training loss"), ("teacher_entropy", "teacher entropy [nats]")]
-    looked = [{"name": run["name"], "curve": run["guard"]["history"]} for run in data.finetunes if run.get("guard")]
-    seen = [("score", "score on guard animals"), ("rank_me", "RankMe of the teacher")]
+    validated = [run for run in data.finetunes if run.get("validation")]
+    histories = [{"name": run["name"], "curve": run["validation"]["history"]} for run in validated]
+    measures = [("score", "score on validation animals"), ("rank_me", "RankMe of the teacher")]
     return [
         (label, charts.curves(given, key, label))
-        for given, pairs in ((runs, wanted), (looked, seen))
+        for given, pairs in ((runs, wanted), (histories, measures))
         for key, label in pairs
         if any(not text.is_missing(point.get(key)) for run in given for point in run["curve"])
     ]

@@ -182,24 +182,26 @@ def _reading(rows: Sequence[Mapping[str, Any]], num_labels: int) -> str:
     return f"{said} Adjusted p accounts for testing {num_labels} labels at once." if num_labels else said
 
 
-def guard_words(finetune: Mapping[str, Any]) -> str:
-    """Say from which step a fine-tuned backbone's weights are, and what its guard saw; empty where it had none."""
-    guard = finetune.get("guard") or {}
-    if not guard:
+def selection_words(finetune: Mapping[str, Any]) -> str:
+    """Say which step a fine-tuned backbone's weights are of, and what its validations measured.
+
+    Empty without validation.
+    """
+    validation = finetune.get("validation") or {}
+    if not validation:
         return ""
-    history = guard["history"]
-    kept = next(row for row in history if row["step"] == guard["weights_step"])
-    told = ""
-    if guard["labelled"]:
-        told = (
-            f" Mean average precision on {guard['num_frames']} frames of {', '.join(guard['animals'])}, each told by "
-            "a linear probe "
-            f"fitted on the others: {score(history[0]['score'])} at the start, {score(kept['score'])} in the weights "
-            f"that are used, {score(history[-1]['score'])} at the end."
+    history = validation["history"]
+    kept = next(row for row in history if row["step"] == validation["weights_step"])
+    scores = ""
+    if validation["has_labels"]:
+        scores = (
+            f" Mean average precision on {validation['num_frames']} frames of {', '.join(validation['animals'])}, each "
+            f"predicted by a linear probe fitted on the others: {score(history[0]['score'])} at the start, "
+            f"{score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
         )
     ranks = " to ".join(f"{row['rank_me']:.1f}" for row in (history[0], history[-1]))
-    measured = f"RankMe, the number of directions the features use, went from {ranks}."
-    return f"{finetune['name']}: {guard['said']}{told} {measured}"
+    rank_me = f"RankMe, the effective rank of the features, went from {ranks}."
+    return f"{finetune['name']}: {validation['reason']}{scores} {rank_me}"
 
 
 def text_tables(data: ReportData) -> str:

@@ -1,4 +1,4 @@
-"""Fine-tuning on a CUDA device: what the CPU's tests promise holds there up to rounding."""
+"""Fine-tuning on a CUDA device equals that on the CPU up to rounding."""
 
 import shutil
 from dataclasses import replace
@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sheep.config import FinetuneConfig
+from sheep.config import AdvancedFinetuneConfig, FinetuneConfig, Precision
 from sheep.finetune.dataset import Arrays
-from sheep.finetune.trainer import fit
+from sheep.finetune.trainer import train
 from sheep.models import dinov2 as backbones
 
 pytestmark = pytest.mark.gpu
@@ -24,12 +24,11 @@ CONFIG = FinetuneConfig(
     local_px=16,
     num_local=2,
     num_prototypes=8,
-    guard_every=0,
+    validate_every=0,
     learning_rate=1e-3,
-    drop_path=0.2,
     background="swap",
-    mask_inside=0.5,
     device="cuda",
+    advanced=AdvancedFinetuneConfig(drop_path=0.2, mask_inside=0.5),
 )
 
 
@@ -48,31 +47,36 @@ def images() -> Arrays:
     return Arrays(pixels=pixels, animals=[f"a{i % 3}" for i in range(24)], videos=[f"v{i % 6}" for i in range(24)])
 
 
+def with_precision(precision: Precision) -> FinetuneConfig:
+    return replace(CONFIG, advanced=replace(CONFIG.advanced, precision=precision))
+
+
 def curve(start: str, images: Arrays, config: FinetuneConfig, out: Path) -> list[float]:
     measures: list[dict[str, float]] = []
-    fit(images, start, config, 5, str(out), report=measures.append)
+    train(images, start, config, 5, str(out), report=measures.append)
     return [one["loss"] for one in measures]
 
 
-def test_a_gpu_trains_what_a_cpu_does(start: str, images: Arrays, tmp_path: Path) -> None:
-    there = curve(start, images, replace(CONFIG, precision="float32"), tmp_path / "there")
-    here = curve(start, images, replace(CONFIG, precision="float32", device="cpu"), tmp_path / "here")
-    np.testing.assert_allclose(there, here, rtol=2e-3)
+def test_a_gpu_trains_as_a_cpu(start: str, images: Arrays, tmp_path: Path) -> None:
+    config = with_precision("float32")
+    on_gpu = curve(start, images, config, tmp_path / "gpu")
+    on_cpu = curve(start, images, replace(config, device="cpu"), tmp_path / "cpu")
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=2e-3)
 
 
-def test_bfloat16_is_the_default_there_and_stays_near(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_bfloat16_is_the_default_and_close_to_float32(start: str, images: Arrays, tmp_path: Path) -> None:
     half = curve(start, images, CONFIG, tmp_path / "half")
-    assert half == curve(start, images, replace(CONFIG, precision="bfloat16"), tmp_path / "named")
-    whole = curve(start, images, replace(CONFIG, precision="float32"), tmp_path / "whole")
+    assert half == curve(start, images, with_precision("bfloat16"), tmp_path / "named")
+    whole = curve(start, images, with_precision("float32"), tmp_path / "whole")
     assert half != whole
     np.testing.assert_allclose(half, whole, rtol=0.05)
     weights = load_file(tmp_path / "half" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
-def test_resumed_goes_on_as_unbroken(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
-    whole = fit(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=3)
+    whole = train(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=3)
     folder = shutil.copytree(saved[0], tmp_path / "moved")
-    rest = fit(images, start, CONFIG, 7, str(tmp_path / "rest"), resume_dir=str(folder))
-    assert rest.last["loss"] == pytest.approx(whole.last["loss"], rel=1e-3)
+    rest = train(images, start, CONFIG, 7, str(tmp_path / "rest"), resume_dir=str(folder))
+    assert rest.last.loss == pytest.approx(whole.last.loss, rel=1e-3)

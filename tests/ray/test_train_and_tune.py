@@ -1,6 +1,5 @@
-"""Ray Train and Ray Tune reach what one process reaches."""
+"""Ray Train and Ray Tune give the results of one process."""
 
-import json
 import os
 import signal
 import time
@@ -17,9 +16,11 @@ from sheep.config import ClusterConfig, ProbeConfig, StudyConfig, WindowConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.execution.local import LOCAL
 from sheep.execution.ray.executor import RayExecutor
+from sheep.finetune import record
 from sheep.finetune import stage as finetune_stage
 from sheep.finetune.dataset import Images
 from sheep.finetune.job import FinetuneJob
+from sheep.finetune.record import Step, Training
 from sheep.io.manifest import Manifest, read_manifest
 from sheep.models.dinov2 import load
 from sheep.search.nested_cv import Candidate, ProbeData, inner_scores, together
@@ -42,11 +43,12 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
 def test_two_train_workers_reach_the_weights_of_one_process(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    # Two of the four annotated animals guard. With this seed and rate the guard keeps step 2, by a margin that rounding
-    # does not reach: with most others these few steps are worse than the start, and there would be nothing to compare.
+    # Two of the four annotated animals are validation animals. With this seed and rate step 2 is selected, by a margin
+    # far above rounding. With most others these few steps are worse than the start, which leaves nothing to compare.
     settings = replace(
         tiny_study.finetune,
-        steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, guard_every=1, guard_animals=2, teacher_momentum=0.9,
+        steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, validate_every=1, validation_animals=2,
+        teacher_momentum=0.9,
     )  # fmt: skip
     alone = replace(tiny_study, seed=1, out=str(tmp_path / "alone"), finetune=settings)
     together = replace(alone, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
@@ -55,23 +57,25 @@ def test_two_train_workers_reach_the_weights_of_one_process(
         Path(config.out, "crop").symlink_to(cropped.uri)
     stages.finetune(alone, "crop")
     stages.finetune(together, "crop", RayExecutor(ClusterConfig(cpus=0.5)))
-    losses = [[step["loss"] for step in curve(config)] for config in (alone, together)]
+    losses = [[step.loss for step in curve(config)] for config in (alone, together)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
-    assert apart(one, start) > 0  # else there would be nothing to compare
+    assert apart(one, start) > 0  # there is something to compare
     assert apart(one, two) < 0.02 * apart(one, start)
-    guards = [finetune_stage.read_guard(read_manifest(f"{config.out}/finetune/guided")) for config in (alone, together)]
-    assert [guard["animals"] for guard in guards] == [guards[0]["animals"]] * 2
-    assert len(guards[0]["animals"]) == 2
-    assert guards[1]["weights_step"] == guards[0]["weights_step"]
+    by_one, by_two = (training(f"{config.out}/finetune/guided/backbone").validation for config in (alone, together))
+    assert by_one is not None
+    assert by_two is not None
+    assert by_two.selection.animals == by_one.selection.animals
+    assert len(by_one.selection.animals) == 2
+    assert by_two.selection.weights_step == by_one.selection.weights_step
     for name in ("rank_me", "teacher_entropy", "target_std", "score"):
-        first, second = ([row[name] for row in guard["history"]] for guard in guards)
+        first, second = ([getattr(row, name) for row in found.history] for found in (by_one, by_two))
         np.testing.assert_allclose(second, first, rtol=2e-2, err_msg=name)
 
 
 def wait_for_checkpoint(folder: Path) -> None:
-    """Until Train has taken note of one: only from such a one it goes on."""
+    """Wait until Ray Train has registered a checkpoint: it resumes from registered ones only."""
     for _ in range(300):
         if any("checkpoint_2" in path.read_text() for path in folder.rglob("checkpoint_manager_snapshot.json")):
             return
@@ -80,12 +84,11 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterruptedOnce(FinetuneJob):
-    """The worker whose batch is the seventh one drawn ends, after a checkpoint: killed, or for good as when a person
-    cancels the job."""
+    """The worker that takes the seventh batch ends after a checkpoint: killed, or for good, as when a person cancels
+    the job."""
 
     mark: str = ""
-    """A file that is there from then on; beside it one for each batch that a process drew, and `-on` when the next run
-    may go on."""
+    """A file that exists from then on; beside it one per batch and process, and `-on` once the next run may resume."""
     is_killed: bool = True
 
     def images(self) -> Images:
@@ -100,7 +103,7 @@ class InterruptedOnce(FinetuneJob):
                 self.taken += 1
                 Path(f"{mark}-{os.getpid()}-{self.taken}").touch()
                 if self.taken == 7 and not mark.exists():
-                    wait_for_checkpoint(mark.parent)  # steps take milliseconds here, less than an upload
+                    wait_for_checkpoint(mark.parent)  # a step takes milliseconds, less than an upload
                     mark.touch()
                     if is_killed:
                         os.kill(os.getpid(), signal.SIGKILL)
@@ -112,10 +115,8 @@ class InterruptedOnce(FinetuneJob):
         return images
 
 
-def test_a_killed_worker_leaves_the_result_as_it_was(
-    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
-) -> None:
-    config = replace(tiny_study.finetune, steps=8, head_steps=1, learning_rate=1e-2, guard_every=2)
+def test_a_killed_worker_does_not_change_the_result(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
+    config = replace(tiny_study.finetune, steps=8, head_steps=1, learning_rate=1e-2, validate_every=2)
 
     def train(name: str, kind: type[FinetuneJob], **more: str) -> dict[str, np.ndarray]:
         out = str(tmp_path / name / "backbone")
@@ -132,22 +133,19 @@ def test_a_killed_worker_leaves_the_result_as_it_was(
     assert (tmp_path / "mark").exists()
     for name, value in whole.items():
         np.testing.assert_array_equal(killed[name], value, err_msg=name)
-    one, two = (
-        json.loads((tmp_path / name / "backbone" / "training.json").read_text()) for name in ("alone", "killed")
-    )
-    assert two["curve"] == one["curve"]
-    assert two["guard"] == one["guard"]
+    one, two = (training(tmp_path / name / "backbone") for name in ("alone", "killed"))
+    assert two.curve == one.curve
+    assert two.validation == one.validation
     takes = Counter(path.name.split("-")[1] for path in tmp_path.glob("mark-*"))
     assert len(takes) == 2
-    assert (
-        max(takes.values()) <= 8
-    )  # at first the data's check, the guard's images and five steps, then at most six: it did not begin again
+    # First the data's check, the images to validate on and five steps, then at most six steps: it resumed.
+    assert max(takes.values()) <= 8
 
 
-def test_training_goes_on_with_another_number_of_workers(
+def test_training_resumes_with_another_number_of_workers(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    config = replace(tiny_study.finetune, steps=8, head_steps=1, batch_size=8, learning_rate=1e-2, guard_every=2)
+    config = replace(tiny_study.finetune, steps=8, head_steps=1, batch_size=8, learning_rate=1e-2, validate_every=2)
     videos = tuple(entry.key for entry in cropped.entries)
 
     def job(name: str, workers: int, kind: type[FinetuneJob] = FinetuneJob, **more: Any) -> FinetuneJob:
@@ -162,25 +160,29 @@ def test_training_goes_on_with_another_number_of_workers(
     before = {path.name for path in tmp_path.glob("mark-*")}
     Path(f"{mark}-on").touch()
     train(job("moved", 1, InterruptedOnce, mark=str(mark), is_killed=False))
-    one, two = (json.loads((tmp_path / name / "backbone" / "training.json").read_text()) for name in ("alone", "moved"))
-    assert [step["step"] for step in two["curve"]] == list(range(1, 9))
-    losses = [[step["loss"] for step in facts["curve"]] for facts in (one, two)]
+    one, two = (training(tmp_path / name / "backbone") for name in ("alone", "moved"))
+    assert [step.step for step in two.curve] == list(range(1, 9))
+    losses = [[step.loss for step in found.curve] for found in (one, two)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     takes = {path.name for path in tmp_path.glob("mark-*-*")} - before
-    assert 0 < len(takes) <= 8  # as after a killed worker: it did not begin again
+    assert 0 < len(takes) <= 8  # as after a killed worker: it resumed
 
 
-def test_our_errors_come_back_as_they_were(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
-    """A wrong setting that only shows on the worker."""
+def test_our_errors_are_raised_unchanged_on_the_driver(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
+    """A wrong setting that only the worker can detect."""
     with pytest.raises(ConfigError, match="got 12 px, expected a multiple of the patch size"):
         RayExecutor(ClusterConfig(cpus=0.5)).train(some_job(tiny_study, cropped, tmp_path, local_px=12))
 
 
-def test_fewer_workers_than_asked_for_will_do(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
+def test_training_starts_with_fewer_workers_than_asked_for(
+    tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
+) -> None:
     """Four CPUs hold one worker of three; two were asked for."""
     job = some_job(tiny_study, cropped, tmp_path, workers=2, min_workers=1)
     RayExecutor(ClusterConfig(cpus=3)).train(job)
-    assert json.loads(Path(job.out, "training.json").read_text())["workers"] == 1
+    assert training(job.out).workers == 1
 
 
 def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: int) -> FinetuneJob:
@@ -191,8 +193,12 @@ def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: in
     )
 
 
-def curve(config: StudyConfig) -> list[dict[str, float]]:
-    return finetune_stage.read_curve(read_manifest(f"{config.out}/finetune/guided"))
+def curve(config: StudyConfig) -> tuple[Step, ...]:
+    return finetune_stage.read_training(read_manifest(f"{config.out}/finetune/guided")).curve
+
+
+def training(folder: str | Path) -> Training:
+    return record.from_json(Path(folder, "training.json").read_bytes(), str(folder))
 
 
 def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
@@ -201,7 +207,7 @@ def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     return float(np.sqrt(sum(np.sum((one[name] - other[name]) ** 2) for name in one)))
 
 
-def test_tune_gives_every_trial_its_own_scores() -> None:
+def test_tune_returns_the_scores_of_each_trial() -> None:
     rng = np.random.default_rng(0)
     rows = 240
     animals = np.repeat([f"a{i}" for i in range(6)], rows // 6)
@@ -229,7 +235,7 @@ def test_tune_gives_every_trial_its_own_scores() -> None:
         np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)
 
 
-def test_storage_that_refuses_is_found_before_training(
+def test_storage_that_cannot_be_written_is_found_before_training(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")

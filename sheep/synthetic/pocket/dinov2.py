@@ -23,13 +23,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sheep.config import EmbedConfig, FinetuneConfig, seed_for
+from sheep.config import AdvancedFinetuneConfig, EmbedConfig, FinetuneConfig, seed_for
 from sheep.crop import geometry
 from sheep.embed.features import embed
 from sheep.errors import ConfigError
 from sheep.finetune import checkpoint
 from sheep.finetune.dataset import Arrays
-from sheep.finetune.trainer import fit
+from sheep.finetune.record import measured
+from sheep.finetune.trainer import train as train_backbone
 from sheep.models import dinov2 as backbones
 from sheep.schemas import LABELS
 from sheep.synthetic.scene import Frame, SceneConfig, draw_scene, render
@@ -86,15 +87,17 @@ class PocketDinov2Config:
             head_steps=0,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            head_learning_rate=self.learning_rate,
-            layer_decay=1.0,
-            teacher_temperature=self.teacher_temperature,
             teacher_momentum=self.teacher_momentum,
             num_prototypes=self.num_prototypes,
-            koleo_weight=self.koleo_weight,
             num_local=self.num_local,
             silhouette_weight=self.silhouette_weight,
             device="cpu",
+            advanced=AdvancedFinetuneConfig(
+                head_learning_rate=self.learning_rate,
+                layer_decay=1.0,
+                teacher_temperature=self.teacher_temperature,
+                koleo_weight=self.koleo_weight,
+            ),
         )
 
 
@@ -123,7 +126,7 @@ def train(config: PocketDinov2Config, out: str, *, resume_dir: str | None = None
         Path(written).rename(folder / "last")
         export(folder / "last", folder / "weights")
 
-    fit(
+    train_backbone(
         images, str(start), config.finetune(), config.seed, str(folder / "fit"),
         report=report, save=save, save_every=config.export_every, resume_dir=resume_dir,
     )  # fmt: skip
@@ -135,10 +138,10 @@ def export(checkpoint_dir: Path, out: Path) -> None:
     net = backbones.random(0)
     net.model.load_state_dict(checkpoint.teacher_backbone(checkpoint_dir), strict=True)
     net.model.half().save_pretrained(out)
-    facts = checkpoint.read_facts(checkpoint_dir)
-    every = max(1, len(facts["curve"]) // 100)
-    curve = [{name: round(value, 4) for name, value in measures.items()} for measures in facts["curve"]]
-    kept = {key: facts[key] for key in ("identity", "step")} | {"curve": curve[::every], "last": curve[-1]}
+    progress = checkpoint.read_progress(checkpoint_dir)
+    every = max(1, len(progress.curve) // 100)
+    curve = [{name: round(value, 4) for name, value in measured(step).items()} for step in progress.curve]
+    kept = {"identity": progress.identity, "step": progress.step, "curve": curve[::every], "last": curve[-1]}
     (out / "training.json").write_text(json.dumps(kept, indent=1, sort_keys=True))
 
 

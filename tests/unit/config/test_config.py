@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sheep.config import (
+    AdvancedFinetuneConfig,
     ArchiveConfig,
     ClusterConfig,
     CompareConfig,
@@ -43,9 +44,32 @@ WRONG: list[tuple[Any, str, Any]] = [
     (FinetuneConfig, "workers", 0),
     (FinetuneConfig, "batch_size", 1),
     (FinetuneConfig, "learning_rate", 0.0),
-    (FinetuneConfig, "layer_decay", 0.0),
     (FinetuneConfig, "teacher_momentum", 1.0),
-    (FinetuneConfig, "mask_frac", 0.95),
+    (FinetuneConfig, "num_local", -1),
+    (FinetuneConfig, "global_px", 0),
+    (FinetuneConfig, "num_prototypes", 1),
+    (FinetuneConfig, "silhouette_weight", -0.1),
+    (FinetuneConfig, "background", "blur"),
+    (FinetuneConfig, "min_gap_s", -1.0),
+    (FinetuneConfig, "validation_animals", 1),
+    (FinetuneConfig, "validate_every", -1),
+    (FinetuneConfig, "patience", -1),
+    (FinetuneConfig, "min_workers", 2),
+    (AdvancedFinetuneConfig, "head_learning_rate", 0.0),
+    (AdvancedFinetuneConfig, "layer_decay", 0.0),
+    (AdvancedFinetuneConfig, "weight_decay", -0.1),
+    (AdvancedFinetuneConfig, "weight_decay_end", -0.1),
+    (AdvancedFinetuneConfig, "teacher_temperature", 0.0),
+    (AdvancedFinetuneConfig, "teacher_temperature_start", 0.0),
+    (AdvancedFinetuneConfig, "last_layer_steps", -1),
+    (AdvancedFinetuneConfig, "drop_path", 0.95),
+    (AdvancedFinetuneConfig, "koleo_weight", -0.1),
+    (AdvancedFinetuneConfig, "mask_frac", 0.95),
+    (AdvancedFinetuneConfig, "mask_inside", 1.1),
+    (AdvancedFinetuneConfig, "background_share", 1.1),
+    (AdvancedFinetuneConfig, "min_change", 256.0),
+    (AdvancedFinetuneConfig, "collapse_frac", 1.0),
+    (AdvancedFinetuneConfig, "precision", "float16"),
     (EmbedConfig, "view", "whole"),
     (EmbedConfig, "untrained_seed", -1),
     (EmbedConfig, "image_px", 4),
@@ -78,9 +102,15 @@ def test_the_batch_is_shared_evenly() -> None:
         FinetuneConfig(batch_size=32, workers=3)
 
 
+def test_advanced_settings_are_checked_against_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"finetune\.advanced\.last_layer_steps: got 6, expected 0 to steps \(5\)"):
+        FinetuneConfig(steps=5, head_steps=0, advanced=AdvancedFinetuneConfig(last_layer_steps=6))
+
+
 def test_values_at_the_ends_are_allowed() -> None:
     CropConfig(margin_frac=0.0, smooth_s=0.0, crop_px=16, frame_px=16, max_error_frac=1.0)
-    FinetuneConfig(steps=5, head_steps=5, layer_decay=1.0, mask_frac=0.0, num_local=0)
+    AdvancedFinetuneConfig(layer_decay=1.0, mask_frac=0.0, last_layer_steps=5)
+    FinetuneConfig(steps=5, head_steps=5, num_local=0, advanced=AdvancedFinetuneConfig(last_layer_steps=5))
     SearchConfig(num_folds=3, num_resamples=100)
 
 

@@ -1,4 +1,4 @@
-"""Two trainings in two threads that agree as workers do."""
+"""Two trainings in two threads that exchange tensors as two workers do."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sheep.finetune import trainer
 
 
 class Exchange:
-    """Mean over threads that take part in turn."""
+    """A mean over threads in place of torch.distributed."""
 
     def __init__(self, world: int) -> None:
         self.barrier = threading.Barrier(world, timeout=60)
@@ -30,28 +30,28 @@ class Exchange:
         return all_reduce
 
 
-def fit_as_two(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., Any]) -> list[Exception | None]:
-    """Run `fit(rank=, world=, all_reduce=)` in two threads.
+def train_as_two(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Any]) -> list[Exception | None]:
+    """Run `train(rank=, world=, all_reduce=)` in two threads.
 
     Returns:
-        What each rank ended with: an error, or None.
+        The error of each rank, or None.
     """
     exchange, lock, make_pair = Exchange(2), threading.Lock(), trainer.make_pair
     ends: list[Exception | None] = [None, None]
 
     def in_turn(*values: Any) -> Any:
-        # transformers patches modules while it loads, which two threads must not do at once; two processes may.
+        # transformers patches modules while it loads: safe in two processes, not in two threads.
         with lock:
             return make_pair(*values)
 
     def worker(rank: int) -> None:
         try:
-            fit(rank=rank, world=2, all_reduce=exchange.of(rank))
-        except ContractError as error:  # both agree on it, and the other may not have left the barrier yet
+            train(rank=rank, world=2, all_reduce=exchange.of(rank))
+        except ContractError as error:  # raised by both ranks; the other may not have left the barrier yet
             ends[rank] = error
         except Exception as error:
             ends[rank] = error
-            exchange.barrier.abort()  # or the other would wait for a minute
+            exchange.barrier.abort()  # the other thread would wait until the barrier times out
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "make_pair", in_turn)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sheep.errors import ContractError
-from sheep.finetune.deduplicate import thin, thumbnail
+from sheep.finetune.deduplicate import drop_near_duplicates, thumbnail
 from sheep.io.prefetch import DEPTH, Ahead
 
 
@@ -19,10 +19,10 @@ def jpeg(level: int, side: int = 48) -> bytes:
 
 def test_images_come_no_closer_than_the_gap_to_the_last_kept() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    kept = thin([jpeg(0)] * 6, ["a"] * 6, ["v"] * 6, times, min_gap_s=0.2, min_change=0)
+    kept = drop_near_duplicates([jpeg(0)] * 6, ["a"] * 6, ["v"] * 6, times, min_gap_s=0.2, min_change=0)
     assert kept.tolist() == [True, False, True, False, True, False]
-    # Every animal in every video for itself, in order of time whatever the order of rows.
-    kept = thin(
+    # Every animal of every video by itself, by time and not by row.
+    kept = drop_near_duplicates(
         [jpeg(0)] * 4, ["a", "b", "a", "a"], ["v", "v", "v", "w"], [0.1, 0.1, 0.0, 0.1], min_gap_s=0.2, min_change=0
     )
     assert kept.tolist() == [False, True, True, True]
@@ -31,11 +31,11 @@ def test_images_come_no_closer_than_the_gap_to_the_last_kept() -> None:
 def test_slow_change_adds_up_until_it_counts() -> None:
     levels = [100, 104, 108, 112, 112, 100]  # against 100: 4, 8, 12 counts; against 112: 0, then 12
     images = [jpeg(level) for level in levels]
-    kept = thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=10)
+    kept = drop_near_duplicates(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=10)
     assert kept.tolist() == [True, False, False, True, False, True]
-    both = thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=3, min_change=10)
+    both = drop_near_duplicates(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=3, min_change=10)
     assert both.tolist() == [True, False, False, True, False, False]
-    assert thin(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=0).all()
+    assert drop_near_duplicates(images, ["a"] * 6, ["v"] * 6, list(range(6)), min_gap_s=0, min_change=0).all()
 
 
 def test_thumbnail_holds_means_of_tiles() -> None:
@@ -47,7 +47,7 @@ def test_thumbnail_holds_means_of_tiles() -> None:
     assert small.shape == (16, 16)
     np.testing.assert_allclose(small, np.repeat([[0] * 8 + [200] * 8], 16, axis=0), atol=2)
     with pytest.raises(ContractError, match="Run the crop stage again"):
-        thin([b"x", b"y"], ["a", "a"], ["v", "v"], [0, 1], min_gap_s=0, min_change=1)
+        drop_near_duplicates([b"x", b"y"], ["a", "a"], ["v", "v"], [0, 1], min_gap_s=0, min_change=1)
 
 
 def test_batches_come_in_order_and_few_wait() -> None:

@@ -1,6 +1,7 @@
-"""The losses of a pocket run are the ones that were kept, step by step.
+"""The losses of a small training equal the golden ones, step by step.
 
-A change of tests/golden/finetune_pocket_cpu.json needs a reason in the commit's message: the recipe changed on purpose. Write it anew with
+A change of tests/golden/finetune_pocket_cpu.json needs its reason in the commit message: the recipe changed on purpose.
+Renew the file with
 
     OMP_NUM_THREADS=1 python -m tests.unit.finetune.test_golden
 """
@@ -13,22 +14,24 @@ import pytest
 import torch
 
 from sheep.config import FinetuneConfig
+from sheep.finetune import record
 from sheep.finetune.dataset import Arrays
-from sheep.finetune.trainer import fit
+from sheep.finetune.trainer import train
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "finetune_pocket_cpu.json"
 CONFIG = FinetuneConfig(
     steps=30, head_steps=10, batch_size=8, global_px=48, local_px=24, num_local=2, num_prototypes=64,
-    learning_rate=5e-4, silhouette_weight=0.5, guard_every=10, device="cpu",
+    learning_rate=5e-4, silhouette_weight=0.5, validate_every=10, device="cpu",
 )  # fmt: skip
 TERMS = ("loss", "loss_dino", "loss_ibot", "loss_koleo", "loss_silhouette", "teacher_entropy", "target_std")
 TOLERANCE = 2e-4
-"""Relative, of every measure in every step. Two threads or no oneDNN changed them by 1.3e-6 at most; one hundredth more of learning rate, KoLeo's
-weight or temperature by 7e-3 and more."""
+"""Relative, for every measure of every step. Two threads, or no oneDNN, change them by at most 1.3e-6; one percent more
+learning rate, KoLeo weight or temperature by at least 7e-3."""
 
 
 def images() -> Arrays:
-    """Four animals, each a bright block of its own colour, standing or lying somewhere on green noise; the block's mask beside it."""
+    """Four animals: bright blocks, each of its own colour, upright or flat, on noise; the block's mask as fourth
+    channel."""
     rng = np.random.default_rng(20)
     pixels = rng.integers(60, 130, (32, 64, 64, 4), dtype=np.uint8)
     pixels[..., 3] = 0
@@ -42,31 +45,32 @@ def images() -> Arrays:
 
 
 def curves(folder: Path) -> dict[str, list[float]]:
-    """What a run measures on one thread."""
+    """Measures of a training on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        fit(images(), "pocket", CONFIG, 0, str(folder))
+        train(images(), "pocket", CONFIG, 0, str(folder))
     finally:
         torch.set_num_threads(threads)
-    facts = json.loads((folder / "training.json").read_text())
-    found = {name: [step[name] for step in facts["curve"]] for name in TERMS}
-    return found | {name: [row[name] for row in facts["guard"]["history"]] for name in ("rank_me",)}
+    training = record.from_json((folder / "training.json").read_text(), "training.json")
+    assert training.validation is not None
+    measures = {name: [getattr(step, name) for step in training.curve] for name in TERMS}
+    return measures | {"rank_me": [row.rank_me for row in training.validation.history]}
 
 
-def test_losses_are_the_ones_that_were_kept(tmp_path: Path) -> None:
-    kept, found = json.loads(GOLDEN.read_text())["curves"], curves(tmp_path)
-    assert kept.keys() == found.keys()
-    assert len(kept["loss"]) == 30
-    for name in kept:
-        np.testing.assert_allclose(found[name], kept[name], rtol=TOLERANCE, atol=1e-5, err_msg=name)
+def test_losses_equal_the_golden_ones(tmp_path: Path) -> None:
+    golden, measures = json.loads(GOLDEN.read_text())["curves"], curves(tmp_path)
+    assert golden.keys() == measures.keys()
+    assert len(golden["loss"]) == 30
+    for name in golden:
+        np.testing.assert_allclose(measures[name], golden[name], rtol=TOLERANCE, atol=1e-5, err_msg=name)
 
 
-def test_the_kept_losses_are_a_training(tmp_path: Path) -> None:
-    kept = json.loads(GOLDEN.read_text())["curves"]
-    assert kept["loss_silhouette"][-1] < 0.9 * kept["loss_silhouette"][0]
-    assert kept["rank_me"][0] == pytest.approx(kept["rank_me"][1], rel=1e-6)  # only heads so far
-    assert kept["rank_me"][-1] != pytest.approx(kept["rank_me"][1], rel=1e-6)
+def test_the_golden_losses_are_those_of_a_training() -> None:
+    golden = json.loads(GOLDEN.read_text())["curves"]
+    assert golden["loss_silhouette"][-1] < 0.9 * golden["loss_silhouette"][0]
+    assert golden["rank_me"][0] == pytest.approx(golden["rank_me"][1], rel=1e-6)  # only heads so far
+    assert golden["rank_me"][-1] != pytest.approx(golden["rank_me"][1], rel=1e-6)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ import pytest
 import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss
 
+from sheep.finetune.distributed import mean_of_one
 from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, sinkhorn
-from sheep.finetune.trainer import identity
 
 
 def test_dino_by_hand() -> None:
-    # One image, two prototypes, views a and b; the teacher is sure of prototype 0 in a and of 1 in b.
+    # One image, two prototypes, views a and b; the teacher gives prototype 0 to a and 1 to b.
     targets = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
     student = torch.tensor([[[0.1, 0.0]], [[0.0, 0.0]], [[0.0, 0.2]]])  # divided by 0.1: (1, 0), (0, 0), (0, 2)
     # teacher a with student b and c, teacher b with student a and c
@@ -33,27 +33,27 @@ def test_dino_and_ibot_equal_lightly() -> None:
 
 def test_koleo_by_hand() -> None:
     features = torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])  # on the unit circle at 0, 90 and 180 degrees
-    assert koleo_loss(features, 0, 1, identity).item() == pytest.approx(-math.log(math.sqrt(2)), rel=1e-6)
+    assert koleo_loss(features, 0, 1, mean_of_one).item() == pytest.approx(-math.log(math.sqrt(2)), rel=1e-6)
 
 
-def test_sinkhorn_uses_prototypes_alike() -> None:
+def test_sinkhorn_balances_prototypes() -> None:
     logits = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
     logits[:, 0] += 1 - logits.max()  # prototype 0 would win nearly everywhere
-    targets = sinkhorn(logits, 0.1, identity)
+    targets = sinkhorn(logits, 0.1, mean_of_one)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(64))
     torch.testing.assert_close(targets.mean(dim=0), torch.full((4,), 0.25), atol=0.03, rtol=0)
-    same = sinkhorn(logits[:1].expand(8, 4), 0.05, identity)
+    same = sinkhorn(logits[:1].expand(8, 4), 0.05, mean_of_one)
     torch.testing.assert_close(same, torch.full((8, 4), 0.25))
 
 
 def test_sinkhorn_fixed_point_by_hand() -> None:
     # Two opposite images: already balanced, so only the softmax remains.
-    targets = sinkhorn(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.1, identity)
+    targets = sinkhorn(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.1, mean_of_one)
     sure = 1 / (1 + math.exp(-1))
     torch.testing.assert_close(targets, torch.tensor([[sure, 1 - sure], [1 - sure, sure]]))
 
 
-# Published formulas, written out in float64 as they stand in the papers, loops and all.
+# The published formulas in float64, with the papers' loops.
 
 
 def softmax64(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -94,11 +94,11 @@ def test_koleo_equation() -> None:
     total = 0.0
     for i in range(7):
         total -= math.log(min(np.linalg.norm(unit[i] - unit[j]) for j in range(7) if j != i)) / 7
-    assert koleo_loss(torch.from_numpy(features).float(), 0, 1, identity).item() == pytest.approx(total, rel=1e-5)
+    assert koleo_loss(torch.from_numpy(features).float(), 0, 1, mean_of_one).item() == pytest.approx(total, rel=1e-5)
 
 
 def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarray:
-    """SwAV's algorithm 1, Q (prototypes x images), in its own order: rows to 1/K, then columns to 1/B."""
+    """SwAV's algorithm 1 on Q (prototypes x images), in its order: rows to 1/K, then columns to 1/B."""
     weights = np.exp(logits.T / temperature)
     weights /= weights.sum()
     num_prototypes, num_images = weights.shape
@@ -108,12 +108,12 @@ def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarra
     return (weights * num_images).T
 
 
-def test_sinkhorn_knopp_is_the_published_one_and_goes_to_its_marginals() -> None:
+def test_sinkhorn_knopp_is_the_published_one_and_approaches_its_marginals() -> None:
     logits = np.random.default_rng(3).uniform(-1, 1, (40, 6))
-    ours = sinkhorn(torch.from_numpy(logits), 0.1, identity).numpy()
+    ours = sinkhorn(torch.from_numpy(logits), 0.1, mean_of_one).numpy()
     np.testing.assert_allclose(ours, sinkhorn64(logits, 0.1, 3), rtol=2e-4, atol=1e-7)
-    np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-6)  # every image hands out 1
-    # Many rounds give every prototype as much; three, as published, come near.
+    np.testing.assert_allclose(ours.sum(axis=1), 1, rtol=1e-6)  # every image has a mass of 1
+    # Many rounds balance the prototypes exactly; three, as published, approximately.
     many = sinkhorn64(logits, 0.1, 500)
     np.testing.assert_allclose(many.sum(axis=0), 40 / 6, rtol=1e-9)
     three, none = (np.abs(sinkhorn64(logits, 0.1, rounds).sum(axis=0) - 40 / 6).max() for rounds in (3, 0))
@@ -123,7 +123,7 @@ def test_sinkhorn_knopp_is_the_published_one_and_goes_to_its_marginals() -> None
 def test_sinkhorn_holds_at_low_temperature() -> None:
     """Cosines of -1 to 1 at temperature 0.025 span 35 decimal digits; float32 must neither overflow nor lose a row."""
     logits = torch.linspace(-1, 1, 64).view(16, 4)
-    targets = sinkhorn(logits, 0.025, identity)
+    targets = sinkhorn(logits, 0.025, mean_of_one)
     assert targets.isfinite().all()
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(16))
     expected = sinkhorn64(logits.double().numpy(), 0.025, 3)

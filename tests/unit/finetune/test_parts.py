@@ -13,7 +13,7 @@ from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune.augment import NUM_NOISE, draw_noise, make_views
 from sheep.finetune.dataset import Arrays, Images, Sampler
-from sheep.finetune.networks import Network, draw_kept, follow, make_pair
+from sheep.finetune.networks import Network, draw_branch_scale, make_pair, update_teacher
 from sheep.finetune.patch_masks import count_hidden, draw_masks
 from sheep.finetune.schedules import (
     apply,
@@ -26,6 +26,7 @@ from sheep.finetune.schedules import (
     weight_decay,
 )
 from sheep.models import dinov2 as backbones
+from tests.unit.finetune.settings import changed
 
 
 def test_cosine_ends_and_middle() -> None:
@@ -34,8 +35,9 @@ def test_cosine_ends_and_middle() -> None:
     assert cosine(10, 11, 2.0, 1.0) == cosine(99, 11, 2.0, 1.0) == pytest.approx(1.0)
 
 
-def test_rates_rise_fall_and_wait_for_the_heads() -> None:
-    config = FinetuneConfig(steps=100, head_steps=40, learning_rate=1.0, head_learning_rate=2.0, teacher_momentum=0.9)
+def test_rates_rise_and_fall_and_the_backbone_s_waits_for_the_heads() -> None:
+    config = FinetuneConfig(steps=100, head_steps=40, learning_rate=1.0, teacher_momentum=0.9)
+    config = changed(config, head_learning_rate=2.0)
     backbone, heads = zip(*(rates(step, config) for step in range(100)), strict=True)
     assert set(backbone[:40]) == {0.0}
     assert max(backbone) == 1.0
@@ -48,7 +50,7 @@ def test_rates_rise_fall_and_wait_for_the_heads() -> None:
 
 
 def test_every_parameter_is_in_one_group() -> None:
-    config = FinetuneConfig(layer_decay=0.5, weight_decay=0.1)
+    config = changed(FinetuneConfig(), layer_decay=0.5, weight_decay=0.1)
     net = Network(backbones.random(0), 16, seed=0)
     groups = parameter_groups(net.backbone, net.heads, net.num_blocks, config)
     placed = [id(parameter) for group in groups for parameter in group["params"]]
@@ -62,10 +64,9 @@ def test_every_parameter_is_in_one_group() -> None:
     assert decay["backbone.embeddings.cls_token"] == decay["backbone.encoder.layer.0.mlp.fc1.bias"] == 0
 
 
-def test_decay_and_temperature_go_where_they_should() -> None:
-    config = FinetuneConfig(
-        steps=101,
-        head_steps=0,
+def test_decay_and_temperature_follow_their_schedules() -> None:
+    config = changed(
+        FinetuneConfig(steps=101, head_steps=0),
         weight_decay=0.04,
         weight_decay_end=0.4,
         teacher_temperature=0.07,
@@ -73,7 +74,7 @@ def test_decay_and_temperature_go_where_they_should() -> None:
     )
     assert [weight_decay(step, config) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
     assert [teacher_temperature(step, config) for step in (0, 15, 30, 100)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
-    same = FinetuneConfig(steps=101, teacher_temperature=0.07)
+    same = changed(FinetuneConfig(steps=101), teacher_temperature=0.07)
     assert {teacher_temperature(step, same) for step in range(101)} == {0.07}
     net = Network(backbones.random(0), 16, seed=0)
     groups = parameter_groups(net.backbone, net.heads, net.num_blocks, config)
@@ -84,38 +85,38 @@ def test_decay_and_temperature_go_where_they_should() -> None:
     assert decays["backbone.encoder.layer.0.mlp.fc1.bias"] == decays["backbone.embeddings.cls_token"] == 0
 
 
-def test_a_dropped_branch_is_out_for_its_image_only() -> None:
+def test_a_branch_is_dropped_for_its_image_only() -> None:
     net = Network(backbones.random(0), 16, seed=0)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     plain = net.tokens(pixels).cls
-    kept = torch.ones(2, net.num_branches)
-    torch.testing.assert_close(net.tokens(pixels, kept=kept).cls, plain)
-    kept[1] = 0  # nothing but embeddings and the last norm is left
-    left = net.tokens(pixels, kept=kept)
+    scale = torch.ones(2, net.num_branches)
+    torch.testing.assert_close(net.tokens(pixels, branch_scale=scale).cls, plain)
+    scale[1] = 0  # only embeddings and the last norm are left
+    left = net.tokens(pixels, branch_scale=scale)
     torch.testing.assert_close(left.cls[0], plain[0])
     embedded = net.backbone.layernorm(net.backbone.embeddings(pixels[1:]))
     torch.testing.assert_close(left.cls[1], embedded[0, 0])
-    torch.testing.assert_close(net.tokens(pixels).cls, plain)  # for that call only
+    torch.testing.assert_close(net.tokens(pixels).cls, plain)  # the next call drops nothing
     one = torch.ones(2, net.num_branches)
     one[:, 3] = 0  # the second block's MLP
     layer = net.backbone.encoder.layer[1]
-    scale = layer.layer_scale2.lambda1.data.clone()
+    before = layer.layer_scale2.lambda1.data.clone()
     layer.layer_scale2.lambda1.data.zero_()
-    torch.testing.assert_close(net.tokens(pixels).cls, (without := net.tokens(pixels, kept=one).cls))
-    layer.layer_scale2.lambda1.data.copy_(scale)
-    torch.testing.assert_close(net.tokens(pixels, kept=one).cls, without)
+    torch.testing.assert_close(net.tokens(pixels).cls, (without := net.tokens(pixels, branch_scale=one).cls))
+    layer.layer_scale2.lambda1.data.copy_(before)
+    torch.testing.assert_close(net.tokens(pixels, branch_scale=one).cls, without)
 
 
 def test_branches_are_dropped_at_their_rate_and_means_stay() -> None:
-    kept = draw_kept(0, 200, 4, 24, 0.3)
-    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.7])
-    assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert torch.equal(kept, draw_kept(0, 200, 4, 24, 0.3))
-    assert (draw_kept(0, 3, 2, 4, 0.0) == 1).all()
+    scale = draw_branch_scale(0, 200, 4, 24, 0.3)
+    assert scale.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (scale == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(scale, draw_branch_scale(0, 200, 4, 24, 0.3))
+    assert (draw_branch_scale(0, 3, 2, 4, 0.0) == 1).all()
 
 
 @pytest.mark.parametrize("num_registers", [0, 3])
-def test_picked_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path) -> None:
+def test_selected_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path) -> None:
     """Values and gradients, with hidden patches, dropped branches and registers."""
     fields = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "patch_size": 8, "image_size": 64}
     with torch.random.fork_rng(devices=[]):
@@ -130,11 +131,11 @@ def test_picked_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path
     pixels = torch.rand(4, 3, 32, 32, generator=generator)
     hidden = torch.rand(4, 16, generator=generator) < 0.3
     hidden[2] = False
-    kept = draw_kept(2, 4, 1, net.num_branches, 0.4)[:, 0]
-    whole = net.tokens(pixels, hidden, kept)
+    scale = draw_branch_scale(2, 4, 1, net.num_branches, 0.4)[:, 0]
+    whole = net.tokens(pixels, hidden, scale)
     wanted = [whole.cls, whole.patches[hidden]]
     weights = [torch.rand(value.shape, generator=generator) for value in wanted]
-    found = net.pick(pixels, hidden, kept, hidden)
+    found = net.selected_tokens(pixels, hidden, scale, hidden)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     parameters = [value for value in net.backbone.parameters() if value.requires_grad]
@@ -145,12 +146,12 @@ def test_picked_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path
 
     for one, other in zip(gradients(list(found)), gradients(wanted), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
-    alone = net.pick(pixels)
+    alone = net.selected_tokens(pixels)
     torch.testing.assert_close(alone.cls, net.tokens(pixels).cls, atol=1e-5, rtol=1e-4)
     assert alone.patches.shape == (0, 24)
 
 
-def test_bfloat16_comes_near_and_hands_out_float32(tmp_path: Path) -> None:
+def test_bfloat16_is_close_and_returns_float32(tmp_path: Path) -> None:
     backbones.random(0).save(tmp_path)
     whole, _ = make_pair(str(tmp_path), 16, 0, "cpu", "float32")
     half, _ = make_pair(str(tmp_path), 16, 0, "cpu", "bfloat16")
@@ -180,7 +181,7 @@ def test_other_crop_sizes_interpolate_positions() -> None:
         same = embeddings(torch.zeros(1, 3, 64, 64))[0, 1:, 0].view(8, 8)
         half = embeddings(torch.zeros(1, 3, 32, 32))[0, 1:, 0].view(4, 4)
     torch.testing.assert_close(same, grid[0, :, 0].view(8, 8))
-    torch.testing.assert_close(half[0, 1:3], torch.tensor([2.5, 4.5]))  # in the middle, cubic passes a line through
+    torch.testing.assert_close(half[0, 1:3], torch.tensor([2.5, 4.5]))  # a cubic reproduces a line
     assert half[0].diff().gt(0).all()
 
 
@@ -189,7 +190,7 @@ def test_teacher_moves_by_its_share() -> None:
     before = teacher.backbone.layernorm.weight.clone(), teacher.dino_head.last_layer.weight_v.clone()
     with torch.no_grad():
         student.backbone.layernorm.weight.fill_(3.0)
-    follow(teacher.requires_grad_(False), student, 0.75)
+    update_teacher(teacher.requires_grad_(False), student, 0.75)
     torch.testing.assert_close(teacher.backbone.layernorm.weight, 0.75 * before[0] + 0.25 * 3)
     expected = 0.75 * before[1] + 0.25 * student.dino_head.last_layer.weight_v
     torch.testing.assert_close(teacher.dino_head.last_layer.weight_v, expected)
@@ -211,7 +212,7 @@ def test_masks_hide_the_share_in_one_view_of_two() -> None:
     assert torch.equal(masks, draw_masks(0, 50, 8, 0.3))
 
 
-def test_views_crop_flip_and_keep_what_they_must() -> None:
+def test_views_crop_and_flip_as_their_noise_says() -> None:
     ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(1, 3, 32, 32)  # brighter to the right
     middle = torch.full((1, NUM_NOISE), 0.5)  # no jitter
     middle[0, 4] = 0.1  # no flip
@@ -266,7 +267,7 @@ def test_jpegs_are_decoded_to_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
         Images(jpegs=[b"x"], animals=[], videos=["v"])
 
 
-def test_arrays_are_shrunk_and_told_apart() -> None:
+def test_arrays_are_shrunk_and_have_their_own_digests() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     one = Arrays(pixels=pixels, animals=["a"] * 3, videos=["v"] * 3)
     assert one.decoded(10).take(np.array([2])).shape == (1, 10, 10, 3)

@@ -1,4 +1,4 @@
-"""Every option of the recipe at once: what holds without them has to hold with them."""
+"""Every option of the recipe at once: resuming, two workers and export have to work as without them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,15 @@ from safetensors.torch import load_file
 from transformers import AutoModel, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from sheep import schemas
-from sheep.config import CropConfig, FinetuneConfig
+from sheep.config import AdvancedFinetuneConfig, CropConfig, FinetuneConfig
 from sheep.crop.codec import to_jpeg
 from sheep.errors import ConfigError
 from sheep.finetune.dataset import Arrays
 from sheep.finetune.job import FinetuneJob
-from sheep.finetune.trainer import fit
+from sheep.finetune.trainer import train
 from sheep.io.ledger import open_stage
-from tests.unit.finetune.exchange import fit_as_two
+from tests.unit.finetune.exchange import train_as_two
+from tests.unit.finetune.settings import changed
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -29,16 +30,18 @@ CONFIG = FinetuneConfig(
     local_px=16,
     num_local=1,
     num_prototypes=8,
-    guard_every=0,
+    validate_every=0,
     device="cpu",
     learning_rate=1e-3,
-    weight_decay_end=0.4,
-    teacher_temperature_start=0.04,
-    last_layer_steps=2,
-    drop_path=0.4,
-    mask_inside=0.8,
     background="swap",
     silhouette_weight=1.0,
+    advanced=AdvancedFinetuneConfig(
+        weight_decay_end=0.4,
+        teacher_temperature_start=0.04,
+        last_layer_steps=2,
+        drop_path=0.4,
+        mask_inside=0.8,
+    ),
 )
 
 
@@ -71,8 +74,8 @@ def images() -> Arrays:
 
 def test_resumed_equals_unbroken_with_everything_on(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
-    whole = fit(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
-    rest = fit(images, start, CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0])
+    whole = train(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
+    rest = train(images, start, CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0])
     assert rest.last == whole.last
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "rest"))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -84,20 +87,17 @@ def test_resumed_equals_unbroken_with_everything_on(start: str, images: Arrays, 
 
 def test_options_change_the_first_loss(start: str, images: Arrays, tmp_path: Path) -> None:
     def loss(config: FinetuneConfig) -> float:
-        return fit(images, start, config, 7, str(tmp_path / "out")).first["loss"]
+        return train(images, start, config, 7, str(tmp_path / "out")).first.loss
 
-    options = ("teacher_temperature_start", "drop_path", "mask_inside", "background")
-    plain = FinetuneConfig(
-        **{name: getattr(FinetuneConfig() if name in options else CONFIG, name) for name in CONFIG.__dataclass_fields__}
-    )
-    plain = replace(plain, steps=1, last_layer_steps=0)
-    losses = [loss(plain), *(loss(replace(plain, **{name: getattr(CONFIG, name)})) for name in options)]
+    options = {"teacher_temperature_start": 0.04, "drop_path": 0.4, "mask_inside": 0.8, "background": "swap"}
+    plain = replace(CONFIG, steps=1, background="keep", advanced=AdvancedFinetuneConfig())
+    losses = [loss(plain), *(loss(changed(plain, **{name: value})) for name, value in options.items())]
     assert len(set(losses)) == 1 + len(options)
 
 
-def test_last_layers_wait(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_last_layers_are_frozen_at_first(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
-    fit(images, start, CONFIG, 0, str(tmp_path), save=saved.append, save_every=1)
+    train(images, start, CONFIG, 0, str(tmp_path), save=saved.append, save_every=1)
     name = "student.dino_head.last_layer.weight_v"
     layers = [load_file(Path(folder) / "state.safetensors")[name] for folder in saved]
     assert torch.equal(layers[0], layers[1])
@@ -107,15 +107,15 @@ def test_last_layers_wait(start: str, images: Arrays, tmp_path: Path) -> None:
 def test_two_workers_train_what_one_does_with_everything_on(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(CONFIG, koleo_weight=1.0)
+    config = changed(CONFIG, koleo_weight=1.0)
     curve: list[dict[str, float]] = []
-    fit(images, start, config, 3, str(tmp_path / "one"), report=curve.append)
+    train(images, start, config, 3, str(tmp_path / "one"), report=curve.append)
     curves: list[list[dict[str, float]]] = [[], []]
 
     def worker(rank: int, **place: Any) -> None:
-        fit(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[rank].append, **place)
+        train(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[rank].append, **place)
 
-    assert fit_as_two(monkeypatch, worker) == [None, None]
+    assert train_as_two(monkeypatch, worker) == [None, None]
     for name in ("loss", "loss_dino", "loss_ibot", "loss_silhouette", "grad_norm"):
         one, two = ([measures[name] for measures in which] for which in (curve, curves[0]))
         np.testing.assert_allclose(two, one, rtol=1e-4, err_msg=name)
@@ -125,7 +125,10 @@ def test_two_workers_train_what_one_does_with_everything_on(
 
 
 def stored(folder: Path) -> str:
-    """A crop stage of one video: two animals, five frames, 0.1 s apart; b's track jumps in frame 3 and is lost in 4, a is doubted in 1."""
+    """A crop stage of one video: two animals, five frames, 0.1 s apart.
+
+    b's track jumps in frame 3 and is lost in frame 4; a may be another animal in frame 1.
+    """
     stage = open_stage(str(folder), "crop", CropConfig(), {})
     attempt = stage.attempt("v.mp4", "x")
     crops, tracks = [], []
@@ -159,7 +162,7 @@ def test_doubtful_and_repeated_images_are_left_out(tmp_path: Path) -> None:
     source = stored(tmp_path)
 
     def left(**settings: object) -> str:
-        config = FinetuneConfig(silhouette_weight=1.0, **settings)
+        config = changed(FinetuneConfig(silhouette_weight=1.0), **settings)
         job = FinetuneJob(source=source, videos=("v.mp4",), config=config, seed=0, identity="", out="")
         found = job.images()
         # Masks are named after animal and frame; frames have none.
@@ -171,4 +174,4 @@ def test_doubtful_and_repeated_images_are_left_out(tmp_path: Path) -> None:
     assert left(min_change=10) == "a0 b0 b1 b2 a3 b3"
     assert left(view="frame", skip_unsure=True, min_change=10) == "abbbab" + "b"
     with pytest.raises(ConfigError, match="min_change"):
-        FinetuneConfig(min_change=256)
+        AdvancedFinetuneConfig(min_change=256)

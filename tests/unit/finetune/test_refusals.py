@@ -1,4 +1,4 @@
-"""Bad input to fine-tuning ends in one clear sentence: what, what was got, what was expected, where, what to do."""
+"""Bad input to fine-tuning is refused with what was got, what was expected, where, and what to do."""
 
 import functools
 import json
@@ -13,15 +13,16 @@ import torch
 from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint
-from sheep.finetune.data_loader import Batches
+from sheep.finetune.data_loader import DataLoader
 from sheep.finetune.dataset import Arrays
-from sheep.finetune.trainer import FitResult, fit
+from sheep.finetune.trainer import TrainingResult, train
 from sheep.models import dinov2 as backbones
-from tests.unit.finetune.exchange import fit_as_two
+from tests.unit.finetune.exchange import train_as_two
+from tests.unit.finetune.settings import changed
 
 CONFIG = FinetuneConfig(
     steps=2, head_steps=0, batch_size=4, global_px=32, local_px=16, num_local=1, num_prototypes=8, device="cpu",
-    guard_every=0,
+    validate_every=0,
 )  # fmt: skip
 
 
@@ -40,25 +41,25 @@ def arrays(count: int = 6, side: int = 36) -> Arrays:
 @pytest.fixture(scope="module")
 def saved(start: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folders: list[str] = []
-    fit(arrays(), start, CONFIG, 0, str(tmp_path_factory.mktemp("run")), save=folders.append, save_every=1)
+    train(arrays(), start, CONFIG, 0, str(tmp_path_factory.mktemp("run")), save=folders.append, save_every=1)
     return folders[0]
 
 
-def resume(start: str, saved: str, folder: Path, config: FinetuneConfig = CONFIG) -> FitResult:
-    return fit(arrays(), start, config, 0, str(folder), resume_dir=saved)
+def resume(start: str, saved: str, folder: Path, config: FinetuneConfig = CONFIG) -> TrainingResult:
+    return train(arrays(), start, config, 0, str(folder), resume_dir=saved)
 
 
 def test_crops_smaller_than_a_patch(start: str, tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="stored images are 6 px wide, expected at least a patch of the backbone, 8 px"
     ):
-        fit(arrays(side=6), start, CONFIG, 0, str(tmp_path))
-    assert fit(arrays(side=8), start, replace(CONFIG, steps=1), 0, str(tmp_path)).steps == 1
+        train(arrays(side=6), start, CONFIG, 0, str(tmp_path))
+    assert train(arrays(side=8), start, replace(CONFIG, steps=1), 0, str(tmp_path)).steps == 1
 
 
 def test_more_workers_than_images(start: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3 images for 4 workers"):
-        fit(arrays(3), start, CONFIG, 0, str(tmp_path), world=4)
+        train(arrays(3), start, CONFIG, 0, str(tmp_path), world=4)
     with pytest.raises(
         ConfigError, match=r"finetune\.min_workers: got 2, expected numbers that divide batch_size \(4\), but \[3\]"
     ):
@@ -73,7 +74,7 @@ def test_more_workers_than_images(start: str, tmp_path: Path) -> None:
         (np.zeros((3, 8, 8, 3), np.uint8), r"\(3, 2, 2\) images, animals and videos"),
     ],
 )
-def test_arrays_that_are_no_images(pixels: np.ndarray, words: str) -> None:
+def test_arrays_that_are_not_images(pixels: np.ndarray, words: str) -> None:
     with pytest.raises(ContractError, match=words):
         Arrays(pixels=pixels, animals=["a", "b"], videos=["v", "w"])
 
@@ -90,8 +91,10 @@ def test_a_checkpoint_of_another_network(other: dict[str, int], start: str, save
 
 def test_a_folder_of_another_configuration(start: str, saved: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"koleo_weight: 0\.1 there, 0\.5 now\). Start in a new folder"):
-        resume(start, saved, tmp_path, replace(CONFIG, koleo_weight=0.5))
-    assert resume(start, saved, tmp_path, replace(CONFIG, workers=2, min_workers=1)).steps == 2  # speed is free
+        resume(start, saved, tmp_path, changed(CONFIG, koleo_weight=0.5))
+    assert (
+        resume(start, saved, tmp_path, replace(CONFIG, workers=2, min_workers=1)).steps == 2
+    )  # the number of workers is free
 
 
 def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
     (folder / checkpoint.TENSORS).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ContractError, match="The checkpoint is damaged: use an earlier one"):
         resume(start, str(folder), tmp_path)
-    (folder / checkpoint.FACTS).unlink()
+    (folder / checkpoint.STATE).unlink()
     with pytest.raises(ConfigError, match="expected a finished checkpoint"):
         resume(start, str(folder), tmp_path)
 
@@ -110,28 +113,28 @@ def test_a_disk_that_refuses_the_checkpoint(start: str, tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(ConfigError, match=r"the disk refuses it \(.*No space left.*\), expected room for \d+ MiB"):
-        fit(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
+    with pytest.raises(ConfigError, match=r"cannot be written \(.*No space left.*\), expected \d+ MiB of free space"):
+        train(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "checkpoints").write_text("a file where a folder should be")
-    with pytest.raises(ConfigError, match="the disk refuses it"):
-        fit(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        train(arrays(), start, CONFIG, 0, str(tmp_path), save=lambda folder: None, save_every=1)
 
 
-def test_the_rank_whose_values_are_no_numbers_is_named(
+def test_the_rank_whose_values_are_not_finite_is_named(
     start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rank 1 makes views of nan. Targets are balanced over all workers, so that both losses are no numbers."""
-    draw = Batches.draw
+    """Rank 1 makes views of nan. Targets are balanced over all workers, so both losses become nan."""
+    batch_of = DataLoader.batch
 
-    def spoiled(self: Batches, step: int, mine: slice, place: torch.device) -> object:
-        batch = draw(self, step, mine, place)
+    def spoiled(self: DataLoader, step: int, mine: slice, place: torch.device) -> object:
+        batch = batch_of(self, step, mine, place)
         return replace(batch, global_views=batch.global_views * (float("nan") if mine.start else 1))
 
-    monkeypatch.setattr(Batches, "draw", spoiled)
+    monkeypatch.setattr(DataLoader, "batch", spoiled)
     config = replace(CONFIG, steps=5)
-    first, second = fit_as_two(monkeypatch, functools.partial(fit, arrays(), start, config, 0, str(tmp_path)))
+    first, second = train_as_two(monkeypatch, functools.partial(train, arrays(), start, config, 0, str(tmp_path)))
     assert isinstance(first, ContractError)
     assert isinstance(second, ContractError)
     assert str(first) == str(second)
@@ -140,5 +143,5 @@ def test_the_rank_whose_values_are_no_numbers_is_named(
 
 def test_what_is_written_can_be_read_by_anyone(saved: str) -> None:
     """No pickle: tensors and JSON."""
-    assert sorted(path.name for path in Path(saved).iterdir()) == [checkpoint.FACTS, checkpoint.TENSORS]
-    assert json.loads((Path(saved) / checkpoint.FACTS).read_text())["step"] == 1
+    assert sorted(path.name for path in Path(saved).iterdir()) == [checkpoint.STATE, checkpoint.TENSORS]
+    assert json.loads((Path(saved) / checkpoint.STATE).read_text())["step"] == 1

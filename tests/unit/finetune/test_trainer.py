@@ -1,4 +1,3 @@
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -12,11 +11,12 @@ from torch import Tensor
 
 from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune import trainer
+from sheep.finetune import objective, record
 from sheep.finetune.dataset import Arrays
-from sheep.finetune.trainer import FitResult, fit
+from sheep.finetune.trainer import TrainingResult, train
 from sheep.models import dinov2 as backbones
-from tests.unit.finetune.exchange import fit_as_two
+from tests.unit.finetune.exchange import train_as_two
+from tests.unit.finetune.settings import changed
 
 CONFIG = FinetuneConfig(
     steps=4,
@@ -44,59 +44,55 @@ def images() -> Arrays:
     return Arrays(pixels=pixels, animals=[f"a{i % 3}" for i in range(12)], videos=[f"v{i % 6}" for i in range(12)])
 
 
-def _changed(config: FinetuneConfig, **values: object) -> FinetuneConfig:
-    return FinetuneConfig(**({name: getattr(config, name) for name in config.__dataclass_fields__} | values))
-
-
 def test_heads_come_first_then_the_backbone_moves(start: str, images: Arrays, tmp_path: Path) -> None:
-    fit(images, start, _changed(CONFIG, steps=1), 0, str(tmp_path / "heads"))
+    train(images, start, changed(CONFIG, steps=1), 0, str(tmp_path / "heads"))
     before, heads = load_file(f"{start}/model.safetensors"), load_file(tmp_path / "heads" / "model.safetensors")
     assert all(torch.equal(before[name], heads[name]) for name in before)
-    result = fit(images, start, CONFIG, 0, str(tmp_path / "all"))
+    result = train(images, start, CONFIG, 0, str(tmp_path / "all"))
     after = load_file(tmp_path / "all" / "model.safetensors")
     assert sum(not torch.equal(before[name], after[name]) for name in before) > len(before) / 2
-    facts = json.loads((tmp_path / "all" / "training.json").read_text())
-    assert facts["config"]["batch_size"] == 4
-    assert len(facts["curve"]) == facts["steps"] == result.steps == 4
-    assert facts["first"] == result.first
+    training = record.from_json((tmp_path / "all" / "training.json").read_text(), "training.json")
+    assert training.config["batch_size"] == 4
+    assert len(training.curve) == training.steps == result.steps == 4
+    assert (training.first, training.last) == (result.first, result.last)
     assert backbones.load(result.backbone_dir, device="cpu").dim == 24
 
 
 def test_resumed_equals_unbroken(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
-    whole = fit(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
+    whole = train(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
     assert [Path(folder).name for folder in saved] == ["step-000002", "step-000004"]
     reported: list[dict[str, float]] = []
     moved = shutil.copytree(start, tmp_path / "moved")  # the same weights elsewhere are the same weights
-    rest = fit(images, str(moved), CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0], report=reported.append)
+    rest = train(images, str(moved), CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0], report=reported.append)
     assert [measures["step"] for measures in reported] == [3, 4]
     assert rest.last == whole.last
     assert rest.first == whole.first
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "rest"))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    with pytest.raises(ConfigError, match=r"clip_norm: 3\.0 there, 1\.0 now"):
-        fit(images, start, _changed(CONFIG, clip_norm=1.0), 7, str(tmp_path), resume_dir=saved[0])
+    with pytest.raises(ConfigError, match=r"drop_path: 0\.0 there, 0\.5 now"):
+        train(images, start, changed(CONFIG, drop_path=0.5), 7, str(tmp_path), resume_dir=saved[0])
     fewer = Arrays(pixels=images.pixels[:6], animals=images.animals[:6], videos=images.videos[:6])
     with pytest.raises(ConfigError, match="images: "):
-        fit(fewer, start, CONFIG, 7, str(tmp_path), resume_dir=saved[0])
+        train(fewer, start, CONFIG, 7, str(tmp_path), resume_dir=saved[0])
     backbones.random(1, hidden_size=24, num_hidden_layers=2).save(tmp_path / "other")
     with pytest.raises(ConfigError, match="weights: "):
-        fit(images, str(tmp_path / "other"), CONFIG, 7, str(tmp_path), resume_dir=saved[0])
+        train(images, str(tmp_path / "other"), CONFIG, 7, str(tmp_path), resume_dir=saved[0])
     with pytest.raises(ConfigError, match="finished checkpoint"):
-        fit(images, start, CONFIG, 7, str(tmp_path), resume_dir=str(tmp_path / "whole" / "checkpoints"))
+        train(images, start, CONFIG, 7, str(tmp_path), resume_dir=str(tmp_path / "whole" / "checkpoints"))
 
 
 def test_two_workers_train_what_one_does(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _changed(CONFIG, steps=6, koleo_weight=1.0, workers=2)
+    config = changed(CONFIG, steps=6, koleo_weight=1.0, workers=2)
     curves: dict[str, list[dict[str, float]]] = {"one": [], "0": [], "1": []}
-    fit(images, start, config, 3, str(tmp_path / "one"), report=curves["one"].append)
+    train(images, start, config, 3, str(tmp_path / "one"), report=curves["one"].append)
 
     def worker(rank: int, **place: Any) -> None:
-        fit(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[str(rank)].append, **place)
+        train(images, start, config, 3, str(tmp_path / "two"), rank=rank, report=curves[str(rank)].append, **place)
 
-    assert fit_as_two(monkeypatch, worker) == [None, None]
+    assert train_as_two(monkeypatch, worker) == [None, None]
     assert curves["0"] == curves["1"]
     for name in ("loss", "loss_dino", "loss_ibot", "loss_koleo", "grad_norm", "teacher_entropy"):
         one, two = ([measures[name] for measures in curves[who]] for who in ("one", "0"))
@@ -106,37 +102,37 @@ def test_two_workers_train_what_one_does(
         torch.testing.assert_close(two_net[name], one_net[name], atol=1e-4, rtol=1e-3)
 
 
-def test_no_number_three_times_ends_the_run(
+def test_three_losses_in_a_row_that_are_not_finite_end_the_training(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = iter([True, True, False, True])  # two in a row are skipped, a good step forgives them
+    bad = iter([True, True, False, True])  # two in a row are skipped, and a good step resets the count
 
     def spoiled(student: Tensor, targets: Tensor) -> Tensor:
-        return loop_dino(student, targets) * (float("nan") if next(bad, True) else 1)
+        return dino_loss(student, targets) * (float("nan") if next(bad, True) else 1)
 
-    loop_dino = trainer.dino_loss
-    monkeypatch.setattr(trainer, "dino_loss", spoiled)
+    dino_loss = objective.dino_loss
+    monkeypatch.setattr(objective, "dino_loss", spoiled)
     reported: list[dict[str, float]] = []
     with pytest.raises(ContractError, match=r"3 steps in a row, the last at step 5 \(first on rank 0 of 1\)"):
-        fit(images, start, _changed(CONFIG, steps=9), 0, str(tmp_path), report=reported.append)
+        train(images, start, changed(CONFIG, steps=9), 0, str(tmp_path), report=reported.append)
     assert [np.isfinite(measures["loss"]) for measures in reported] == [False, False, True, False, False]
 
 
-def test_settings_that_cannot_work_say_so_first(
+def test_settings_that_cannot_work_are_refused_first(
     start: str, images: Arrays, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(config: FinetuneConfig, source: Arrays = images, **more: int) -> FitResult:
-        return fit(source, start, config, 0, str(tmp_path), **more)
+    def run(config: FinetuneConfig, source: Arrays = images, **more: int) -> TrainingResult:
+        return train(source, start, config, 0, str(tmp_path), **more)
 
     empty = Arrays(pixels=images.pixels[:0], animals=[], videos=[])
     with pytest.raises(ConfigError, match="no images"):
         run(CONFIG, empty)
     with pytest.raises(ConfigError, match="patch size"):
-        run(_changed(CONFIG, local_px=4))
+        run(changed(CONFIG, local_px=4))
     with pytest.raises(ConfigError, match="3 workers"):
         run(CONFIG, world=3)
     alone = Arrays(pixels=images.pixels[:2], animals=["a", "a"], videos=["v", "v"])
     with caplog.at_level(logging.WARNING):
-        result = run(_changed(CONFIG, steps=1, num_local=0, mask_frac=0.0), alone)  # fewer images than a batch
+        result = run(changed(CONFIG, steps=1, num_local=0, mask_frac=0.0), alone)  # fewer images than a batch
     assert "one_animal" in caplog.text
-    assert result.last["loss_ibot"] == 0
+    assert result.last.loss_ibot == 0

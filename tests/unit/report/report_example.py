@@ -184,14 +184,16 @@ def curve(rng: np.random.Generator, name: str) -> dict[str, Any]:
         }
         for s in steps
     ]
-    looks = [
+    history = [
         {"step": s, "rank_me": 40 - s / 50, "score": 0.5 + s / 1000 if s < 150 else 0.6} for s in range(0, 200, 50)
     ]
-    guard = {
-        "said": "Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start.",
-        "labelled": True, "animals": ["ewe 01", "ewe <9>"], "num_frames": 128, "weights_step": 100, "history": looks,
+    validation = {
+        "reason": "Rolled back to step 100 of 195, the best on the validation animals: 0.600 against 0.500 at the "
+                  "start.",
+        "has_labels": True, "animals": ["ewe "
+                                        "01", "ewe <9>"], "num_frames": 128, "weights_step": 100, "history": history,
     }  # fmt: skip
-    return {"name": name, "curve": points, **({"guard": guard} if name == "guided" else {})}
+    return {"name": name, "curve": points, **({"validation": validation} if name == "guided" else {})}
 
 
 def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> ReportData:

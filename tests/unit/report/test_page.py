@@ -18,7 +18,7 @@ from PIL import Image
 from sheep.errors import ContractError
 from sheep.report import Change, Ethogram, ReportData, build, text_tables
 from sheep.report.pictures import _columns, lay_over, pick_heads
-from sheep.report.text import answer, guard_words, interval, macro_table, p_value, percent, score, signed
+from sheep.report.text import answer, interval, macro_table, p_value, percent, score, selection_words, signed
 from sheep.schemas import LABELS
 from tests.unit.report.report_example import HOSTILE, compare, example
 
@@ -97,19 +97,19 @@ def test_groups_that_were_not_compared_or_not_tested(data: ReportData) -> None:
     assert "could be tested" in answer(dataclasses.replace(data, comparisons=untested)).headline
 
 
-def test_the_guard_says_whose_weights_are_used(data: ReportData, page: str) -> None:
-    said = [guard_words(run) for run in data.finetunes]
+def test_model_selection_says_which_weights_are_used(data: ReportData, page: str) -> None:
+    said = [selection_words(run) for run in data.finetunes]
     assert said[1] == ""
     assert said[0] == (
-        "guided: Rolled back to step 100 of 195, the best on the guard animals: 0.600 against 0.500 at the start. "
-        "Mean average precision on 128 "
-        "frames of ewe 01, ewe <9>, each told by a linear probe fitted on the others: 0.500 at the start, 0.600 in "
-        "the weights that are used, "
-        "0.600 at the end. RankMe, the number of directions the features use, went from 40.0 to 37.0."
+        "guided: Rolled back to step 100 of 195, the best on the validation animals: 0.600 against 0.500 at the start. "
+        "Mean average precision on 128 frames of ewe 01, ewe <9>, each predicted by a linear probe fitted on the "
+        "others: "
+        "0.500 at the start, 0.600 in the weights that are used, 0.600 at the end. "
+        "RankMe, the effective rank of the features, went from 40.0 to 37.0."
     )
     assert "ewe &lt;9&gt;" in page
-    unlabelled = {"name": "a", "guard": {**data.finetunes[0]["guard"], "labelled": False}}
-    assert "average precision" not in guard_words(unlabelled)
+    unlabelled = {"name": "a", "validation": {**data.finetunes[0]["validation"], "has_labels": False}}
+    assert "average precision" not in selection_words(unlabelled)
 
 
 def test_values_in_words() -> None:
@@ -224,7 +224,7 @@ def test_every_image_decodes(page: str, data: ReportData) -> None:
     assert kinds.count("jpeg") == len(data.sheets) + 1  # and the attention figure
     assert (
         kinds.count("svg+xml") == 2 + 1 + len(data.ethograms) + 2 + 2
-    )  # groups, variants, ethograms, fine-tuning, guard
+    )  # groups, variants, ethograms, fine-tuning, validation
 
 
 def test_names_from_files_are_text_never_markup(page: str) -> None:
