@@ -101,7 +101,15 @@ def crop(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, float])
 
 
 def _jitter(images: Tensor, noise: Tensor) -> Tensor:
-    """Change brightness, contrast and saturation of (B, 3, H, W) images in [0, 1] by (B, 3) uniform noise."""
+    """Change brightness, contrast and saturation.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        noise: (B, 3) uniform in [0, 1).
+
+    Returns:
+        (B, 3, H, W) in [0, 1].
+    """
     jitter = (2 * noise - 1).view(-1, 3, 1, 1, 1)
     brightness = 1 + _BRIGHTNESS * jitter[:, 0]
     contrast = 1 + _CONTRAST * jitter[:, 1]

@@ -99,7 +99,15 @@ class DataLoader:
         )
 
     def _take(self, rows: np.ndarray, place: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Images (B, 3, S, S) in [0, 1] and, where stored, their masks (B, 1, S, S)."""
+        """Load images and, where stored, their masks.
+
+        Args:
+            rows: (B,) int64.
+            place: device of the result.
+
+        Returns:
+            (B, 3, S, S) in [0, 1], and (B, 1, S, S) in [0, 1] or None.
+        """
         values = self._pixels.take(rows).to(place).permute(0, 3, 1, 2).float() / 255
         return values[:, :3], values[:, 3:] if values.shape[1] > 3 else None
 
@@ -133,7 +141,17 @@ class DataLoader:
             yield replace_background(images, masks, others, noise[:, number], config.advanced.background_share)
 
     def _hidden(self, step: int, mine: slice, view_masks: list[Tensor], place: torch.device) -> Tensor:
-        """Draw this worker's hidden patches (2 B, P) bool, on the animal as far as configured."""
+        """Draw this worker's hidden patches, on the animal as far as configured.
+
+        Args:
+            step: from 0.
+            mine: this worker's images of the global batch.
+            view_masks: (B, 1, S, S) masks of the two global views; empty where they are not needed.
+            place: device of the result.
+
+        Returns:
+            (2 B, P) bool.
+        """
         config, inside = self._config.advanced, None
         if view_masks and config.mask_inside > 0:
             inside = torch.stack([patches_on_animal(masks, self._grid) for masks in view_masks])
@@ -149,7 +167,16 @@ class DataLoader:
         return hidden.flatten(0, 1).to(place)
 
     def _branch_scales(self, step: int, mine: slice, place: torch.device) -> tuple[Tensor | None, Tensor | None]:
-        """Draw stochastic depth for this worker's global and local views; see `Batch`."""
+        """Draw stochastic depth for this worker's views.
+
+        Args:
+            step: from 0.
+            mine: this worker's images of the global batch.
+            place: device of the result.
+
+        Returns:
+            `Batch.global_branch_scale` and `Batch.local_branch_scale`.
+        """
         config, rate = self._config, self._config.advanced.drop_path
         if rate == 0:
             return None, None

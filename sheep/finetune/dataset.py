@@ -200,6 +200,13 @@ class _Jpegs:
     """Images that are decoded whenever a batch takes them."""
 
     def __init__(self, jpegs: list[bytes], masks: list[bytes] | None, side: int) -> None:
+        """Nothing is decoded yet.
+
+        Args:
+            jpegs: the images.
+            masks: COCO run lengths at the images' size, or None.
+            side: to which images and masks are resized.
+        """
         self._jpegs, self._masks = jpegs, masks
         self._side = side
         # Decoding and resizing release the interpreter's lock.
@@ -234,7 +241,18 @@ def _open(jpeg: bytes) -> Image.Image:
 
 
 def _pixels(stored: Image.Image, side: int) -> np.ndarray:
-    """Decode to (side, side, 3) uint8 RGB."""
+    """Decode and resize.
+
+    Args:
+        stored: an opened JPEG.
+        side: of the result.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
+
+    Raises:
+        ContractError: its data are broken.
+    """
     try:
         image = stored.convert("RGB")
     except OSError as error:
@@ -245,6 +263,14 @@ def _pixels(stored: Image.Image, side: int) -> np.ndarray:
 
 
 def _shrink(images: Tensor, side: int) -> Tensor:
-    """Resize (N, S, S, C) uint8 images, antialiased, to (N, side, side, C) uint8."""
+    """Resize images, antialiased.
+
+    Args:
+        images: (N, S, S, C) uint8.
+        side: of the result.
+
+    Returns:
+        (N, side, side, C) uint8.
+    """
     small = resize(images.permute(0, 3, 1, 2).float(), side)
     return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

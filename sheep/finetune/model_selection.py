@@ -300,6 +300,15 @@ class ModelSelection:
         return values
 
     def _tokens(self, teacher: Network, pixels: Tensor) -> list[Tokens]:
+        """Tokens of images at the size of a global crop, without augmentation.
+
+        Args:
+            teacher: whose backbone is run.
+            pixels: (N, S, S, 3) uint8.
+
+        Returns:
+            A list over batches of at most _BATCH images.
+        """
         encoder = teacher.encoder
         return [encoder.forward(encoder.preprocess(part, self._config.global_px)) for part in pixels.split(_BATCH)]
 

@@ -108,7 +108,12 @@ class Network(nn.Module):
 
     @contextmanager
     def _passing(self, pixels: Tensor, branch_scale: Tensor | None) -> Iterator[None]:
-        """Set precision and stochastic depth for one forward pass."""
+        """Set precision and stochastic depth for one forward pass.
+
+        Args:
+            pixels: whose device decides what autocast does.
+            branch_scale: see `tokens`.
+        """
         self._branch_scale = branch_scale
         try:
             # One autocast context per pass: it caches cast weights until it ends, and those of a no_grad pass have no

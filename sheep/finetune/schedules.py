@@ -47,12 +47,24 @@ def warm_cosine(step: int, num_steps: int, peak: float) -> float:
 
 
 def momentum(step: int, config: FinetuneConfig) -> float:
-    """EMA momentum of the teacher at a step: from the configured value on a cosine to 1 at the last step."""
+    """EMA momentum of the teacher: from the configured value on a cosine to 1.
+
+    Args:
+        step: from 0.
+        config: `teacher_momentum` and length.
+
+    Source: DINO, arXiv 2104.14294, section 3.1.
+    """
     return cosine(step, config.steps, config.teacher_momentum, 1.0)
 
 
 def teacher_temperature(step: int, config: FinetuneConfig) -> float:
-    """Temperature of the teacher at a step: linear from its start over the first 30 % of the steps, then constant."""
+    """Temperature of the teacher: linear from its start over the first 30 % of the steps, then constant.
+
+    Args:
+        step: from 0.
+        config: temperatures and length.
+    """
     start, end = config.advanced.teacher_temperature_start, config.advanced.teacher_temperature
     if start is None:
         return end
@@ -60,7 +72,12 @@ def teacher_temperature(step: int, config: FinetuneConfig) -> float:
 
 
 def weight_decay(step: int, config: FinetuneConfig) -> float:
-    """Weight decay of matrices at a step: from its first value on a cosine to its last."""
+    """Weight decay of matrices: from its first value on a cosine to its last.
+
+    Args:
+        step: from 0.
+        config: decay and length.
+    """
     start, end = config.advanced.weight_decay, config.advanced.weight_decay_end
     return start if end is None else cosine(step, config.steps, start, end)
 
@@ -81,7 +98,15 @@ def apply(optimiser: torch.optim.Optimizer, step: int, config: FinetuneConfig) -
 
 
 def rates(step: int, config: FinetuneConfig) -> tuple[float, float]:
-    """Return the learning rates at a step, of the last block and of the heads; the first is 0 during `head_steps`."""
+    """Learning rates of the last block and of the heads.
+
+    Args:
+        step: from 0.
+        config: rates and length.
+
+    Returns:
+        The backbone's, which is 0 during `head_steps`, and the heads'.
+    """
     backbone = warm_cosine(step - config.head_steps, config.steps - config.head_steps, config.learning_rate)
     return backbone, warm_cosine(step, config.steps, config.advanced.head_learning_rate)
 
@@ -130,7 +155,12 @@ def parameter_groups(
 
 
 def _blocks_after(name: str, num_blocks: int) -> int:
-    """Transformer blocks between a parameter of the backbone and its output."""
+    """Count the transformer blocks after a parameter of the backbone.
+
+    Args:
+        name: of the parameter, as transformers has it.
+        num_blocks: of the backbone.
+    """
     if name.startswith("embeddings."):
         return num_blocks
     if name.startswith("encoder.layer."):

@@ -151,6 +151,7 @@ class _Trainer:
         workers: Workers,
         validation: ValidationFrames | None,
     ) -> None:
+        """Load both networks and check that the data fit them; see `train` for the arguments and errors."""
         self.config, self.seed, self.workers = config, seed, workers
         self.mine = workers.share(config.batch_size)
         sampler = Sampler(images.animals, images.videos, seed)
@@ -339,6 +340,12 @@ class _Trainer:
 def _check_data(images: ImageSource, decoded: Decoded, patch_px: int, world: int) -> None:
     """Refuse images that no step could learn from.
 
+    Args:
+        images: the training images.
+        decoded: the same, decoded.
+        patch_px: side of the backbone's patches.
+        world: number of workers.
+
     Raises:
         ConfigError: they are smaller than a patch, or there are fewer than workers.
     """
@@ -356,6 +363,11 @@ def _check_data(images: ImageSource, decoded: Decoded, patch_px: int, world: int
 
 
 def _subsample(curve: list[Step], count: int = CURVE_STEPS) -> tuple[Step, ...]:
-    """Keep about `count` evenly spaced steps of the curve, the first and last among them."""
+    """Keep evenly spaced steps of the curve, the first and last among them.
+
+    Args:
+        curve: at least one step.
+        count: about how many to keep; at most two more are.
+    """
     kept = curve[:: max(1, math.ceil(len(curve) / count))]
     return tuple(kept if kept[-1] is curve[-1] else [*kept, curve[-1]])

@@ -23,6 +23,7 @@ from sheep.finetune.job import FinetuneJob
 from sheep.finetune.record import Step, Training
 from sheep.io.manifest import Manifest, read_manifest
 from sheep.models.dinov2 import load
+from sheep.models.weights import backbone_uri
 from sheep.search.nested_cv import Candidate, ProbeData, inner_scores, together
 from sheep.search.stage import SearchData, Trial, score_trial
 from tests import stages
@@ -36,7 +37,7 @@ def cropped(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def weights(config: StudyConfig) -> dict[str, np.ndarray]:
-    model = load(finetune_stage.backbone_uri(f"{config.out}/finetune/guided")).model
+    model = load(backbone_uri(f"{config.out}/finetune/guided")).model
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
@@ -47,9 +48,14 @@ def test_two_train_workers_reach_the_weights_of_one_process(
     # far above rounding. With most others these few steps are worse than the start, which leaves nothing to compare.
     settings = replace(
         tiny_study.finetune,
-        steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, validate_every=1, validation_animals=2,
+        steps=4,
+        head_steps=1,
+        batch_size=8,
+        learning_rate=5e-3,
+        validate_every=1,
+        validation_animals=2,
         teacher_momentum=0.9,
-    )  # fmt: skip
+    )
     alone = replace(tiny_study, seed=1, out=str(tmp_path / "alone"), finetune=settings)
     together = replace(alone, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
     for config in (alone, together):
@@ -118,7 +124,7 @@ class InterruptedOnce(FinetuneJob):
 def test_a_killed_worker_does_not_change_the_result(tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path) -> None:
     config = replace(tiny_study.finetune, steps=8, head_steps=1, learning_rate=1e-2, validate_every=2)
 
-    def train(name: str, kind: type[FinetuneJob], **more: str) -> dict[str, np.ndarray]:
+    def train(name: str, kind: type[FinetuneJob], **more: Any) -> dict[str, np.ndarray]:
         out = str(tmp_path / name / "backbone")
         videos = tuple(entry.key for entry in cropped.entries)
         job = kind(source=cropped.uri, videos=videos, config=config, seed=3, identity="", out=out, **more)
@@ -185,7 +191,7 @@ def test_training_starts_with_fewer_workers_than_asked_for(
     assert training(job.out).workers == 1
 
 
-def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: int) -> FinetuneJob:
+def some_job(study: StudyConfig, cropped: Manifest, folder: Path, **settings: Any) -> FinetuneJob:
     videos = tuple(entry.key for entry in cropped.entries)
     config = replace(study.finetune, **settings)
     return FinetuneJob(

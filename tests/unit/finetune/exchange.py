@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sheep.errors import ContractError
-from sheep.finetune import trainer
+from sheep.finetune import networks
 
 
 class Exchange:
@@ -36,7 +36,7 @@ def train_as_two(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Any]) -> 
     Returns:
         The error of each rank, or None.
     """
-    exchange, lock, make_pair = Exchange(2), threading.Lock(), trainer.make_pair
+    exchange, lock, make_pair = Exchange(2), threading.Lock(), networks.make_pair
     ends: list[Exception | None] = [None, None]
 
     def in_turn(*values: Any) -> Any:
@@ -54,7 +54,7 @@ def train_as_two(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Any]) -> 
             exchange.barrier.abort()  # the other thread would wait until the barrier times out
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "make_pair", in_turn)
+        patched.setattr("sheep.finetune.trainer.make_pair", in_turn)
         threads = [threading.Thread(target=worker, args=(rank,)) for rank in (0, 1)]
         for thread in threads:
             thread.start()

@@ -6,7 +6,7 @@ import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss
 
 from sheep.finetune.distributed import mean_of_one
-from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, sinkhorn
+from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 
 
 def test_dino_by_hand() -> None:
@@ -53,12 +53,26 @@ def test_sinkhorn_fixed_point_by_hand() -> None:
     torch.testing.assert_close(targets, torch.tensor([[sure, 1 - sure], [1 - sure, sure]]))
 
 
+def test_silhouette_term_by_hand() -> None:
+    """A logit of 0 costs ln 2; a large logit costs nothing where it is right, and itself where it is wrong."""
+    masks = torch.zeros(1, 1, 4, 4)
+    masks[..., :2] = 1.0  # left half
+    nothing = silhouette_loss(torch.zeros(1, 4), torch.zeros(1, 16), masks)
+    assert float(nothing) == pytest.approx(2 * math.log(2), rel=1e-6)
+    right = torch.tensor([[50.0, -50.0, 50.0, -50.0]])  # 2 x 2, row by row
+    sure = silhouette_loss(right, torch.where(masks.flatten(1) > 0, 50.0, -50.0), masks)
+    assert float(sure) == pytest.approx(0.0, abs=1e-6)
+    wrong = silhouette_loss(-right, torch.where(masks.flatten(1) > 0, 50.0, -50.0), masks)
+    assert float(wrong) == pytest.approx(50.0, rel=1e-6)
+
+
 # The published formulas in float64, with the papers' loops.
 
 
 def softmax64(logits: np.ndarray, temperature: float) -> np.ndarray:
     powers = np.exp(logits.astype(np.float64) / temperature)
-    return powers / powers.sum(axis=-1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def test_dino_equation_3() -> None:
@@ -105,7 +119,8 @@ def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarra
     for _ in range(rounds):
         weights /= weights.sum(axis=1, keepdims=True) * num_prototypes
         weights /= weights.sum(axis=0, keepdims=True) * num_images
-    return (weights * num_images).T
+    targets: np.ndarray = (weights * num_images).T
+    return targets
 
 
 def test_sinkhorn_knopp_is_the_published_one_and_approaches_its_marginals() -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_arrays_that_are_not_images(pixels: np.ndarray, words: str) -> None:
 
 
 @pytest.mark.parametrize("other", [{"num_hidden_layers": 3}, {"patch_size": 4}])
-def test_a_checkpoint_of_another_network(other: dict[str, int], start: str, saved: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network(other: dict[str, Any], start: str, saved: str, tmp_path: Path) -> None:
     backbones.random(0, **({"hidden_size": 24, "num_hidden_layers": 2} | other)).save(tmp_path / "other")
     theirs = "dinov2, 2 blocks of 24, patches of 8 px"
     with pytest.raises(
@@ -102,6 +103,9 @@ def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
     whole = (folder / checkpoint.TENSORS).read_bytes()
     (folder / checkpoint.TENSORS).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ContractError, match="The checkpoint is damaged: use an earlier one"):
+        resume(start, str(folder), tmp_path)
+    (folder / checkpoint.STATE).write_text('{"step": 1}')
+    with pytest.raises(ConfigError, match=r"state\.json cannot be read .*, expected a checkpoint of this version"):
         resume(start, str(folder), tmp_path)
     (folder / checkpoint.STATE).unlink()
     with pytest.raises(ConfigError, match="expected a finished checkpoint"):
@@ -145,3 +149,12 @@ def test_what_is_written_can_be_read_by_anyone(saved: str) -> None:
     """No pickle: tensors and JSON."""
     assert sorted(path.name for path in Path(saved).iterdir()) == [checkpoint.STATE, checkpoint.TENSORS]
     assert json.loads((Path(saved) / checkpoint.STATE).read_text())["step"] == 1
+
+
+def test_a_starting_backbone_that_is_not_finite(start: str, tmp_path: Path) -> None:
+    broken = backbones.load(start)
+    with torch.no_grad():
+        broken.model.layernorm.weight.fill_(float("nan"))
+    broken.save(tmp_path / "broken")
+    with pytest.raises(ContractError, match=r"starting backbone gives .*nan.*, expected finite numbers"):
+        train(arrays(), str(tmp_path / "broken"), replace(CONFIG, validate_every=1), 0, str(tmp_path))

@@ -1,5 +1,6 @@
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sheep.config import FinetuneConfig
 from sheep.errors import ConfigError, ContractError
-from sheep.finetune import objective, record
+from sheep.finetune import losses, networks, record, trainer
 from sheep.finetune.dataset import Arrays
 from sheep.finetune.trainer import TrainingResult, train
 from sheep.models import dinov2 as backbones
@@ -110,8 +111,8 @@ def test_three_losses_in_a_row_that_are_not_finite_end_the_training(
     def spoiled(student: Tensor, targets: Tensor) -> Tensor:
         return dino_loss(student, targets) * (float("nan") if next(bad, True) else 1)
 
-    dino_loss = objective.dino_loss
-    monkeypatch.setattr(objective, "dino_loss", spoiled)
+    dino_loss = losses.dino_loss
+    monkeypatch.setattr("sheep.finetune.objective.dino_loss", spoiled)
     reported: list[dict[str, float]] = []
     with pytest.raises(ContractError, match=r"3 steps in a row, the last at step 5 \(first on rank 0 of 1\)"):
         train(images, start, changed(CONFIG, steps=9), 0, str(tmp_path), report=reported.append)
@@ -121,7 +122,7 @@ def test_three_losses_in_a_row_that_are_not_finite_end_the_training(
 def test_settings_that_cannot_work_are_refused_first(
     start: str, images: Arrays, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(config: FinetuneConfig, source: Arrays = images, **more: int) -> TrainingResult:
+    def run(config: FinetuneConfig, source: Arrays = images, **more: Any) -> TrainingResult:
         return train(source, start, config, 0, str(tmp_path), **more)
 
     empty = Arrays(pixels=images.pixels[:0], animals=[], videos=[])
@@ -136,3 +137,37 @@ def test_settings_that_cannot_work_are_refused_first(
         result = run(changed(CONFIG, steps=1, num_local=0, mask_frac=0.0), alone)  # fewer images than a batch
     assert "one_animal" in caplog.text
     assert result.last.loss_ibot == 0
+
+
+def test_a_backbone_without_a_mask_token_is_refused(
+    start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unmasked(*values: Any) -> Any:
+        pair = networks.make_pair(*values)
+        for network in pair:
+            network.backbone.embeddings.mask_token = None
+        return pair
+
+    monkeypatch.setattr("sheep.finetune.trainer.make_pair", unmasked)
+    with pytest.raises(
+        ConfigError, match=r"has no mask token, expected one with finetune\.advanced\.mask_frac above 0"
+    ):
+        train(images, start, CONFIG, 0, str(tmp_path))
+    config = changed(CONFIG, mask_frac=0.0, steps=1, validate_every=0)
+    assert train(images, start, config, 0, str(tmp_path)).last.loss_ibot == 0
+
+
+def test_training_json_keeps_part_of_a_long_curve(start: str, images: Arrays, tmp_path: Path) -> None:
+    result = train(images, start, replace(CONFIG, steps=2), 0, str(tmp_path))
+    steps = [replace(result.first, step=number) for number in range(1, 1002)]
+    kept = trainer._subsample(steps, count=10)
+    assert (kept[0].step, kept[-1].step) == (1, 1001)
+    assert 10 <= len(kept) <= 12
+    assert trainer._subsample(steps[:3], count=10) == tuple(steps[:3])
+
+
+def test_reports_include_validations(start: str, images: Arrays, tmp_path: Path) -> None:
+    reported: list[dict[str, float]] = []
+    train(images, start, replace(CONFIG, validate_every=2), 0, str(tmp_path), report=reported.append)
+    assert ["validation_rank_me" in measures for measures in reported] == [True, True, False, True]  # 1: heads trained
+    assert all("validation_score" not in measures for measures in reported)
