@@ -17,10 +17,9 @@ from sheep import prompts, schemas
 from sheep.config import StudyConfig
 from sheep.crop import job as crop_job
 from sheep.crop.codec import from_jpeg, from_rle
-from sheep.crop.job import CropJob, follow
+from sheep.crop.job import CropJob, CropUnit, follow
 from sheep.embed import encoders
 from sheep.errors import ConfigError
-from sheep.execution.base import Unit
 from sheep.io import storage
 from sheep.io.ledger import Entry, Manifest, open_stage
 from sheep.models.sam2.tracker import Mask
@@ -112,14 +111,14 @@ def test_two_animals_the_second_from_a_later_frame() -> None:
     assert not any(found.column("jump").to_pylist())  # each is compared with itself
 
 
-def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, Unit]:
+def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, CropUnit]:
     config = replace(study.crop, **changes)  # type: ignore[arg-type]
     file = storage.join(study.archive.root, study.archive.prompts)
     first = prompts.parse(storage.read_bytes(file).decode(), name=file)[0]
     job = CropJob(
         stage=open_stage(str(out), "crop", config, {}), videos=storage.join(study.archive.root, "videos"), config=config
     )
-    return job, Unit(key=first.video, input="1", source="1", prompts=(first,))
+    return job, CropUnit(key=first.video, input="1", source="1", prompts=(first,))
 
 
 def held(job: CropJob, entry: Entry) -> Manifest:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from sheep import prompts
-from sheep.config import ArchiveConfig, CropConfig
-from sheep.crop import stage as crop_stage
+from sheep.config import ArchiveConfig, CropConfig, StudyConfig
 from sheep.io import storage
 from sheep.schemas import Prompt
 from sheep.synthetic.archive import encode
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
+from tests import stages
 
 NUM_FRAMES = 20
 
@@ -33,7 +33,8 @@ def test_an_animal_gone_from_frame_2_is_lost_held_and_listed(tmp_path: Path) -> 
     given = [Prompt(video="a.mp4", animal="ewe", frame=0, kind="box", xy=box)]
     (tmp_path / "prompts.csv").write_bytes(prompts.to_csv(given))
 
-    cropped = crop_stage.crop(ArchiveConfig(root=str(tmp_path)), CropConfig(device="cpu"), str(tmp_path / "out"))
+    archive, crop = ArchiveConfig(root=str(tmp_path)), CropConfig(device="cpu")
+    cropped = stages.crop(StudyConfig(name="gone", archive=archive, crop=crop, out=str(tmp_path / "out")))
 
     assert cropped.errors().num_rows == 0
     lost = cropped.read("tracks", columns=["lost"]).column("lost").to_pylist()

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from sheep import prompts
-from sheep.config import ArchiveConfig, CropConfig, PromptConfig
-from sheep.crop import stage as crop_stage
+from sheep.config import ArchiveConfig, CropConfig, PromptConfig, StudyConfig
 from sheep.crop.codec import from_rle, to_rle
 from sheep.errors import ConfigError
 from sheep.models.sam2 import tracker as sam2_tracker
@@ -20,6 +19,7 @@ from sheep.prompts import detect
 from sheep.schemas import Prompt
 from sheep.synthetic.archive import encode
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
+from tests import stages
 
 CROP = CropConfig(stride_frames=2, device="cpu")
 MOTION = PromptConfig(num_animals=1)
@@ -173,7 +173,8 @@ def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str
     (tmp_path / "prompts.json").write_text(json.dumps({"images": images, "annotations": marks}))
     archive = ArchiveConfig(root=str(tmp_path), prompts="prompts.json")
     crop = CropConfig(device="cpu", max_frames=3, crop_px=48, frame_px=48)
-    tracks = crop_stage.crop(archive, crop, str(tmp_path / "out")).read("tracks").to_pylist()
+    study = StudyConfig(name="masks", archive=archive, crop=crop, out=str(tmp_path / "out"))
+    tracks = stages.crop(study).read("tracks").to_pylist()
     assert [(row["frame"], row["animal"]) for row in tracks] == [(0, "Dolly"), (1, "Dolly"), (2, "Dolly")]
     for number in (0, 2):
         got, want = (from_rle(row["mask"], *size) for row in (tracks[number], truth[number]))
@@ -186,4 +187,4 @@ def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str
     with pytest.raises(
         ConfigError, match=r"mask of 'Dolly' in sheep01_1\.mp4, frame 2, is 8 x 8 px, expected the video's 128 x 96"
     ):
-        crop_stage.crop(archive, crop, str(tmp_path / "out2"))
+        stages.crop(replace(study, out=str(tmp_path / "out2")))
