@@ -29,7 +29,7 @@ from sheep.finetune.distributed import AllReduce, Workers, identity, raised
 from sheep.finetune.losses import dino_loss, ibot_loss, koleo_loss, silhouette_loss, sinkhorn
 from sheep.finetune.model_selection import Guard, GuardFrames
 from sheep.finetune.networks import follow, make_pair
-from sheep.io.prefetch import Ahead
+from sheep.io.prefetch import StepPrefetcher
 from sheep.models.dinov2 import device_of
 
 _log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class _Run:
         decoded = images.decoded(working_px(config.global_px))
         _check_data(images, decoded, encoder.patch_px, workers.world)
         batches = Batches(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
-        self.batches = Ahead(partial(batches.draw, mine=self.mine, place=encoder.device), config.steps)
+        self.batches = StepPrefetcher(partial(batches.draw, mine=self.mine, place=encoder.device), config.steps)
         self.guard = Guard(images, decoded, seed, frames, config, workers) if config.guard_every else None
         self.identity = self._identity(images)
         self.step = 0

@@ -9,7 +9,6 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sheep.errors import MediaError
@@ -144,25 +143,6 @@ def test_ahead_gives_the_same(tmp_path: Path, ahead: int) -> None:
     assert decoders() == []
 
 
-def test_ahead_never_goes_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, reached = [], threading.Semaphore(0)
-
-    def endless(*_: object) -> Iterator[Frame]:
-        while True:
-            made.append(len(made))
-            reached.release()
-            yield Frame(len(made), 0.0, np.zeros((2, 2, 3), np.uint8))
-
-    monkeypatch.setattr(reader, "_selected", endless)
-    frames = reader.decode("x", ahead=3)
-    for _ in range(5):
-        next(frames)
-    for _ in range(9):  # five taken, three waiting, one in hand
-        assert reached.acquire(timeout=30)
-    assert not reached.acquire(timeout=0.2)
-    assert len(made) == 9
-
-
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_errors_arrive_where_they_would_have(tmp_path: Path, ahead: int) -> None:
     data = Path(write(tmp_path / "a.mkv", noise(2, 30))).read_bytes()
@@ -204,6 +184,6 @@ def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
 
 def test_a_program_that_ends_in_the_middle_ends(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", moving(40))
-    program = f"from sheep import video\nframes = video.decode({uri!r}, ahead=2)\nnext(frames)\nprint('end')"
+    program = f"from sheep.video import reader\nframes = reader.decode({uri!r}, ahead=2)\nnext(frames)\nprint('end')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("end\n", "")
