@@ -30,7 +30,7 @@ from sheep.finetune.model_selection import ModelSelection, ValidationFrames
 from sheep.finetune.networks import make_pair, update_teacher
 from sheep.finetune.objective import compute
 from sheep.finetune.record import TRAINING, Step, Training, Validation, measured
-from sheep.io.prefetch import Ahead
+from sheep.io.prefetch import StepPrefetcher
 from sheep.models.dinov2 import device_of
 
 _log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class _Trainer:
         decoded = images.decoded(working_px(config.global_px))
         _check_data(images, decoded, encoder.patch_px, workers.world)
         loader = DataLoader(decoded, sampler, config, seed, encoder.patch_px, self.student.num_branches)
-        self.batches = Ahead(partial(loader.batch, mine=self.mine, place=encoder.device), config.steps)
+        self.batches = StepPrefetcher(partial(loader.batch, mine=self.mine, place=encoder.device), config.steps)
         self.selection = (
             ModelSelection(images, decoded, seed, validation, config, workers) if config.validate_every else None
         )

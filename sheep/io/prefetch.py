@@ -1,88 +1,136 @@
-"""The next steps' batches, made by a thread while this step runs.
+"""Prefetch: a thread produces the next items while the caller works on the current one.
 
-What a batch holds follows from (seed, step) alone, so making it early, late, or again after a roll-back changes
-nothing.
+Decoding (`sheep.video.reader`), SAM-2's image encoder (`sheep.models.sam2.tracker`) and fine-tuning's batches
+(`sheep.finetune.trainer`) all use `prefetch`. It changes when an item is produced, never which items there are.
 """
 
+import contextlib
 import queue
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from typing import Generic, TypeVar
+
+from sheep.errors import ContractError
 
 Item = TypeVar("Item")
 
-DEPTH = 2
-"""Batches that wait or are being made at most."""
+STEPS_DEPTH = 2
+"""How many steps ahead of its consumer `StepPrefetcher` produces (docs/decisions.md)."""
 
 
-class Ahead(Generic[Item]):
-    """Hands out `make(step)` for step after step, the next ones made beforehand by one thread."""
+class _End:
+    """Marks the end of the items."""
+
+
+class _Failed:
+    """Carries the error that ended production to the consumer."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def prefetch(items: Iterable[Item], depth: int, *, name: str) -> Generator[Item, None, None]:
+    """Iterate over items in a thread of its own, in order and at most `depth` items ahead of the consumer.
+
+    Nothing starts before the first item is asked for. Closing or dropping the returned generator stops the thread after
+    the item in production and closes `items` in that thread. A program may end in the middle: the thread is a daemon.
+
+    Args:
+        items: what to iterate over. With depth >= 1 only the thread touches it.
+        depth: items that may wait or be in production at any time; 0 iterates in the caller's thread.
+        name: of the thread, shown by debuggers.
+
+    Yields:
+        The items, in order.
+
+    Raises:
+        BaseException: whatever iterating over `items` raises, after all items before it were yielded.
+    """
+    if depth < 1:
+        yield from items
+        return
+    ready: queue.Queue[Item | _Failed | _End] = queue.Queue()
+    room, stopped = threading.Semaphore(depth), threading.Event()
+    thread = threading.Thread(target=_produce, args=(items, ready, room, stopped), name=name, daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := ready.get(), _End):
+            if isinstance(item, _Failed):
+                raise item.error
+            room.release()
+            yield item
+            del item  # so that this frame keeps no image or batch alive while it waits for the next
+    finally:
+        stopped.set()
+        room.release()
+        if not sys.is_finalizing():  # daemon threads are frozen by then: this one would never be joined
+            thread.join()
+
+
+def _produce(
+    items: Iterable[Item],
+    ready: "queue.Queue[Item | _Failed | _End]",
+    room: threading.Semaphore,
+    stopped: threading.Event,
+) -> None:
+    iterator = iter(items)
+    try:
+        # A generator is closed by the thread that runs it, so that its files are closed there too.
+        with contextlib.closing(iterator) if isinstance(iterator, Generator) else contextlib.nullcontext():
+            while True:
+                room.acquire()
+                if stopped.is_set():
+                    return
+                ready.put(next(iterator))
+    except StopIteration:
+        ready.put(_End())
+    except BaseException as error:  # of any kind: it belongs to the consumer, not to this thread
+        ready.put(_Failed(error))
+
+
+class StepPrefetcher(Generic[Item]):
+    """Returns `make(step)` for consecutive steps, prefetched; any other step starts again from there."""
 
     def __init__(self, make: Callable[[int], Item], stop: int) -> None:
-        """Nothing starts before the first `take`.
+        """Start nothing before the first `take`.
 
         Args:
-            make: called for one step after another, in order, never by two threads at once.
-            stop: no step from here on is made.
+            make: called for one step after another, in order, never by two threads at the same time. Its result may
+                depend on the step only, since a step may be made early, or again after a roll-back.
+            stop: number of the first step that is not made.
         """
         self._make, self._stop = make, stop
-        self._line: _Line[Item] | None = None
+        self._items: Generator[Item, None, None] | None = None
+        self._next = -1
 
     def take(self, step: int) -> Item:
-        """Return a step's batch; another than the next one begins anew from there.
+        """Return a step's item.
+
+        Args:
+            step: one after the last step taken, or any other to start again from there; below `stop`.
 
         Raises:
-            Exception: whatever `make` raised for this step.
+            ContractError: `step` is not below `stop`.
+            Exception: whatever `make` raised for this step. The same step may be taken again.
         """
-        if self._line is None or self._line.next != step:
+        if step >= self._stop:
+            raise ContractError(
+                f"prefetch: got step {step}, expected one below {self._stop}. This is a bug: report it."
+            )
+        if self._items is None or step != self._next:
             self.close()
-            self._line = _Line(self._make, step, self._stop)
+            made = (self._make(number) for number in range(step, self._stop))
+            self._items = prefetch(made, STEPS_DEPTH, name="sheep-steps")
+        self._next = step + 1
         try:
-            return self._line.take()
+            return next(self._items)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End the thread; what it has made is dropped. `take` may follow."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-
-
-class _Line(Generic[Item]):
-    """One thread and what it has ready, from a first step on."""
-
-    def __init__(self, make: Callable[[int], Item], first: int, stop: int) -> None:
-        self.next = first
-        self._ready: queue.Queue[tuple[Item | None, Exception | None]] = queue.Queue()
-        self._room = threading.Semaphore(DEPTH)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(
-            target=self._fill, args=(make, first, stop), name="finetune-batches", daemon=True
-        )
-        self._thread.start()
-
-    def take(self) -> Item:
-        item, error = self._ready.get()
-        self._room.release()
-        self.next += 1
-        if error is not None:
-            raise error
-        return item  # type: ignore[return-value]  # None only beside an error
-
-    def close(self) -> None:
-        self._closed.set()
-        self._room.release()
-        self._thread.join()
-
-    def _fill(self, make: Callable[[int], Item], first: int, stop: int) -> None:
-        for step in range(first, stop):
-            self._room.acquire()
-            if self._closed.is_set():
-                return
-            try:
-                self._ready.put((make(step), None))
-            except Exception as error:  # handed over, raised where the batch is taken
-                self._ready.put((None, error))
-                return
+        """Stop the thread and drop what it has made. `take` may follow."""
+        if self._items is not None:
+            self._items.close()
+            self._items = None

@@ -5,11 +5,7 @@ on behind a mark of an earlier pass with the same frames, times and pixels. PyAV
 flat on every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
 """
 
-import contextlib
 import logging
-import queue
-import sys
-import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +15,7 @@ from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, MediaError
 from sheep.io import storage
+from sheep.io.prefetch import prefetch
 from sheep.video import decoding
 from sheep.video.decoding import Mark as Mark
 
@@ -98,7 +95,7 @@ def decode(
             sizes, it ends before its container says, or it does not have the marked frame.
     """
     frames = _selected(uri, stride, max_frames, decoder, after)
-    return _in_advance(frames, ahead) if ahead else frames
+    return prefetch(frames, ahead, name="sheep-decode")
 
 
 def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark | None) -> Generator[Frame, None, None]:
@@ -149,46 +146,6 @@ def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding
         log.warning("time gap video=%s before_frame=%d gap_s=%.2f", uri, gap_at, gap_s)
     if num_damaged:
         log.warning("damaged frames video=%s number=%d first=%d", uri, num_damaged, first_damaged)
-
-
-def _in_advance(frames: Generator[Frame, None, None], ahead: int) -> Iterator[Frame]:
-    """Let a thread run an iterator at most `ahead` items before its reader.
-
-    Its error is raised where it would have been.
-    """
-    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(ahead)
-    stopped = threading.Event()
-    thread = threading.Thread(target=_fill, args=(frames, waiting, stopped), name="sheep-decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        with contextlib.suppress(queue.Empty):
-            while True:  # room for what the thread is about to put: it looks at the flag after each frame
-                waiting.get_nowait()
-        if not sys.is_finalizing():  # then there are no other threads any more, nor will this one report its end
-            thread.join()
-
-
-def _fill(
-    frames: Generator[Frame, None, None],
-    waiting: "queue.Queue[Frame | BaseException | None]",
-    stopped: threading.Event,
-) -> None:
-    try:
-        with contextlib.closing(frames):  # here, in the thread that runs it
-            for frame in frames:
-                waiting.put(frame)
-                if stopped.is_set():
-                    return
-    except BaseException as error:  # whatever it is, it belongs to the reader
-        waiting.put(error)
-    else:
-        waiting.put(None)
 
 
 def size_px(uri: str) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sheep.errors import ContractError
+from sheep.io.prefetch import prefetch
 from sheep.models.sam2 import memory, predictor, prompt_checks
 from sheep.models.sam2.predictor import FrameWindow, StreamingPredictor
 from sheep.schemas import Prompt
@@ -110,23 +111,20 @@ class Tracker:
     def ahead(
         self, items: Iterable[Item], image: Callable[[Item], NDArray[np.uint8]]
     ) -> Iterator[tuple[Item, Encoded]]:
-        """Encode one image ahead in a thread, while the caller tracks on the one before: the encoder needs no state.
+        """Prefetch encoded images: a thread encodes the next one while the caller tracks the current one.
 
         Args:
-            items: frames, pulled one at a time in the caller's thread, one further than what is yielded.
-            image: gives an item's image.
+            items: frames in order; the thread iterates over them, one ahead of the caller.
+            image: returns an item's image, (H, W, 3) uint8 RGB.
 
         Yields:
-            Each item with its image, encoded; the same as `encode` gives.
+            Each item with its encoded image, equal to what `encode` returns.
+
+        Raises:
+            Exception: whatever iterating over `items` raises, after the items before it were yielded.
         """
-        waiting: tuple[Item, Callable[[], Encoded]] | None = None
-        for item in items:
-            coming = (item, self.in_thread(partial(self.encode, image(item))))
-            if waiting:
-                yield waiting[0], waiting[1]()
-            waiting = coming
-        if waiting:
-            yield waiting[0], waiting[1]()
+        encoded = ((item, self.encode(image(item))) for item in items)
+        return prefetch(encoded, 0 if self._is_multithreaded else 1, name="sheep-encode")
 
     def track(self, frames: Iterable[tuple[int, NDArray[np.uint8]]], prompts: Sequence[Prompt]) -> Iterator[list[Mask]]:
         """Follow animals through a whole video.
@@ -153,9 +151,12 @@ class Tracker:
         Nothing runs beside where torch splits every operation over threads of its own (`torch.set_num_threads` above
         1): they would wait for each other.
         """
-        if self.model.device.type == "cpu" and torch.get_num_threads() > 1:
-            return work
-        return self._threads.submit(work).result
+        return work if self._is_multithreaded else self._threads.submit(work).result
+
+    @property
+    def _is_multithreaded(self) -> bool:
+        """Whether torch splits each operation over several threads, which threads of our own would compete with."""
+        return self.model.device.type == "cpu" and torch.get_num_threads() > 1
 
     def autocast(self) -> torch.autocast:
         """The precision asked for, as a context."""

@@ -1,6 +1,4 @@
 import io
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ from PIL import Image
 
 from sheep.errors import ContractError
 from sheep.finetune.deduplicate import drop_near_duplicates, thumbnail
-from sheep.io.prefetch import DEPTH, Ahead
 
 
 def jpeg(level: int, side: int = 48) -> bytes:
@@ -48,42 +45,3 @@ def test_thumbnail_holds_means_of_tiles() -> None:
     np.testing.assert_allclose(small, np.repeat([[0] * 8 + [200] * 8], 16, axis=0), atol=2)
     with pytest.raises(ContractError, match="Run the crop stage again"):
         drop_near_duplicates([b"x", b"y"], ["a", "a"], ["v", "v"], [0, 1], min_gap_s=0, min_change=1)
-
-
-def test_batches_come_in_order_and_few_wait() -> None:
-    made: list[int] = []
-    busy = threading.Lock()
-
-    def make(step: int) -> int:
-        assert busy.acquire(blocking=False)  # never two at once
-        made.append(step)
-        busy.release()
-        return step * step
-
-    ahead = Ahead(make, 20)
-    assert ahead.take(3) == 9
-    deadline = time.monotonic() + 5
-    while len(made) < 1 + DEPTH and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(0.02)
-    assert made == [3, 4, 5]  # what was taken, and no more than DEPTH beyond
-    assert [ahead.take(step) for step in range(4, 10)] == [16, 25, 36, 49, 64, 81]
-    assert ahead.take(5) == 25  # back, as after a roll-back
-    ahead.close()
-    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name == "finetune-batches"]
-    assert ahead.take(19) == 361  # the last one
-    ahead.close()
-
-
-def test_what_goes_wrong_arrives_at_its_own_step() -> None:
-    def make(step: int) -> int:
-        if step == 2:
-            raise ContractError("step 2 is broken")
-        return step
-
-    ahead = Ahead(make, 5)
-    assert [ahead.take(0), ahead.take(1)] == [0, 1]
-    with pytest.raises(ContractError, match="step 2 is broken"):
-        ahead.take(2)
-    assert ahead.take(3) == 3  # anew from there
-    ahead.close()

@@ -9,7 +9,6 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sheep.errors import MediaError
@@ -142,25 +141,6 @@ def test_ahead_gives_the_same(tmp_path: Path, ahead: int) -> None:
     rest = reader.decode(uri, ahead=ahead, after=whole[4].mark, stride=2)
     assert [frame.index for frame in rest] == [6, 8, 10, 12, 14, 16, 18]
     assert decoders() == []
-
-
-def test_ahead_never_goes_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, reached = [], threading.Semaphore(0)
-
-    def endless(*_: object) -> Iterator[Frame]:
-        while True:
-            made.append(len(made))
-            reached.release()
-            yield Frame(len(made), 0.0, np.zeros((2, 2, 3), np.uint8))
-
-    monkeypatch.setattr(reader, "_selected", endless)
-    frames = reader.decode("x", ahead=3)
-    for _ in range(5):
-        next(frames)
-    for _ in range(9):  # five taken, three waiting, one in hand
-        assert reached.acquire(timeout=30)
-    assert not reached.acquire(timeout=0.2)
-    assert len(made) == 9
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
