@@ -104,12 +104,20 @@ def report_data(study: Study) -> ReportData:
             row for stage in (stages.crop, *stages.embed.values(), stages.predict) for row in stage.errors().to_pylist()
         ],
         warnings=[
+            UNCORRECTED,
             *_rolled_back(stages.finetune),
             *_warnings(changes, transductive),
             *_unbeaten(config, stages.search, truth, found),
         ],
     )
 
+
+UNCORRECTED = (
+    "The shares of time compared between groups are predictions, not corrected for the classifier's errors. Where one "
+    "behaviour differs between groups, errors on the others can differ too: a difference can be found that is not "
+    "there, and the intervals do not include that error. Score some frames of every animal by hand and compare."
+)
+"""Stands in every report until the comparison corrects for it."""
 
 FIXED_INPUT = "Guidance of the fine-tuning, input held fixed"
 CHANGES = (

@@ -105,7 +105,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
 def test_explained_errors_are_raised() -> None:
     """Each message that the guide explains is written somewhere in the code, up to what is filled in."""
     guide = (ROOT / "docs" / "your-own-videos.md").read_text()
-    table = guide.split("## When it says no\n")[1].split("\n## ")[0]
+    table = guide.split("## Troubleshooting\n")[1].split("\n## ")[0]
     trees = [ast.parse(file.read_text()) for file in (ROOT / "sheep").rglob("*.py")]
     # Whole messages: pieces of one string that stand on several lines are one constant here.
     constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
@@ -125,3 +125,18 @@ def test_every_package_has_its_reason() -> None:
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
     given = {name.strip() for row in rows[1:] for name in row.split(",")}
     assert given == wanted
+
+
+def test_the_glossary_leads_to_files_that_know_the_subject() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 25
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), key=str.lower)
+    for row in rows:
+        assert re.findall(r"`(sheep/[\w/]+\.py)`", row[-1]), row
+    wanted = {
+        *("ablation", "augmentation", "cross-validation", "data loader", "early stopping", "grid search"),
+        *("hyperparameter", "nested", "prefetch", "re-identification", "synthetic data", "validation set"),
+    }
+    terms = " ".join(row[0] for row in rows)
+    assert [word for word in sorted(wanted) if word not in terms] == []

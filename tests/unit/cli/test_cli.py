@@ -33,9 +33,9 @@ def test_usage_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["studdy"])
+        main(["studies"])
     assert left.value.code == 2
-    assert "no verb 'studdy', expected one of study, prompt, crop" in capsys.readouterr().err
+    assert "no verb 'studies', expected one of study, prompt, crop" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
