@@ -1,6 +1,7 @@
 # make demo    the whole way on a drawn meadow, with a report at the end
 # make test    every check: style, types, import contracts, spelling, tests
 # make bench   the benchmarks
+# make house   figures about the code: layout, sizes, docstrings, wording; FLAGS=--verbose says where
 # make lint    the checks without the tests
 # make lock    choose versions anew; commit what changes
 # make setup   only build .venv, exactly as the lock files say
@@ -17,7 +18,7 @@ DEMO_MEADOW = $(BIN)/python -m jobs.meadow --root runs/meadow --meadow.scene.num
 DEMO_STUDY = $(BIN)/python -m jobs.study meadow --out runs/study
 TESTS ?= tests
 
-.PHONY: setup demo test bench lint lock
+.PHONY: setup demo test bench house lint lock
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -45,6 +46,9 @@ test: lint
 
 bench: $(READY)
 	@for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+
+house: $(READY)
+	$(BIN)/python -m benchmarks.house $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
