@@ -1,4 +1,6 @@
-"""Turns of phrase that a native technical writer would not use, as regular expressions; case does not matter.
+"""Turns of phrase that a native technical writer would not use, as regular expressions.
+
+Case does not matter, and a space stands for one space or line break.
 
 Only phrases whose ordinary technical use is rare are listed. The count compares two versions of one text; it does not
 grade a single sentence.
@@ -11,7 +13,8 @@ IDIOMS = (
     r"\bgo(?:es|ing)? on (?:from|behind|in|with|elsewhere|bit|is)\b|\bstill going on\b",
     r"\bhangs? on\b(?! windows)",
     r"\bstands? (?:there|beside|above|between)\b",
-    r"\b(?:is|are|be) laid\b|\blays? a\b|\bwhere (?:it|each|[a-z' ]{1,30}) lies?\b|\blies? (?:on storage|beside|below)\b",
+    r"\b(?:is|are|be) laid\b|\blays? a\b|\bwhere (?:it|each|[a-z' ]{1,30}) lies?\b",
+    r"\blies? (?:on storage|beside|below)\b",
     r"\bgot (?:no |any )?further\b|\bgets? on in between\b",
     r"\bway of the data\b|\bthe way back\b|\bon the way to it\b",
     r"\btaken? up again\b|\btakes? (?:them|it) apart\b|\btake up a (?:video|state)\b",

@@ -30,25 +30,25 @@ MAX_IDIOMS_PER_1000 = 0.3
 MOST_FREQUENT = 10
 MIN_MESSAGE_WORDS = 3
 
-Passage = tuple[str, str]
-"""`path:line` of its first line, and a text without line breaks."""
+Passage = tuple[Path, int, str]
+"""File, first line, text with its line breaks."""
 
 
 @cache
 def passages(root: Path) -> tuple[Passage, ...]:
     """Collect README, docs, docstrings, comments, and the message strings of the library and the jobs."""
-    found = [one for path in (root / "README.md", *files(root, "docs", ".md")) for one in _paragraphs(root, path)]
+    found = [one for path in (root / "README.md", *files(root, "docs", ".md")) for one in _paragraphs(path)]
     for path in files(root):
         has_messages = path.relative_to(root).parts[0] in ("sheep", "jobs")
-        found += [*_strings(root, path, has_messages), *_comments(root, path)]
-    return tuple((where, " ".join(words.split())) for where, words in found)
+        found += [*_strings(path, has_messages), *_comments(path)]
+    return tuple((path, line, _single_spaced(words)) for path, line, words in found)
 
 
 def idiom_rate(root: Path) -> Measure:
     """Odd idioms for each 1,000 words; the places are the most frequent patterns, each with its first match."""
     found = passages(root)
-    num_words = sum(len(WORD.findall(words)) for _, words in found)
-    hits = [(pattern, _matches(pattern, found)) for pattern in IDIOMS]
+    num_words = sum(len(WORD.findall(words)) for _, _, words in found)
+    hits = [(pattern, _matches(root, pattern)) for pattern in IDIOMS]
     hits.sort(key=lambda hit: -len(hit[1]))
     total = sum(len(places) for _, places in hits)
     rate = 1000 * total / max(num_words, 1)
@@ -60,7 +60,7 @@ def idiom_rate(root: Path) -> Measure:
 def idiom_places(root: Path) -> Iterator[str]:
     """Yield every match with its place, for whoever rewrites them."""
     for pattern in IDIOMS:
-        yield from _matches(pattern, passages(root))
+        yield from _matches(root, pattern)
 
 
 def newcomer_terms(root: Path) -> list[Measure]:
@@ -94,13 +94,24 @@ def _is_own(root: Path, path: Path) -> bool:
     return name.startswith("benchmarks/house") or name == "tests/unit/test_house_metrics.py"
 
 
-def _matches(pattern: str, found: tuple[Passage, ...]) -> list[str]:
-    compiled = re.compile(pattern, re.IGNORECASE)
-    return [f"{where}: {words[max(match.start() - 20, 0) : match.end() + 20].strip()!r}"
-            for where, words in found for match in compiled.finditer(words)]  # fmt: skip
+def _matches(root: Path, pattern: str) -> list[str]:
+    """Find a pattern in all passages, also across line breaks; each match with its line and some text around it."""
+    compiled = re.compile(pattern.replace(" ", r"\s"), re.IGNORECASE)
+    shown = []
+    for path, first, words in passages(root):
+        for match in compiled.finditer(words):
+            line = first + words.count("\n", 0, match.start())
+            around = " ".join(words[max(match.start() - 20, 0) : match.end() + 20].split())
+            shown.append(f"{place(root, path, line)}: {around!r}")
+    return shown
 
 
-def _paragraphs(root: Path, path: Path) -> Iterator[Passage]:
+def _single_spaced(words: str) -> str:
+    """Strip each line and collapse its spaces, so that words are one character apart within a paragraph."""
+    return "\n".join(" ".join(line.split()) for line in words.split("\n"))
+
+
+def _paragraphs(path: Path) -> Iterator[Passage]:
     """Paragraphs of a Markdown file, without fenced blocks."""
     if not path.is_file():
         return
@@ -109,22 +120,22 @@ def _paragraphs(root: Path, path: Path) -> Iterator[Passage]:
     for is_blank, lines in groupby(numbered, key=lambda line: not line[1].strip()):
         block = list(lines)
         if not is_blank:
-            yield place(root, path, block[0][0]), " ".join(line for _, line in block)
+            yield path, block[0][0], "\n".join(line for _, line in block)
 
 
-def _comments(root: Path, path: Path) -> Iterator[Passage]:
+def _comments(path: Path) -> Iterator[Passage]:
     """Comments of a Python file; those on consecutive lines are one passage."""
     block: list[tuple[int, str]] = []
     for line, words in comment_tokens(path):
         if block and line != block[-1][0] + 1:
-            yield place(root, path, block[0][0]), " ".join(words for _, words in block)
+            yield path, block[0][0], "\n".join(words for _, words in block)
             block = []
         block.append((line, words))
     if block:
-        yield place(root, path, block[0][0]), " ".join(words for _, words in block)
+        yield path, block[0][0], "\n".join(words for _, words in block)
 
 
-def _strings(root: Path, path: Path, has_messages: bool) -> Iterator[Passage]:
+def _strings(path: Path, has_messages: bool) -> Iterator[Passage]:
     """Docstrings, those of fields included; with `has_messages` also strings of several words."""
     documentation = {
         id(node.value)
@@ -135,7 +146,7 @@ def _strings(root: Path, path: Path, has_messages: bool) -> Iterator[Passage]:
     for node in ast.walk(tree(path)):
         words = _words(node) if id(node) not in parts else ""
         if id(node) in documentation or (has_messages and len(WORD.findall(words)) >= MIN_MESSAGE_WORDS):
-            yield place(root, path, getattr(node, "lineno", 0)), words
+            yield path, getattr(node, "lineno", 0), words
 
 
 def _words(node: ast.AST) -> str:

@@ -100,7 +100,7 @@ METRICS = (config_fields, command_line_fields, unset_fields)
 
 
 def _owner(root: Path, call: ast.Call) -> Iterator[str]:
-    """Class whose fields the call's keywords name: `CropConfig(...)`, `replace(base, ...)`, `replace(base.crop, ...)`."""
+    """Yield the class of `CropConfig(...)`, `replace(base, ...)` or `replace(base.crop, ...)`; else nothing."""
     function = ast.unparse(call.func).split(".")[-1]
     if function in classes(root):
         yield function
