@@ -1,8 +1,8 @@
 # make demo    the whole way on a drawn meadow, with a report at the end
 # make test    every check: style, types, import contracts, spelling, tests
 # make bench   the benchmarks
+# make house   figures about the code: layout, sizes, docstrings, wording; FLAGS=--verbose says where
 # make lint    the checks without the tests
-# make house   figures about the code itself: layout, docstrings, types, words
 # make lock    choose versions anew; commit what changes
 # make setup   only build .venv, exactly as the lock files say
 
@@ -44,11 +44,11 @@ demo: $(READY)
 test: lint
 	$(BIN)/python -m pytest -q $(TESTS)
 
-house: $(READY)
-	$(BIN)/python -m benchmarks.house
-
 bench: $(READY)
 	@for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+
+house: $(READY)
+	$(BIN)/python -m benchmarks.house $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
