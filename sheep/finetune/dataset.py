@@ -76,7 +76,7 @@ class Images:
         counts += [] if self.masks is None else [len(self.masks)]
         if len(set(counts)) != 1:
             raise ContractError(
-                f"finetune: got {counts} images, animals, videos and masks, expected as many of each. "
+                f"finetune: got {counts} images, animals, videos and masks, expected the same number of each. "
                 "This is a bug: report it."
             )
 
@@ -121,7 +121,7 @@ class Arrays:
         if not len(self.pixels) == len(self.animals) == len(self.videos):
             counts = (len(self.pixels), len(self.animals), len(self.videos))
             raise ContractError(
-                f"finetune: got {counts} images, animals and videos, expected as many of each. "
+                f"finetune: got {counts} images, animals and videos, expected the same number of each. "
                 "This is a bug: report it."
             )
 

@@ -38,7 +38,7 @@ class Workers:
         if batch_size % self.world:
             raise ConfigError(
                 f"finetune.batch_size: got {batch_size} with {self.world} workers, expected a multiple: every worker "
-                "takes as many images. Change finetune.batch_size or finetune.workers."
+                "takes the same number. Change finetune.batch_size or finetune.workers."
             )
         each = batch_size // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
@@ -53,7 +53,7 @@ class Workers:
         """Place this worker's bool scalar at its rank.
 
         Returns:
-            (world,) float32, 0 elsewhere; its mean over workers tells who raised a flag (`raised_by`).
+            (world,) float32, 0 elsewhere; its mean over workers shows which ranks raised a flag (`raised_by`).
         """
         flags = torch.zeros(self.world, device=mine.device)
         flags[self.rank] = mine.float()

@@ -72,7 +72,7 @@ def ibot_loss(student: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Mean over patches [nats], >= 0. Every masked view hides the same number, so this is the mean over views too.
 
-    Source: iBOT, arXiv 2111.07832, equation 2. DINOv2 divides by all views, masked or not, i.e. by twice as many.
+    Source: iBOT, arXiv 2111.07832, equation 2. DINOv2 divides by all views, masked or not, i.e. by twice that number.
     """
     log_student = torch.log_softmax(student.float() / STUDENT_TEMPERATURE, dim=-1)
     return -(targets * log_student).sum(dim=-1).mean()

@@ -1,8 +1,7 @@
 """What a training leaves in training.json: its steps, its validations and which weights were selected.
 
-Every field is listed here and nowhere else: the trainer fills these classes, `to_json` writes them, and whoever reads
-the file gets the same classes back. No torch, so that a driver and the report read a training without loading a
-network.
+Every field is listed here and nowhere else: the trainer fills these classes, `to_json` writes them, and readers get the
+same classes back. No torch, so that a driver and the report read a training without loading a network.
 """
 
 import dataclasses

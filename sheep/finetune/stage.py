@@ -67,7 +67,7 @@ def run(study: Study, views: Sequence[LearntView] = LEARNT_VIEWS) -> list[Manife
 
 
 def validation_rows(labels: pa.Table, animals: Sequence[str]) -> tuple[ValidationRow, ...]:
-    """Choose labelled frames of the validation animals: as many of each, evenly spaced over its videos.
+    """Choose labelled frames of the validation animals: the same number of each, evenly spaced over its videos.
 
     Args:
         labels: LABEL_FRAMES.
@@ -110,7 +110,7 @@ def finetune(
         seed: of the study.
         validation: labelled frames of animals that are neither trained on nor scored, where `config.validation_animals`
             is above 0.
-        executor: who trains.
+        executor: runs the training.
 
     Returns:
         Manifest whose facts hold `weights`, the digest of the weights, and `validation`, a `record.Selection` (empty

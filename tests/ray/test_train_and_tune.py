@@ -48,14 +48,9 @@ def test_two_train_workers_reach_the_weights_of_one_process(
     # far above rounding. With most others these few steps are worse than the start, which leaves nothing to compare.
     settings = replace(
         tiny_study.finetune,
-        steps=4,
-        head_steps=1,
-        batch_size=8,
-        learning_rate=5e-3,
-        validate_every=1,
-        validation_animals=2,
+        steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, validate_every=1, validation_animals=2,
         teacher_momentum=0.9,
-    )
+    )  # fmt: skip
     alone = replace(tiny_study, seed=1, out=str(tmp_path / "alone"), finetune=settings)
     together = replace(alone, out=str(tmp_path / "together"), finetune=replace(settings, workers=2))
     for config in (alone, together):

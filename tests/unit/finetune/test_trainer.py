@@ -96,7 +96,7 @@ def test_two_workers_train_what_one_does(
     assert train_as_two(monkeypatch, worker) == [None, None]
     assert curves["0"] == curves["1"]
     for name in ("loss", "loss_dino", "loss_ibot", "loss_koleo", "grad_norm", "teacher_entropy"):
-        one, two = ([measures[name] for measures in curves[who]] for who in ("one", "0"))
+        one, two = ([measures[name] for measures in curves[which]] for which in ("one", "0"))
         np.testing.assert_allclose(two, one, atol=1e-4, err_msg=name)
     one_net, two_net = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name in one_net:
