@@ -14,9 +14,12 @@ import tyro
 from fsspec.implementations.local import LocalFileSystem
 
 from sheep.cli.recipes import RECIPES
-from sheep.config import StudyConfig, digest, to_json
+from sheep.config import AdvancedFinetuneConfig, StudyConfig, digest, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.io import logs, progress, storage
+
+HELP_ADVANCED = "--help-advanced"
+"""As --help, with the advanced groups too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,9 @@ def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, 
     """
     with _one_line_errors():
         choices = {name: (recipe.__doc__ or "", Command(config=recipe())) for name, recipe in RECIPES.items()}
-        command = tyro.extras.overridable_config_cli(choices, args=list(arguments), prog=prog)
+        given = ["--help" if one == HELP_ADVANCED else one for one in arguments]
+        with contextlib.nullcontext() if HELP_ADVANCED in arguments else _without_advanced_help(given):
+            command = tyro.extras.overridable_config_cli(choices, args=given, prog=prog)
         if command.dry_run:
             print(json.dumps({"digest": digest(command.config), "config": to_json(command.config)}, indent=1))
             return
@@ -49,6 +54,24 @@ def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, 
             logs.setup()
             result = verb(command.config)
         print(result)
+
+
+@contextlib.contextmanager
+def _without_advanced_help(arguments: Sequence[str]) -> Iterator[None]:
+    """Leave the advanced settings out of a help text; as flags they are always understood."""
+    if not {"-h", "--help"} & set(arguments):
+        yield
+        return
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.struct_rule
+    def without_fields(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+        if info.type is not AdvancedFinetuneConfig:
+            return None
+        return tyro.constructors.StructConstructorSpec(instantiate=AdvancedFinetuneConfig, fields=())
+
+    with registry:
+        yield
 
 
 def _log_file(out: str, prog: str) -> str:

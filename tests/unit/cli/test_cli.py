@@ -77,3 +77,16 @@ def test_cleanup_lists_and_deletes_nothing_unasked(capsys: pytest.CaptureFixture
     (tmp_path / "_stage.json").write_text("{}")
     main(["cleanup", str(tmp_path)])
     assert "nothing was deleted: add --delete" in capsys.readouterr().out
+
+
+def test_advanced_settings_are_flags_that_plain_help_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for flag in ("--help", "--help-advanced"):
+        with pytest.raises(SystemExit) as left:
+            main(["finetune", "meadow", flag])
+        assert left.value.code == 0
+        texts.append(capsys.readouterr().out)
+    assert ["--finetune.learning-rate" in text for text in texts] == [True, True]
+    assert ["--finetune.advanced.koleo-weight" in text for text in texts] == [False, True]
+    main(["finetune", "meadow", "--finetune.advanced.koleo-weight", "0.5", "--dry-run"])
+    assert json.loads(capsys.readouterr().out)["config"]["finetune"]["advanced"]["koleo_weight"] == 0.5
