@@ -1,4 +1,4 @@
-# make demo    the whole way on a drawn meadow, with a report at the end
+# make demo    the full pipeline on a synthetic dataset, with a report at the end
 # make test    every check: style, types, import contracts, spelling, tests
 # make bench   the benchmarks
 # make house   figures about the code: layout, sizes, docstrings, wording; FLAGS=--verbose says where
