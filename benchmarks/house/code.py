@@ -172,16 +172,22 @@ def record_keys(root: Path) -> Measure:
     return Measure("of these, on names annotated [str, Any]", str(len(found)), "fewer than before", places=tuple(found))
 
 
-def repeated_classes(root: Path) -> Measure:
-    """Count class names that more than one module of the library defines at its top level."""
+def ambiguous_types(root: Path) -> Measure:
+    """Count type names that mean several things: classes of several modules, or aliases of different types.
+
+    Equal aliases of several modules, such as `Floats = NDArray[np.float64]`, mean one thing and do not count.
+    """
     places: dict[str, list[str]] = defaultdict(list)
+    meanings: dict[str, set[str]] = defaultdict(set)
     for path in files(root, LIBRARY):
         for node in tree(path).body:
-            if isinstance(node, ast.ClassDef):
-                places[node.name].append(place(root, path, node.lineno))
-    repeated = {name: where for name, where in sorted(places.items()) if len(where) > 1}
-    shown = tuple(f"{name}: {', '.join(where)}" for name, where in repeated.items())
-    return Measure("class names defined in several modules", str(len(repeated)), "0", not repeated, shown)
+            for name, alias_of in _types(node):
+                where = place(root, path, node.lineno)
+                places[name].append(where)
+                meanings[name].add(alias_of or where)
+    several = sorted(name for name in places if len(meanings[name]) > 1)
+    shown = tuple(f"{name}: {', '.join(places[name])}" for name in several)
+    return Measure("type names that mean several things", str(len(several)), "0", not several, shown)
 
 
 METRICS = (
@@ -200,7 +206,7 @@ METRICS = (
     string_keys,
     record_keys,
     name_parsing,
-    repeated_classes,
+    ambiguous_types,
 )
 
 
@@ -237,6 +243,15 @@ def _occurrences(root: Path, name: str, part: str, bound: int) -> Measure:
         for _ in range(line.count(part))
     ]
     return Measure(name, str(len(found)), f"<= {bound}" if bound else "0", len(found) <= bound, tuple(found))
+
+
+def _types(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield the name of each type that a top-level statement defines, and what it is an alias of (a class: nothing)."""
+    match node:
+        case ast.ClassDef(name=name):
+            yield name, ""
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", name):
+            yield name, ast.unparse(value)
 
 
 def _string_subscripts(node: ast.AST) -> Iterator[ast.Subscript]:

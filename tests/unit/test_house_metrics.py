@@ -90,7 +90,7 @@ PLANTED = [
     (code.untyped_mappings, {"sheep/any.py": "x: dict[str, Any]\n" * 21}, "0", "21"),
     (code.name_parsing, {"sheep/names.py": 'x = y.rsplit("-")\n'}, "0", "1"),
     (
-        code.repeated_classes,
+        code.ambiguous_types,
         {"sheep/a/one.py": "class Row:\n    pass\n", "sheep/b/one.py": "class Row:\n    pass\n"},
         "0",
         "1",
@@ -147,6 +147,21 @@ def test_string_keys(plant: Plant) -> None:
     root = plant({"sheep/a.py": text})
     assert code.string_keys(root).value == "2"
     assert code.record_keys(root).value == "1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "met"),
+    [
+        ("class Scores:\n    pass\n", "Scores = dict[str, float]\n", False),
+        ("Scores = dict[str, Any]\n", "Scores = dict[str, float]\n", False),
+        ("Scores = dict[str, float]\n", "Scores = dict[str, float]\n", True),
+        ("VIEWS = (1,)\n", "VIEWS = (2,)\n", True),
+    ],
+)
+def test_an_alias_is_ambiguous_if_it_names_another_type(plant: Plant, one: str, other: str, met: bool) -> None:
+    measure = code.ambiguous_types(plant({"sheep/a.py": one, "sheep/b.py": other}))
+    assert measure.met is met
+    assert measure.places == (() if met else ("Scores: sheep/a.py:1, sheep/b.py:1",))
 
 
 def test_configuration_fields(plant: Plant) -> None:
