@@ -1,12 +1,7 @@
 """The embeddings table as a matrix."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
-    pass
 
 
 def vectors_of(rows: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":

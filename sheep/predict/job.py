@@ -1,24 +1,20 @@
 """What a worker does with one video: embeddings in, probabilities and bouts out."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from sheep import schemas
 from sheep.config import PredictConfig
+from sheep.embed.vectors import vectors_of
+from sheep.execution.base import TableUnit, Worker, recorded
 from sheep.io.ledger import Stage
 from sheep.io.manifest import Entry, read_manifest, read_part
 from sheep.predict import bouts
 from sheep.search import predictions
-from sheep.search.windows import slide
-
-if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
-    pass
-from sheep.embed.vectors import vectors_of
-from sheep.execution.base import TableUnit, Worker, recorded
 from sheep.search.probe_files import Probes, read_probes
+from sheep.search.windows import slide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Fitted probes of one variant on storage: safetensors and JSON, never a pickle."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sheep.config import WindowConfig
 from sheep.errors import ConfigError
@@ -9,9 +9,6 @@ from sheep.io import storage
 from sheep.io.ledger import Attempt
 from sheep.io.manifest import Manifest
 from sheep.search.probe import Probe
-
-if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
-    pass
 
 
 @dataclass(frozen=True, slots=True)
