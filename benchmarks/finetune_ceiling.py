@@ -39,7 +39,7 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
     """
     settings, images, targets = config.finetune, *labelled(crops, videos, config.archive.root)
     network = dinov2.load(settings.backbone)
-    head = nn.Linear(width(network, config.embed.pool), len(schemas.LABELS))
+    head = nn.Linear(width(network, config.embed.advanced.pool), len(schemas.LABELS))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     model = network.model.train().requires_grad_(True)
@@ -54,7 +54,7 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
         noise = draw_noise(seed_for(config.seed, "ceiling.views", str(step)), len(rows), 1)[:, 0]
         shown = pixels.take(rows).permute(0, 3, 1, 2).float() / 255
         views = dinov2.normalise(make_views(shown, noise, settings.global_px, AREA))
-        logits = head(pool_tokens(network.forward(views), config.embed.pool))
+        logits = head(pool_tokens(network.forward(views), config.embed.advanced.pool))
         loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

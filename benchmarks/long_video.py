@@ -63,7 +63,7 @@ class Run:
         self.seconds = 0.0
         self.peak_mib = 0.0
         self._killed: list[int] = []
-        size = ["--crop.rows-per-part", str(max(1, frames // NUM_PARTS)), "--crop.device", "cpu"]
+        size = ["--crop.advanced.rows-per-part", str(max(1, frames // NUM_PARTS)), "--crop.device", "cpu"]
         where = ["--archive.root", root, "--out", out, "--cluster.crop-workers", "1"]
         self._command = [sys.executable, "-m", "jobs.crop", "meadow", *where, *size]
 

@@ -49,7 +49,7 @@ from sheep.video import reader
 
 TINY_PX = 256
 WARM_FRAMES = 6
-AHEAD = CropConfig().ahead_frames
+AHEAD = CropConfig().advanced.ahead_frames
 CLICKS = ((0.3, 0.5), (0.5, 0.5), (0.7, 0.6))
 """Where animals are clicked, as shares of width and height: what is there does not matter for speed."""
 SYSTEMS = ("sheep", "sam2", "transformers")

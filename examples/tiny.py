@@ -6,6 +6,7 @@ Replace both with your own.
 from pathlib import Path
 
 from sheep.config import (
+    AdvancedCompareConfig,
     ArchiveConfig,
     CompareConfig,
     CropConfig,
@@ -40,5 +41,5 @@ def study(root: Path, out: Path) -> StudyConfig:
         embed=EmbedConfig(image_px=48, device="cpu"),
         search=SearchConfig(half_widths_s=(0.0, 0.4), inverse_l2s=(0.1,), num_components=(16,), num_folds=3),
         predict=PredictConfig(variant="frozen-crop-single"),
-        compare=CompareConfig(num_permutations=99),
+        compare=CompareConfig(advanced=AdvancedCompareConfig(num_permutations=99)),
     )

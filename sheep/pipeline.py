@@ -7,18 +7,30 @@ Each stage is one `run(study)`. Who runs its work, this process or a Ray cluster
 differs.
 """
 
+from collections.abc import Callable
+
 from sheep.compare import stage as compare
 from sheep.crop import stage as crop
 from sheep.embed import stage as embed
 from sheep.finetune import stage as finetune
-from sheep.io import progress
 from sheep.predict import stage as predict
 from sheep.report import stage as report
 from sheep.report.stage import Outcome
 from sheep.search import stage as search
 from sheep.study import Study
+from sheep.variants import LEARNT_VIEWS
 
-__all__ = ["Outcome", "compare", "crop", "embed", "finetune", "predict", "report", "run", "search"]
+__all__ = ["STAGES", "Outcome", "compare", "crop", "embed", "finetune", "predict", "report", "run", "search"]
+
+STAGES: tuple[tuple[str, Callable[[Study], object], int], ...] = (
+    ("crop", crop.run, 1),
+    ("finetune", finetune.run, len(LEARNT_VIEWS)),
+    ("embed", embed.run, 1),
+    ("search", search.run, 1),
+    ("predict", predict.run, 1),
+    ("compare", compare.run, 1),
+)
+"""All stages but the report: name, driver, and how many tasks its progress has."""
 
 
 def run(study: Study) -> Outcome:
@@ -29,17 +41,8 @@ def run(study: Study) -> Outcome:
         ContractError: a promise between stages is broken, or too many videos failed.
     """
     study.inputs.check()
-    with progress.stage("crop"):
-        crop.run(study)
-    with progress.stage("finetune"):
-        finetune.run(study)
-    with progress.stage("embed"):
-        embed.run(study)
-    with progress.stage("search"):
-        search.run(study)
-    with progress.stage("predict"):
-        predict.run(study)
-    with progress.stage("compare"):
-        compare.run(study)
-    with progress.stage("report"):
+    for number, (name, stage, num_tasks) in enumerate(STAGES, start=1):
+        with study.executor.progress.stage(name, number, len(STAGES) + 1, num_tasks=num_tasks):
+            stage(study)
+    with study.executor.progress.stage("report", len(STAGES) + 1, len(STAGES) + 1):
         return report.run(study)

@@ -28,6 +28,8 @@ import botocore.session
 import pytest
 
 from sheep.config import (
+    AdvancedCompareConfig,
+    AdvancedSearchConfig,
     ArchiveConfig,
     CompareConfig,
     CropConfig,
@@ -142,10 +144,14 @@ def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> I
         ),
         embed=EmbedConfig(image_px=48, device="cpu"),
         search=SearchConfig(
-            half_widths_s=(0.0, 0.4), inverse_l2s=(0.1,), num_components=(16,), num_folds=3, num_resamples=100
+            half_widths_s=(0.0, 0.4),
+            inverse_l2s=(0.1,),
+            num_components=(16,),
+            num_folds=3,
+            advanced=AdvancedSearchConfig(num_resamples=100),
         ),
         predict=PredictConfig(variant="frozen-crop-single"),
-        compare=CompareConfig(num_permutations=99),
+        compare=CompareConfig(advanced=AdvancedCompareConfig(num_permutations=99)),
     )
     with threadpool_limits(1):
         yield config

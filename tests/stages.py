@@ -1,7 +1,7 @@
 """Single stages on a configuration, for tests that look at one stage."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sheep.compare import stage as compare_stage
@@ -13,6 +13,7 @@ from sheep.execution.base import Executor, TrainingJob, Work
 from sheep.execution.local import LOCAL
 from sheep.finetune import stage as finetune_stage
 from sheep.io.manifest import Entry, Manifest
+from sheep.io.progress import Progress
 from sheep.predict import stage as predict_stage
 from sheep.search import stage as search_stage
 from sheep.study import Study
@@ -24,6 +25,7 @@ class Replaced:
 
     units: Callable[[Sequence[Work]], Iterable[Entry]] = LOCAL.run_units
     training: Callable[[Any], None] = LOCAL.train
+    progress: Progress = field(default_factory=Progress)
 
     def run_units(self, work: Sequence[Work]) -> Iterable[Entry]:
         return self.units(work)

@@ -2,21 +2,17 @@
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from fsspec.implementations.local import LocalFileSystem
 
 from sheep.cli.recipes import RECIPES
-from sheep.config import AdvancedFinetuneConfig, StudyConfig, digest, to_json
+from sheep.config import ADVANCED, StudyConfig, digest, to_json
 from sheep.errors import ConfigError, ContractError
-from sheep.io import logs, progress, storage
+from sheep.io import logs
 
 HELP_ADVANCED = "--help-advanced"
 """As --help, with the advanced groups too."""
@@ -50,10 +46,7 @@ def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, 
         if command.dry_run:
             print(json.dumps({"digest": digest(command.config), "config": to_json(command.config)}, indent=1))
             return
-        with progress.shown(_log_file(command.config.out, prog)):
-            logs.setup()
-            result = verb(command.config)
-        print(result)
+        logs.run_job(prog.split()[-1], command.config.out, lambda: verb(command.config))
 
 
 @contextlib.contextmanager
@@ -66,21 +59,12 @@ def _without_advanced_help(arguments: Sequence[str]) -> Iterator[None]:
 
     @registry.struct_rule
     def without_fields(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
-        if info.type is not AdvancedFinetuneConfig:
+        if info.type not in ADVANCED:
             return None
-        return tyro.constructors.StructConstructorSpec(instantiate=AdvancedFinetuneConfig, fields=())
+        return tyro.constructors.StructConstructorSpec(instantiate=info.type, fields=())
 
     with registry:
         yield
-
-
-def _log_file(out: str, prog: str) -> str:
-    """Return a path for the log of this run: in the study's folder where that is local, else a temporary one."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{prog.split()[-1]}-{os.getpid()}.log"
-    fs, path = storage.filesystem(out)
-    if isinstance(fs, LocalFileSystem):
-        return os.path.join(path, "logs", name)
-    return os.path.join(tempfile.gettempdir(), f"sheep-{name}")
 
 
 def run_tool(tool: Callable[[list[str], str], None], arguments: Sequence[str], *, prog: str) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sheep.cli import command, tools
 from sheep.config import StudyConfig
 from sheep.errors import ConfigError
-from sheep.io import progress
 
 if TYPE_CHECKING:
     from sheep.study import Study
@@ -54,7 +53,7 @@ def crop(config: StudyConfig) -> str:
 
     given = _on_ray(config)
     _ = given.inputs.prompts  # refused before a machine is asked for
-    with _session(config), progress.stage("crop"):
+    with _session(config):
         return stage.run(given).uri
 
 
@@ -63,7 +62,7 @@ def finetune(config: StudyConfig) -> str:
     from sheep.finetune import stage
 
     given = _on_ray(config)
-    with _session(config), progress.stage("finetune"):
+    with _session(config):
         [found] = stage.run(given, [config.finetune.view])
         return found.uri
 
@@ -74,7 +73,7 @@ def embed(config: StudyConfig) -> str:
 
     asked = stage.encoder_name(config), config.embed.view
     given = _on_ray(config)
-    with _session(config), progress.stage("embed"):
+    with _session(config):
         return stage.run(given, [asked])[asked].uri
 
 
@@ -83,7 +82,7 @@ def search(config: StudyConfig) -> str:
     from sheep.search import stage
 
     given = _on_ray(config)
-    with _session(config), progress.stage("search"):
+    with _session(config):
         return stage.run(given).uri
 
 
@@ -92,7 +91,7 @@ def predict(config: StudyConfig) -> str:
     from sheep.predict import stage
 
     given = _on_ray(config)
-    with _session(config), progress.stage("predict"):
+    with _session(config):
         return stage.run(given).uri
 
 

@@ -128,7 +128,7 @@ def compare(predictions: pa.Table, cohort: pa.Table, config: CompareConfig, *, s
             results += _against(reference, name, values[rows[reference]], values[rows[name]], config, rng)
     adjusted = stats.false_discovery_control([result.p for result in results], method="bh")
     return [
-        replace(result, p_adjusted=float(p), found=bool(p <= config.alpha))
+        replace(result, p_adjusted=float(p), found=bool(p <= config.advanced.alpha))
         for result, p in zip(results, adjusted, strict=True)
     ]
 
@@ -177,13 +177,17 @@ def _against(
     rng: np.random.Generator,
 ) -> list[Comparison]:
     """Compare animal means (A, L) of two groups, label by label; p_adjusted is still to be filled in."""
-    p, test = _permute(base, other, config.num_permutations, rng)
-    low, high = _welch_interval(base, other, config.confidence)
+    p, test = _permute(base, other, config.advanced.num_permutations, rng)
+    low, high = _welch_interval(base, other, config.advanced.confidence)
     means = base.mean(axis=0), other.mean(axis=0)
     least = 2 / math.comb(len(base) + len(other), len(base))
-    if least > config.alpha:
+    if least > config.advanced.alpha:
         _log.warning(
-            "too_few_animals reference=%s group=%s least_p=%.3g alpha=%.3g", reference, group, least, config.alpha
+            "too_few_animals reference=%s group=%s least_p=%.3g alpha=%.3g",
+            reference,
+            group,
+            least,
+            config.advanced.alpha,
         )
     return [
         Comparison(
@@ -197,7 +201,7 @@ def _against(
             difference=float(means[1][i] - means[0][i]),
             low=float(low[i]),
             high=float(high[i]),
-            confidence=config.confidence,
+            confidence=config.advanced.confidence,
             p=float(p[i]),
             p_adjusted=math.nan,
             found=False,

@@ -4,11 +4,15 @@ A recipe (`jobs/recipes.py`) is a Python function that returns a `StudyConfig`; 
 classes. Nothing here reads hardware, clock, network or environment. Quantities carry their unit in the name.
 """
 
-from sheep.config.base import FREE, digest, fixed, seed_for, to_json
-from sheep.config.crop import CropConfig
+from sheep.config.base import RUNTIME_ONLY, digest, output_settings, seed_for, to_json
+from sheep.config.crop import AdvancedCropConfig, CropConfig
 from sheep.config.finetune import AdvancedFinetuneConfig, Background, FinetuneConfig, LearntView, Precision
-from sheep.config.prompt import PromptConfig
+from sheep.config.prompt import AdvancedPromptConfig, PromptConfig
 from sheep.config.study import (
+    AdvancedCompareConfig,
+    AdvancedEmbedConfig,
+    AdvancedPredictConfig,
+    AdvancedSearchConfig,
     ArchiveConfig,
     ClusterConfig,
     CompareConfig,
@@ -22,9 +26,27 @@ from sheep.config.study import (
     WindowConfig,
 )
 
+ADVANCED = (
+    AdvancedCompareConfig,
+    AdvancedCropConfig,
+    AdvancedEmbedConfig,
+    AdvancedFinetuneConfig,
+    AdvancedPredictConfig,
+    AdvancedPromptConfig,
+    AdvancedSearchConfig,
+)
+"""Groups of settings that `--help` leaves out."""
+
 __all__ = [
-    "FREE",
+    "ADVANCED",
+    "RUNTIME_ONLY",
+    "AdvancedCompareConfig",
+    "AdvancedCropConfig",
+    "AdvancedEmbedConfig",
     "AdvancedFinetuneConfig",
+    "AdvancedPredictConfig",
+    "AdvancedPromptConfig",
+    "AdvancedSearchConfig",
     "ArchiveConfig",
     "Background",
     "ClusterConfig",
@@ -43,7 +65,7 @@ __all__ = [
     "View",
     "WindowConfig",
     "digest",
-    "fixed",
+    "output_settings",
     "seed_for",
     "to_json",
 ]

@@ -42,18 +42,24 @@ def to_json(config: Any) -> dict[str, Any]:
     return values
 
 
-FREE = {"free": True}
+RUNTIME_ONLY = {"runtime_only": True}
 """Metadata of a field that says how a stage is run and changes nothing in what it writes but roundings: it may differ
 when a run goes on."""
 
 
-def fixed(config: Any) -> dict[str, Any]:
-    """Turn a configuration into plain JSON values as `to_json` does, without its `FREE` fields.
+def output_settings(config: Any) -> dict[str, Any]:
+    """Turn a configuration into plain JSON values as `to_json` does, without its `RUNTIME_ONLY` fields.
 
     What a stage's output hangs on.
     """
-    free = {field.name for field in dataclasses.fields(config) if field.metadata.get("free")}
-    return {name: value for name, value in to_json(config).items() if name not in free}
+    kept = to_json(config)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("runtime_only"):
+            del kept[field.name]
+        elif dataclasses.is_dataclass(value):
+            kept[field.name] = output_settings(value)
+    return kept
 
 
 def digest(values: Any) -> str:

@@ -8,7 +8,7 @@ configuration (facebookresearch/dinov2, configs/ssl_default_config.yaml), "ours"
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sheep.config.base import FREE, check
+from sheep.config.base import RUNTIME_ONLY, check
 
 LearntView = Literal["crop", "frame"]
 """What fine-tuning learns from."""
@@ -140,12 +140,12 @@ class FinetuneConfig:
     and saves the last teacher."""
     patience: int = 0
     """Early stopping: consecutive validations without improvement after which training stops; >= 0. 0 disables it."""
-    workers: int = field(default=1, metadata=FREE)
+    workers: int = field(default=1, metadata=RUNTIME_ONLY)
     """Data-parallel workers of the Ray Train job; >= 1. A training may resume with another number of workers."""
-    min_workers: int = field(default=0, metadata=FREE)
+    min_workers: int = field(default=0, metadata=RUNTIME_ONLY)
     """Fewest workers to start or resume with while no more are available; 0 to workers, 0 always waits for all. Every
     number from here to `workers` has to divide batch_size."""
-    device: str = field(default="auto", metadata=FREE)
+    device: str = field(default="auto", metadata=RUNTIME_ONLY)
     """`auto`, `cpu` or `cuda`."""
     advanced: AdvancedFinetuneConfig = AdvancedFinetuneConfig()
     """Hyperparameters that a study rarely changes."""

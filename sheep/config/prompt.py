@@ -9,41 +9,50 @@ How = Literal["motion", "exemplar", "text"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromptConfig:
-    """Videos -> a prompt file, for a person to look over."""
+class AdvancedPromptConfig:
+    """Settings of the search for prompts that a study rarely has a reason to change."""
 
-    how: How = "motion"
-    """`motion`: what moves before a still camera. `exemplar`: what looks like an animal clicked in another video.
-    `text`: what a detector finds for a phrase."""
-    exemplar: str = "exemplar.csv"
-    """For `exemplar`: a prompt file, relative to the archive's root, with one click, box or mask, or a few."""
-    backbone: str = "pocket"
-    """For `exemplar`: DINOv2, by the names that embedding knows."""
-    image_px: int = 64
-    """For `exemplar`: side at which the network sees a window; a multiple of the patch size."""
     detector: str = "IDEA-Research/grounding-dino-tiny"
     """For `text`: a zero-shot detector of transformers, a Hugging Face id or a `save_pretrained` folder."""
+    num_frames: int = 0
+    """Frames sampled from each video; 0 samples 30 for `motion` and 6 otherwise."""
+    within_s: float = 600.0
+    """Sample the first seconds of each video only [s]; 0 samples the whole video."""
+    min_score: float = 0.5
+    """Videos with a prompt below this are listed for a person; 0 to 1. Detectors score low: take about 0.3 for
+    `text`."""
+
+    def __post_init__(self) -> None:
+        check(self.num_frames >= 0, "prompt.advanced.num_frames", self.num_frames, ">= 0")
+        check(self.within_s >= 0, "prompt.advanced.within_s", self.within_s, ">= 0 s")
+        check(0 <= self.min_score <= 1, "prompt.advanced.min_score", self.min_score, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptConfig:
+    """Videos -> a prompt file, for a person to review."""
+
+    how: How = "motion"
+    """`motion`: what moves before a static camera. `exemplar`: what resembles an animal clicked in another video.
+    `text`: what a detector finds for a phrase."""
+    exemplar: str = "exemplar.csv"
+    """For `exemplar`: a prompt file, relative to the archive's root, with one or more clicks, boxes or masks."""
+    backbone: str = "pocket"
+    """For `exemplar`: DINOv2, by the same names as `embed.backbone`."""
+    image_px: int = 64
+    """For `exemplar`: side at which the network sees a window; a multiple of the patch size, >= 8."""
     phrase: str = "sheep"
     """For `text`: what to look for."""
     num_animals: int = 1
-    """Animals in each video, where there is no cohort file that says it; >= 1."""
-    num_frames: int = 0
-    """Frames looked at in each video; 0 takes 30 for `motion` and 6 otherwise."""
-    within_s: float = 600.0
-    """Look at the first so many seconds only; 0 looks at the whole video."""
-    min_score: float = 0.5
-    """Videos with a prompt below this are listed for a person; 0 to 1. Scores of detectors are low: take about 0.3 for
-    `text`."""
+    """Animals in each video, where no cohort file states it; >= 1."""
     overwrite: bool = False
-    """Replace a prompt file that is there."""
+    """Replace an existing prompt file."""
     device: str = "auto"
     """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
+    advanced: AdvancedPromptConfig = AdvancedPromptConfig()
 
     def __post_init__(self) -> None:
         check(self.how in get_args(How), "prompt.how", self.how, " or ".join(get_args(How)))
         check(self.image_px >= 8, "prompt.image_px", self.image_px, ">= 8")
-        check(bool(self.phrase.strip()), "prompt.phrase", self.phrase, "a word or more")
+        check(bool(self.phrase.strip()), "prompt.phrase", self.phrase, "at least one word")
         check(self.num_animals >= 1, "prompt.num_animals", self.num_animals, ">= 1")
-        check(self.num_frames >= 0, "prompt.num_frames", self.num_frames, ">= 0")
-        check(self.within_s >= 0, "prompt.within_s", self.within_s, ">= 0 s")
-        check(0 <= self.min_score <= 1, "prompt.min_score", self.min_score, "0 to 1")

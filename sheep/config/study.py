@@ -15,37 +15,44 @@ Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AdvancedEmbedConfig:
+    """Settings of the embeddings that a study rarely has a reason to change."""
+
+    untrained_seed: int | None = None
+    """Draw the backbone's weights from this seed instead of reading them; >= 0. The study sets it for the baseline
+    `untrained`; None reads the weights."""
+    pool: Pool = "cls_grid"
+    """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens,
+    which keeps the layout (head low, head high) that a single mean loses."""
+
+    def __post_init__(self) -> None:
+        seed = self.untrained_seed
+        check(seed is None or seed >= 0, "embed.advanced.untrained_seed", seed, ">= 0")
+        check(self.pool in get_args(Pool), "embed.advanced.pool", self.pool, " or ".join(get_args(Pool)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedConfig:
     """Stored images + backbone -> one vector per animal and frame."""
 
     backbone: str = "pocket"
-    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a control without network: `pixels` (the
-    image at 20 x 20 px) or `geometry` (place and size of the animal)."""
-    untrained_seed: int | None = None
-    """Draw the backbone's weights anew from this seed instead of reading them, another control; None reads them."""
+    """`pocket`, a Hugging Face id or a `save_pretrained` folder at any URI; or a baseline without a network: `pixels`
+    (the image at 20 x 20 px) or `geometry` (place and size of the animal)."""
     view: View = "crop"
     """Which stored image is embedded; `masked` is the crop with everything outside the animal's mask painted grey.
-    `track` is no image but the tracks table, for `geometry` and for nothing else."""
-    pool: Pool = "cls_grid"
-    """`cls`; `cls_mean` appends the mean patch token; `cls_grid` appends the means of a 2 x 2 grid of patch tokens,
-    which keeps the layout (head low, head high) that a single mean loses."""
+    `track` stands for the tracks table instead of an image, for `geometry` only."""
     image_px: int = 64
-    """Side the image is resized to before the backbone; a multiple of the patch size."""
+    """Side the image is resized to before the backbone; a multiple of the patch size, >= 8."""
     batch_size: int = 64
-    """Images per forward; >= 1."""
+    """Images per forward pass; >= 1."""
     dtype: Literal["float16", "float32"] = "float32"
     """Type of the stored vectors."""
     device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
+    """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
+    advanced: AdvancedEmbedConfig = AdvancedEmbedConfig()
 
     def __post_init__(self) -> None:
         check(self.view in get_args(View), "embed.view", self.view, " or ".join(get_args(View)))
-        check(
-            self.untrained_seed is None or self.untrained_seed >= 0,
-            "embed.untrained_seed",
-            self.untrained_seed,
-            ">= 0",
-        )
         check(self.image_px >= 8, "embed.image_px", self.image_px, ">= 8")
         check(self.batch_size >= 1, "embed.batch_size", self.batch_size, ">= 1")
 
@@ -76,32 +83,55 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchConfig:
-    """Candidates for window and probe, and the grouped folds they are judged on (nested.
+class AdvancedSearchConfig:
+    """Settings of the intervals beside the scores that a study rarely has a reason to change."""
 
-    Chosen inside the training animals).
+    confidence: float = 0.95
+    """Level of the intervals over animals; above 0, below 1. The usual convention."""
+    num_resamples: int = 400
+    """Bootstrap resamples of animals; >= 100."""
+
+    def __post_init__(self) -> None:
+        check(0 < self.confidence < 1, "search.advanced.confidence", self.confidence, "above 0 and below 1")
+        check(self.num_resamples >= 100, "search.advanced.num_resamples", self.num_resamples, ">= 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """Grid of window and probe settings, and the folds they are scored on.
+
+    The search is a nested cross-validation: settings are chosen inside the training animals (docs/design.md).
     """
 
     half_widths_s: tuple[float, ...] = (0.0, 0.6, 1.2)
-    """Window reaches tried; 0 must be among them for the variant without temporal information."""
+    """Window half-widths in the grid [s]; 0 must be among them for the variant without temporal information."""
     inverse_l2s: tuple[float, ...] = (0.01, 0.1)
-    """Probe penalties tried."""
+    """Inverse penalties in the grid; each > 0."""
     num_components: tuple[int, ...] = (64,)
-    """Principal components tried."""
+    """Numbers of principal components in the grid; 0 keeps every dimension."""
     num_folds: int = 4
-    """Outer folds, grouped by animal; >= 3 (the inner choice leaves two folds out)."""
-    confidence: float = 0.95
-    """Level of the intervals over animals; 0 to 1."""
-    num_resamples: int = 400
-    """Bootstrap resamples of animals; >= 100."""
+    """Outer folds, grouped by animal; >= 3, since the inner folds leave out two."""
+    advanced: AdvancedSearchConfig = AdvancedSearchConfig()
 
     def __post_init__(self) -> None:
         check(bool(self.half_widths_s), "search.half_widths_s", self.half_widths_s, "at least one")
         check(bool(self.inverse_l2s), "search.inverse_l2s", self.inverse_l2s, "at least one")
         check(bool(self.num_components), "search.num_components", self.num_components, "at least one")
         check(self.num_folds >= 3, "search.num_folds", self.num_folds, ">= 3")
-        check(0 < self.confidence < 1, "search.confidence", self.confidence, "0 to 1")
-        check(self.num_resamples >= 100, "search.num_resamples", self.num_resamples, ">= 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdvancedPredictConfig:
+    """Settings of bouts; group differences do not use them."""
+
+    threshold: float = 0.5
+    """A frame belongs to a bout when its probability reaches this; above 0, below 1."""
+    min_bout_s: float = 0.4
+    """Shorter bouts are dropped and shorter gaps closed [s]; >= 0."""
+
+    def __post_init__(self) -> None:
+        check(0 < self.threshold < 1, "predict.advanced.threshold", self.threshold, "above 0 and below 1")
+        check(self.min_bout_s >= 0, "predict.advanced.min_bout_s", self.min_bout_s, ">= 0 s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,16 +139,26 @@ class PredictConfig:
     """Probe + embeddings -> probabilities per frame -> bouts."""
 
     variant: str = "guided-crop-window"
-    """Whose probes predict for the group comparison, `<backbone>-<view>-<single|window>`; named before any score is
-    seen."""
-    threshold: float = 0.5
-    """A frame belongs to a bout when its probability reaches this; 0 to 1."""
-    min_bout_s: float = 0.4
-    """Shorter bouts are dropped, shorter gaps closed; >= 0 s."""
+    """Whose probes predict for the group comparison, `<encoder>-<view>-<single|window>`; named before any score is
+    known."""
+    advanced: AdvancedPredictConfig = AdvancedPredictConfig()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdvancedCompareConfig:
+    """Settings of the statistical test that a study rarely has a reason to change."""
+
+    num_permutations: int = 9999
+    """Label permutations of the test (all of them when fewer exist); >= 99."""
+    confidence: float = 0.95
+    """Level of the intervals; above 0, below 1. The usual convention."""
+    alpha: float = 0.05
+    """False discovery rate below which a difference counts as found; above 0, below 1. The usual convention."""
 
     def __post_init__(self) -> None:
-        check(0 < self.threshold < 1, "predict.threshold", self.threshold, "0 to 1")
-        check(self.min_bout_s >= 0, "predict.min_bout_s", self.min_bout_s, ">= 0 s")
+        check(self.num_permutations >= 99, "compare.advanced.num_permutations", self.num_permutations, ">= 99")
+        check(0 < self.confidence < 1, "compare.advanced.confidence", self.confidence, "above 0 and below 1")
+        check(0 < self.alpha < 1, "compare.advanced.alpha", self.alpha, "above 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,18 +166,8 @@ class CompareConfig:
     """Predictions + cohort -> differences between groups, with the animal as the unit."""
 
     reference: str = ""
-    """The group others are compared with; empty takes the alphabetically first."""
-    num_permutations: int = 9999
-    """Label permutations of the test (all of them when fewer exist); >= 99."""
-    confidence: float = 0.95
-    """Level of the intervals; 0 to 1."""
-    alpha: float = 0.05
-    """False discovery rate below which a difference is called found; 0 to 1."""
-
-    def __post_init__(self) -> None:
-        check(self.num_permutations >= 99, "compare.num_permutations", self.num_permutations, ">= 99")
-        check(0 < self.confidence < 1, "compare.confidence", self.confidence, "0 to 1")
-        check(0 < self.alpha < 1, "compare.alpha", self.alpha, "0 to 1")
+    """The group that others are compared with; empty takes the first in alphabetical order."""
+    advanced: AdvancedCompareConfig = AdvancedCompareConfig()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ from sheep.errors import MediaError
 from sheep.execution.base import Unit, Worker, recorded
 from sheep.io import storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Stage
+from sheep.io.ledger import Attempt, StageFolder
 from sheep.io.manifest import Entry, Part, read_part
 from sheep.models.weights import open_tracker
 from sheep.video import reader
@@ -56,7 +56,7 @@ class CropUnit(Unit):
 class CropJob:
     """Videos -> tracks, crops and a contact sheet each."""
 
-    stage: Stage
+    stage: StageFolder
     videos: str
     """URI of the video folder."""
     config: CropConfig
@@ -69,7 +69,9 @@ class CropJob:
     def open(self) -> Worker:
         """Load SAM-2 and return the worker."""
         config = self.config
-        tracker = open_tracker(config.sam2, config.device, precision=config.precision, compiled=config.compile)
+        tracker = open_tracker(
+            config.sam2, config.device, precision=config.advanced.precision, compiled=config.advanced.compile
+        )
 
         def work(unit: CropUnit) -> Entry:
             return recorded(self.stage, unit, lambda: self._crop(tracker, unit))
@@ -116,7 +118,7 @@ class CropJob:
         else:
             last, state = found
             after, tracking = reader.Mark(**last.mark), tracker.restore(state, unit.prompts)
-            flags = quality.Flags(last.carry)
+            flags = quality.Flags(last.flags_state)
             log.info("crop video=%s pass=track goes on after frame %d", unit.key, last.frame)
         length_s = reader.length_s(storage.join(self.videos, unit.key))
         speed = _Speed(unit.key, "track")
@@ -129,7 +131,7 @@ class CropJob:
                 frame=frame.index,
                 prompts=prompts_digest(unit.prompts, frame.index),
                 mark=frame.mark.to_json(),
-                carry=flags.carry(),
+                flags_state=flags.carry(),
             )
             progress.track_reached(here, tracking.save())
             rows.clear()
@@ -137,7 +139,7 @@ class CropJob:
         for frame, image in tracker.ahead(self._frames(unit, after), lambda frame: frame.image):
             rows += track_rows(frame, tracking.step(frame.index, image), flags, unit.key)
             speed.count()
-            if len(rows) >= self.config.rows_per_part:
+            if len(rows) >= self.config.advanced.rows_per_part:
                 write()
                 speed.show(self._num_left(unit, frame, length_s))
         if rows:
@@ -160,9 +162,9 @@ class CropJob:
             storage.join(self.videos, unit.key),
             stride=self.config.stride_frames,
             max_frames=self.config.max_frames and self.config.max_frames + first // self.config.stride_frames,
-            decoder=self.config.decoder,
+            decoder=self.config.advanced.decoder,
             after=after,
-            ahead=self.config.ahead_frames,
+            ahead=self.config.advanced.ahead_frames,
         ):
             seen = frame.index
             if frame.index >= first:
@@ -197,12 +199,12 @@ class CropJob:
 
     def _cut_frame(self, key: str, frame: reader.Frame, places: Sequence["Place"]) -> Iterator[Row]:
         config = self.config
-        whole = codec.to_jpeg(geometry.letterbox(frame.image, config.frame_px), config.jpeg_quality)
+        whole = codec.to_jpeg(geometry.letterbox(frame.image, config.frame_px), config.advanced.jpeg_quality)
         for place in places:
             crop = geometry.cut(frame.image, place.window, config.crop_px)
-            kept = geometry.cut_mask(place.mask, place.window, config.crop_px, grow_frac=config.mask_grow_frac)
+            kept = geometry.cut_mask(place.mask, place.window, config.crop_px, grow_frac=config.advanced.mask_grow_frac)
             row: Row = {"video": key, "animal": place.animal, "frame": frame.index, "time_s": frame.time_s}
-            row |= {"crop": codec.to_jpeg(crop, config.jpeg_quality), "crop_mask": codec.to_rle(kept)}
+            row |= {"crop": codec.to_jpeg(crop, config.advanced.jpeg_quality), "crop_mask": codec.to_rle(kept)}
             row |= {"frame_image": whole, "held": place.lost}
             yield row | dict(zip(("crop_x0", "crop_y0", "crop_side_px"), place.window.tolist(), strict=True))
 
@@ -248,7 +250,11 @@ class Layout:
         for code in range(len(coded.dictionary)):
             of = codes == code
             self._windows[of] = geometry.windows(
-                boxes[of], time_s[of], self._size_px, margin_frac=config.margin_frac, smooth_s=config.smooth_s
+                boxes[of],
+                time_s[of],
+                self._size_px,
+                margin_frac=config.advanced.margin_frac,
+                smooth_s=config.advanced.smooth_s,
             )
         self._frames = np.unique(tracks.column("frame").to_numpy())
         chosen = np.linspace(0, len(self._frames) - 1, SHEET_TILES).round().astype(int)

@@ -30,7 +30,7 @@ def run(study: Study) -> Manifest:
     Raises:
         ConfigError: no videos; prompts missing, invalid, outside the frame or on one that is not tracked; unknown
             weights; the stage's folder holds another configuration.
-        ContractError: more videos failed than `crop.max_error_frac`.
+        ContractError: more videos failed than `crop.advanced.max_error_frac`.
     """
     from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # with torch, which no other stage's driver needs
 
@@ -52,7 +52,7 @@ def run(study: Study) -> Manifest:
     for key in sizes:
         prompts.check_inside(given[key], sizes, name=storage.join(archive.root, archive.prompts))
     job = CropJob(stage=stage, videos=folder, config=config)
-    manifest = run_units([(job, units)], study.executor, max_error_frac=config.max_error_frac)[0]
+    manifest = run_units([(job, units)], study.executor, max_error_frac=config.advanced.max_error_frac)[0]
     target = storage.join(stage.uri, "reprompts.csv")
     if done is None or not storage.exists(target):
         storage.write_bytes(target, _reprompts(manifest))

@@ -112,8 +112,9 @@ def configure(
     """
     weights = tuned_uri if encoder.tuned_on else encoder.name if encoder.compute else finetune.backbone
     drawn = seed_for(seed, "untrained", "weights") if encoder.is_untrained else None
+    advanced = dataclasses.replace(embed.advanced, untrained_seed=drawn)
     return dataclasses.replace(
-        embed, backbone=weights, view=view, untrained_seed=drawn, dtype=encoder.dtype or embed.dtype
+        embed, backbone=weights, view=view, dtype=encoder.dtype or embed.dtype, advanced=advanced
     )
 
 
@@ -135,9 +136,10 @@ def check(config: EmbedConfig) -> None:
             f"embed.view: got {config.view!r}, expected {expected} with embed.backbone {config.backbone!r}. "
             "Change it in the recipe or by its flag."
         )
-    if config.untrained_seed is not None and not needs_network(config):
+    if config.advanced.untrained_seed is not None and not needs_network(config):
         raise ConfigError(
-            f"embed.untrained_seed: got {config.untrained_seed}, expected none with {config.backbone!r}, which has "
+            f"embed.advanced.untrained_seed: got {config.advanced.untrained_seed}, expected none with "
+            f"{config.backbone!r}, which has "
             "no weights. "
             "Change it in the recipe or by its flag."
         )

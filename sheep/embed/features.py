@@ -26,15 +26,15 @@ def embed(images: Iterable[np.ndarray], backbone: Backbone, config: EmbedConfig)
         backbone: in eval mode.
         config: pooling, image side, batch size and type of the result.
 
-    Returns: (F, D') of config.dtype, D' = width(backbone, config.pool). An image's vector does not depend on its
-        neighbours in the batch beyond rounding in the last digits. No images give (0, D').
+    Returns: (F, D') of config.dtype, D' = width(backbone, config.advanced.pool). An image's vector does not depend on
+        its neighbours in the batch beyond rounding in the last digits. No images give (0, D').
 
     Raises:
         ConfigError: an image of another shape or type, or image_px is no multiple of the patch size.
     """
     backbone.check_size(config.image_px)
     parts = [_embed_batch(batch, backbone, config) for batch in _batches(images, config.batch_size)]
-    empty = np.zeros((0, width(backbone, config.pool)), np.float32)
+    empty = np.zeros((0, width(backbone, config.advanced.pool)), np.float32)
     return np.concatenate(parts or [empty]).astype(config.dtype)
 
 
@@ -64,7 +64,8 @@ def pool_tokens(tokens: Tokens, pool: Pool) -> Tensor:
     side = round(tokens.patches.shape[1] ** 0.5)
     if side < 2:
         raise ConfigError(
-            f"embed.pool: got 'cls_grid' with {side} x {side} patches, expected at least 2 x 2. Raise embed.image_px."
+            f"embed.advanced.pool: got 'cls_grid' with {side} x {side} patches, expected at least 2 x 2. "
+            "Raise embed.image_px."
         )
     grid = tokens.patches.unflatten(1, (side, side))  # (B, h, w, D)
     first, second = slice(0, (side + 1) // 2), slice(side // 2, side)
@@ -86,7 +87,7 @@ def _embed_batch(images: list[np.ndarray], backbone: Backbone, config: EmbedConf
     # Padded to the full batch: kernels chosen by shape would otherwise round the last, shorter batch differently.
     padding = [torch.zeros_like(pixels[0])] * (config.batch_size - len(images))
     tokens = backbone.forward(torch.stack(pixels + padding))
-    vectors: np.ndarray = pool_tokens(tokens, config.pool)[: len(images)].float().cpu().numpy()
+    vectors: np.ndarray = pool_tokens(tokens, config.advanced.pool)[: len(images)].float().cpu().numpy()
     return vectors
 
 

@@ -13,7 +13,7 @@ from sheep.config import EmbedConfig
 from sheep.crop.views import images_of
 from sheep.embed.encoders import ENCODERS, check, columns, needs_network
 from sheep.execution.base import TableUnit, Worker, recorded
-from sheep.io.ledger import Stage
+from sheep.io.ledger import StageFolder
 from sheep.io.manifest import Entry, read_part
 from sheep.models.weights import open_backbone
 
@@ -33,7 +33,7 @@ def open_encoder(config: EmbedConfig) -> Encode:
         return lambda rows: compute(rows, config.view)
     from sheep.embed import features
 
-    model = open_backbone(config.backbone, config.device, untrained_seed=config.untrained_seed)
+    model = open_backbone(config.backbone, config.device, untrained_seed=config.advanced.untrained_seed)
     return lambda rows: features.embed(images_of(rows, config.view), model, config)
 
 
@@ -41,7 +41,7 @@ def open_encoder(config: EmbedConfig) -> Encode:
 class EmbedJob:
     """Stored images, or tracks -> embeddings."""
 
-    stage: Stage
+    stage: StageFolder
     source: str
     """URI of the crop stage."""
     config: EmbedConfig

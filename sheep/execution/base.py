@@ -6,19 +6,16 @@ and its units. Fine-tuning hands out a `TrainingJob`, the search a list of trial
 (`sheep.io.ledger`); only ledger entries and scores travel back.
 """
 
-import csv
-import io
 import logging
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from sheep.config import ClusterConfig
 from sheep.errors import MediaError
-from sheep.io import progress, storage
-from sheep.io.ledger import Stage, unchanged
+from sheep.io.ledger import StageFolder, unchanged
 from sheep.io.manifest import Entry, Manifest, Part
+from sheep.io.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +45,7 @@ class Job(Hashable, Protocol):
     """What a worker needs to do a stage's units. Plain data, so that it travels."""
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> StageFolder:
         """The folder it writes to."""
         ...
 
@@ -103,6 +100,11 @@ class TrainingJob(Protocol):
         """Same for trainings that may resume from each other's checkpoints."""
         ...
 
+    @property
+    def num_steps(self) -> int:
+        """Steps in all; >= 1."""
+        ...
+
     def train(self, context: TrainingContext) -> None:
         """Take part; the worker of rank 0 leaves the result in `context.folder`."""
         ...
@@ -119,6 +121,11 @@ Result = TypeVar("Result")
 
 class Executor(Protocol):
     """Who runs the work."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where it reports how far it is."""
+        ...
 
     def run_units(self, work: Sequence[Work]) -> Iterable[Entry]:
         """Do every unit, in any order, anywhere; yield each ledger entry as it is committed. Jobs are of one pool."""
@@ -148,7 +155,7 @@ def pool_size(pool: str, cluster: ClusterConfig) -> tuple[int, float]:
     return sizes[pool]
 
 
-def recorded(stage: Stage, unit: Unit, work: Callable[[], Entry]) -> Entry:
+def recorded(stage: StageFolder, unit: Unit, work: Callable[[], Entry]) -> Entry:
     """Do one unit; a video that cannot be used becomes an entry with its reason, and the archive continues."""
     try:
         entry = work()
@@ -179,41 +186,32 @@ def run_units(
     work: list[Work] = []
     for job, units in asked:
         due = [] if finished[job] is not None else job.stage.todo(inputs_of(units))
-        log.info("%s out=%s units=%d due=%d", job.stage.name, job.stage.uri, len(units), len(due))
+        log.debug("%s out=%s units=%d due=%d", job.stage.name, job.stage.uri, len(units), len(due))
         work += [(job, units[key]) for key in due]
     if work:
-        started, num_rows = time.monotonic(), 0
         what = "videos" if len(asked) == 1 else f"videos for {len(asked)} encoders and views"
-        for number, entry in enumerate(executor.run_units(work), start=1):
-            names = {part.table for part in entry.parts}
-            num_rows += max((sum(part.rows for part in entry.parts if part.table == name) for name in names), default=0)
-            rate = f"{num_rows / (time.monotonic() - started):.1f} rows/s"
-            progress.current().update(number, len(work), what, rate)
-            log.info("%s videos=%d/%d rows=%d %s", work[0][0].stage.name, number, len(work), num_rows, rate)
-    manifests = [
-        finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked
-    ]
-    for manifest in manifests:
-        report_errors(manifest)
-    return manifests
-
-
-def report_errors(manifest: Manifest) -> None:
-    """Write `errors.csv` beside a stage's manifest where videos could not be used, and say so."""
-    errors = manifest.errors().to_pylist()
-    if not errors:
-        return
-    target = storage.join(manifest.uri, "errors.csv")
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ["video", "stage", "error"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(errors)
-    storage.write_bytes(target, buffer.getvalue().encode())
-    progress.current().note(
-        f"{manifest.stage}: {len(errors)} of {len(manifest.entries)} videos could not be used; {target} says why"
-    )
+        with executor.progress.task(asked[0][0].stage.name, len(work), what, rate_unit="rows") as task:
+            for entry in executor.run_units(work):
+                names = {part.table for part in entry.parts}
+                rows = [sum(part.rows for part in entry.parts if part.table == name) for name in names]
+                task.advance(max(rows, default=0))
+    found = [finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked]
+    for manifest in found:
+        _tell_errors(manifest)
+    return found
 
 
 def inputs_of(units: Mapping[str, Unit]) -> dict[str, str]:
     """Return the input identity of every unit, as the ledger wants it."""
     return {key: unit.input for key, unit in units.items()}
+
+
+def _tell_errors(manifest: Manifest) -> None:
+    """Warn of units that have no result, now and at the job's end: the job itself succeeds."""
+    num_failed = sum(bool(entry.error) for entry in manifest.entries)
+    if num_failed:
+        log.warning(
+            "%s: %d of %d videos could not be used. They are listed with the reasons in %s",
+            *(manifest.stage, num_failed, len(manifest.entries), manifest.errors_uri),
+            extra={"at_end": True},
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheep import schemas
-from sheep.config import FinetuneConfig, digest, fixed
+from sheep.config import FinetuneConfig, digest, output_settings
 from sheep.crop.quality import RISKY
 from sheep.crop.views import image_column
 from sheep.errors import ConfigError
@@ -64,9 +64,14 @@ class FinetuneJob:
         return (least or most), most
 
     @property
+    def num_steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.config.steps
+
+    @property
     def run_id(self) -> str:
         """Digest of everything that a checkpoint depends on."""
-        return digest([fixed(self.config), self.seed, self.identity])
+        return digest([output_settings(self.config), self.seed, self.identity])
 
     def train(self, context: TrainingContext) -> None:
         """Take part in the training; rank 0 leaves the backbone in `context.folder`.

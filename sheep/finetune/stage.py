@@ -17,7 +17,7 @@ from sheep.execution.local import LOCAL
 from sheep.finetune import record
 from sheep.finetune.job import FinetuneJob, ValidationRow
 from sheep.finetune.record import TRAINING, Selection, Training
-from sheep.io import progress, storage
+from sheep.io import storage
 from sheep.io.ledger import open_stage, unchanged
 from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, weights_digest, weights_identity
@@ -144,8 +144,7 @@ def finetune(
         out=backbone_uri(out),
         validation=tuple(validation),
     )
-    with progress.heartbeat(f"{config.steps} training steps on the {config.view} view"):
-        executor.train(job)
+    executor.train(job)
     stage.attempt(UNIT, units[UNIT]).commit()
     validated = _read_training(out).validation
     log.info("finetune out=%s %s", out, "without validation" if validated is None else validated.selection.reason)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sheep.config import FinetuneConfig, fixed, to_json
+from sheep.config import FinetuneConfig, output_settings, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint, record, schedules
 from sheep.finetune.checkpoint import Progress
@@ -325,7 +325,7 @@ class _Trainer:
         weights = checkpoint.digest(self.student.backbone.state_dict())
         encoder = self.student.encoder
         blocks = f"{self.student.num_blocks} blocks of {encoder.dim}"
-        settings = fixed(self.config)
+        settings = output_settings(self.config)
         return {
             **settings.pop("advanced"),
             **settings,

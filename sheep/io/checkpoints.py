@@ -45,7 +45,7 @@ class Checkpoint:
     """Digest of the prompts up to that frame: later ones have no say in it."""
     mark: dict[str, Any]
     """Where decoding goes on, plain JSON."""
-    carry: dict[str, Any] = field(default_factory=dict)
+    flags_state: dict[str, Any] = field(default_factory=dict)
     """What the quality flags remember, plain JSON; empty where the state is gone."""
     state: Part | None = None
     """The tracker's state; None where it was thinned out, and nothing can go on from here."""
@@ -137,7 +137,7 @@ class Progress:
         for number, one in enumerate(self.tracked[:-1], start=1):
             if one.state is not None and number % step:
                 self._obsolete.append(one.state)
-                self.tracked[number - 1] = dataclasses.replace(one, state=None, carry={})
+                self.tracked[number - 1] = dataclasses.replace(one, state=None, flags_state={})
 
     def resume_crops(self) -> tuple[int, bytes]:
         """Keep the crops that were cut along this very track; call it when the track is whole.

@@ -10,16 +10,18 @@ all and holds every entry, so that a reader needs one object. Resuming is a set 
     <stage>/_ledger/<unit>.json      one per finished unit
     <stage>/_progress/<unit>.json    what of an unfinished unit need not be done again (`sheep/io/checkpoints.py`)
     <stage>/_attempts/<run>/<unit>/  one marker per try, to stop a video that keeps killing its worker
+    <stage>/errors.csv               units that could not be used and why, for people; absent where all could
     <stage>/_manifest.json
 """
 
+import csv
 import dataclasses
 import hashlib
 import io
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -28,10 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sheep import __version__, schemas
-from sheep.config import digest, fixed
+from sheep.config import digest, output_settings
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
-from sheep.io.manifest import Entry, Manifest, Part, is_finished, read_manifest
+from sheep.io.manifest import ERRORS_FILE, Entry, Manifest, Part, is_finished, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ _VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray",
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class StageFolder:
     """One stage's output folder. Plain data, so that it travels to workers."""
 
     uri: str
@@ -125,10 +127,12 @@ class Stage:
             raise ContractError(f"{self.uri}: {count} have no entry, first {missing[0]!r}. Run the stage again.")
         entries = [entry for entry in self.entries() if entry.key in units]
         failed = [entry for entry in entries if entry.error]
+        self._list_errors(failed)
         if len(failed) > max_error_frac * len(entries):
             raise ContractError(
                 f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. "
-                f"First: {failed[0].error}"
+                f"First: {failed[0].error} "
+                f"All are listed in {storage.join(self.uri, ERRORS_FILE)}."
             )
         opened = json.loads(storage.read_bytes(storage.join(self.uri, "_stage.json")))
         manifest = Manifest(
@@ -144,12 +148,24 @@ class Stage:
         storage.write_bytes(storage.join(self.uri, "_manifest.json"), manifest.to_bytes())
         return manifest
 
+    def _list_errors(self, failed: Sequence[Entry]) -> None:
+        """Write the failed units and their reasons as CSV, for people; the manifest's entries are what counts."""
+        target = storage.join(self.uri, ERRORS_FILE)
+        if not failed:
+            storage.remove(target)  # of an earlier run
+            return
+        text = io.StringIO()
+        rows = csv.writer(text)
+        rows.writerow(schemas.ERRORS.names)
+        rows.writerows([entry.key, self.name, entry.error] for entry in failed)
+        storage.write_bytes(target, text.getvalue().encode())
+
 
 @dataclass(kw_only=True)
 class Attempt:
     """One try at one unit: write parts, then commit. Nothing it wrote counts before the commit."""
 
-    stage: Stage
+    stage: StageFolder
     key: str
     input: str
     attempt: str
@@ -201,19 +217,19 @@ class Attempt:
         return entry
 
 
-def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> Stage:
+def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> StageFolder:
     """Open a stage's folder for writing, new or begun earlier with the same settings.
 
     Args:
         uri: the stage's folder.
         name: the stage's name.
-        config: its configuration, a dataclass; fields marked `FREE` may differ from those of before.
+        config: its configuration, a dataclass; fields marked `RUNTIME_ONLY` may differ from those of before.
         inputs: what is fixed for all units, name -> digest, e.g. the backbone's.
 
     Raises:
         ConfigError: the folder holds output of another configuration or input; nothing is touched.
     """
-    values = {"stage": name, "config": fixed(config), "inputs": dict(inputs)}
+    values = {"stage": name, "config": output_settings(config), "inputs": dict(inputs)}
     config_digest = digest(values)
     target = storage.join(uri, "_stage.json")
     present = json.loads(storage.read_bytes(target)) if storage.exists(target) else values
@@ -226,10 +242,10 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
             )
         log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)
     storage.write_bytes(target, json.dumps(values, indent=1).encode())
-    return Stage(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
+    return StageFolder(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
 
 
-def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
+def unchanged(stage: StageFolder, units: Mapping[str, str]) -> Manifest | None:
     """Return the manifest if it already covers exactly these units, so that there is nothing to do."""
     if not is_finished(stage.uri):
         return None
@@ -238,16 +254,25 @@ def unchanged(stage: Stage, units: Mapping[str, str]) -> Manifest | None:
     return manifest if same and manifest.config_digest == stage.config_digest else None
 
 
-def _differences(present: dict[str, Any], wanted: dict[str, Any]) -> str:
-    names = []
-    for section in ("config", "inputs"):
-        old, new = present.get(section, {}), wanted[section]
-        names += [
-            f"{section}.{name} ({old.get(name)!r} -> {new.get(name)!r})"
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
-    return "; ".join(names) or "the stage's name"
+def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Name the settings and inputs that differ, with both values.
+
+    Args:
+        present: what the folder was begun with.
+        wanted: what this run asks for.
+    """
+    old, new = (dict(_flat({name: one.get(name, {}) for name in ("config", "inputs")})) for one in (present, wanted))
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return "; ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in names) or "the stage's name"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """List nested values by their dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _versions() -> dict[str, str]:

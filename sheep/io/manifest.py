@@ -58,6 +58,9 @@ class Entry:
         return digest([self.key, self.error, [[part.table, part.rows, part.sha256] for part in self.parts]])
 
 
+ERRORS_FILE = "errors.csv"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A finished stage: what went in, with which settings and versions, and every file that came out."""
@@ -109,6 +112,11 @@ class Manifest:
             for part in reversed(entry.parts)
             if part.table == table
         }
+
+    @property
+    def errors_uri(self) -> str:
+        """URI of the list of failed units, a CSV file that is there where any failed."""
+        return storage.join(self.uri, ERRORS_FILE)
 
     def errors(self) -> pa.Table:
         """The errors table of this stage."""

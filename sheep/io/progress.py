@@ -1,168 +1,216 @@
-"""What a person sees of a run: which stage, how far, how fast, how long still; and everything else in a log file.
+"""How far a job is: which stage, what share of it is done, how fast, and how long the rest will take.
 
-Stages report to `current()`, which is silent until a command line sets a display (`shown`). On a terminal that is one
-live line, in a log file plain lines, at most one in ten seconds for a stage.
+Nothing is drawn here. Each update is a log record of this module with a `Snapshot` attached. `sheep/io/logs.py` turns
+these records into one live line on a terminal, or into plain lines in a log. Without handlers nothing is shown.
 """
 
 import contextlib
-import os
-import sys
-import threading
+import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TextIO
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
-STAGES = ("crop", "finetune", "embed", "search", "predict", "compare", "report")
-"""In the order of the data."""
-EVERY_S = 10.0
-"""Least time between two lines of a stage in a log."""
+log = logging.getLogger(__name__)
+
+MIN_GAP_S = 10.0
+"""Least time between two plain lines of a stage [s]."""
+GAP_SHARE = 0.25
+"""In a long stage the gap grows to this share of the stage's duration so far: an hour takes about 25 lines, not 360."""
+MAX_GAP_S = 600.0
+"""Largest gap [s]."""
+
+Event = Literal["start", "tick", "end"]
 
 
-@dataclass
-class Display:
-    """Where progress goes. Without a stream it goes nowhere."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """The state of a stage at one moment."""
 
-    stream: TextIO | None = None
-    clock: Callable[[], float] = time.monotonic
-    notes: list[str] = field(default_factory=list)
-    """What has to be said at the end as well."""
+    event: Event
+    stage: str
+    """What is running, for people, e.g. `stage 3 of 7 embed`."""
+    elapsed_s: float
+    """Since the job began; >= 0."""
+    stage_s: float
+    """Since the stage began; >= 0."""
+    done: float = 0
+    """Units of the present task that are done."""
+    total: float = 0
+    """Units of the present task; 0 before one begins."""
+    unit: str = ""
+    """What is counted, in the plural: videos, steps, trials."""
+    rate: float = math.nan
+    """Measured speed [`rate_unit` per second]; nan until it is known."""
+    rate_unit: str = ""
+    """What the speed counts: frames, rows, steps, trials."""
+    left_s: float = math.nan
+    """Estimated time to the end of the stage [s]; nan until it is known."""
 
-    def __post_init__(self) -> None:
-        self._started = self._stage_started = self._last_line = self.clock()
-        self._stage = ""
-        self._live = self.stream is not None and self.stream.isatty()
-        self._lock = threading.Lock()
+    def __str__(self) -> str:
+        """Return one plain line."""
+        if self.event == "start":
+            return self.stage
+        if self.event == "end":
+            return f"{self.stage}: done in {clock(self.stage_s)}, {clock(self.elapsed_s)} elapsed"
+        words = [f"{self.stage}: {self.percent:.0f} % ({self.done:.0f} of {self.total:.0f} {self.unit})"]
+        if not math.isnan(self.rate):
+            words.append(f"{self.rate:.3g} {self.rate_unit}/s")
+        if not math.isnan(self.left_s):
+            words.append(f"{clock(self.left_s)} left")
+        return ", ".join([*words, f"{clock(self.elapsed_s)} elapsed"])
 
-    def start(self, name: str) -> None:
-        """Begin a stage."""
-        self._stage_started = self.clock()
-        number = f"stage {STAGES.index(name) + 1} of {len(STAGES)} " if name in STAGES else ""
-        self._stage = f"{number}{name}"
-        self._line(self._stage, force=True)
+    @property
+    def percent(self) -> float:
+        """Share of the present task that is done; 0 to 100."""
+        return 100 * self.done / self.total if self.total else 0.0
 
-    def update(self, done: int, total: int, what: str, rate: str = "") -> None:
-        """Tell how far a stage is.
+
+class Task:
+    """Some units of work, counted as they are done."""
+
+    def __init__(self, stage: "_Stage", total: int, unit: str, rate_unit: str) -> None:
+        """Begin with nothing done.
 
         Args:
-            done: finished units, 0 to total.
-            total: all units that are due.
-            what: what they are called, in the plural.
-            rate: speed in words, e.g. `22.1 rows/s`.
+            stage: the stage that the task is part of.
+            total: units to do; >= 1.
+            unit: what is counted, in the plural.
+            rate_unit: what the speed counts.
         """
-        taken = self.clock() - self._stage_started
-        left = f", {_duration(taken / done * (total - done))} left" if 0 < done < total else ""
-        speed = f", {rate}" if rate else ""
-        self._line(
-            f"{self._stage}: {done}/{total} {what}, {100 * done // max(total, 1)} %{speed}{left}", force=done == total
+        self._stage, self._total, self._unit, self._rate_unit = stage, total, unit, rate_unit
+        self._done, self._amount = 0.0, 0.0
+        self._started = time.monotonic()
+        # Speed and time left are measured between the first and the latest update: workers may need minutes to start.
+        self._first: tuple[float, float, float] | None = None
+
+    def advance(self, amount: float, units: float = 1) -> None:
+        """Count further units.
+
+        Args:
+            amount: what they add to the speed's count, e.g. frames; >= 0.
+            units: how many; >= 0.
+        """
+        self.reach(self._done + units, self._amount + amount)
+
+    def reach(self, done: float, amount: float | None = None) -> None:
+        """Set the count, which may also go back, as after a worker's death.
+
+        Args:
+            done: units done; 0 to the total.
+            amount: what the speed counts, in all; None where that is the units.
+        """
+        self._done, self._amount = done, done if amount is None else amount
+        if self._first is None:
+            self._first = (time.monotonic(), self._done, self._amount)
+        self._stage.tell("tick", self)
+
+    def snapshot(self, event: Event, base: Snapshot, tasks_left: int) -> Snapshot:
+        """Return the stage's state with this task's counts.
+
+        Args:
+            event: what happened.
+            base: name and times of the stage.
+            tasks_left: tasks of the stage that follow this one and are taken to be as long; >= 0.
+        """
+        now = time.monotonic()
+        since, done, amount = self._first or (self._started, self._done, self._amount)
+        seconds = max(now - since, 1e-9)
+        rate = (self._amount - amount) / seconds if self._amount > amount else math.nan
+        left_s = math.nan
+        if self._done > done:
+            own_s = (self._total - self._done) * seconds / (self._done - done)
+            left_s = own_s + tasks_left * (now - self._started + own_s)
+        return Snapshot(
+            event=event,
+            stage=base.stage,
+            elapsed_s=base.elapsed_s,
+            stage_s=base.stage_s,
+            done=self._done,
+            total=self._total,
+            unit=self._unit,
+            rate=rate,
+            rate_unit=self._rate_unit,
+            left_s=left_s,
         )
 
-    def working(self, what: str) -> None:
-        """Tell that a step without countable units is still running."""
-        self._line(f"{self._stage}: {what}, {_duration(self.clock() - self._stage_started)} so far")
 
-    def note(self, text: str) -> None:
-        """Say something now and once more at the end, e.g. where the unusable videos are listed."""
-        if text not in self.notes:
-            self.notes.append(text)
-            self._line(text, force=True)
+class Progress:
+    """What one job reports, stage by stage."""
 
-    def warn(self, text: str) -> None:
-        """Show a warning now; it is not repeated at the end."""
-        self._line(f"warning: {text}", force=True)
+    def __init__(self) -> None:
+        """Begin the job's clock."""
+        self._started = time.monotonic()
+        self._stage: _Stage | None = None
 
-    def end(self, log_file: str) -> None:
-        """Say the notes and where the log is."""
-        for text in self.notes:
-            self._line(text, force=True)
-        self._line(f"{_duration(self.clock() - self._started)} in all; the log is {log_file}", force=True)
+    @contextlib.contextmanager
+    def stage(self, name: str, number: int, total: int, *, num_tasks: int = 1) -> Iterator[None]:
+        """Report one stage of several, from its start to its end.
 
-    def _line(self, text: str, *, force: bool = False) -> None:
-        if self.stream is None:
-            return
-        with self._lock:
-            now = self.clock()
-            if not force and not self._live and now - self._last_line < EVERY_S:
-                return
-            self._last_line = now
-            line = f"[{_duration(now - self._started):>6}] {text}"
-            # A forced line stays on the terminal; the others are written over.
-            self.stream.write(f"\r\x1b[K{line}{chr(10) if force else ''}" if self._live else f"{line}\n")
-            self.stream.flush()
+        Args:
+            name: the stage's name.
+            number: its place among the stages; 1 to `total`.
+            total: stages in all.
+            num_tasks: tasks that it is expected to have, about equally long; >= 1.
+        """
+        with self._open(f"stage {number} of {total} {name}", num_tasks):
+            yield
 
+    @contextlib.contextmanager
+    def task(self, name: str, total: int, unit: str, *, rate_unit: str = "") -> Iterator[Task]:
+        """Count units of work within the present stage; outside one, the task is a stage by itself.
 
-_current = Display()
+        Args:
+            name: the stage's name, where no stage is open.
+            total: units to do; >= 1.
+            unit: what is counted, in the plural.
+            rate_unit: what the speed counts; empty for the units.
+        """
+        with contextlib.ExitStack() as stack:
+            stage = self._stage or stack.enter_context(self._open(name, 1))
+            yield Task(stage, total, unit, rate_unit or unit)
+            stage.tasks_left = max(0, stage.tasks_left - 1)
 
-
-def current() -> Display:
-    """Return the display of this process; silent where none was set."""
-    return _current
-
-
-@contextlib.contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Name the stage that runs in this block."""
-    _current.start(name)
-    yield
+    @contextlib.contextmanager
+    def _open(self, label: str, num_tasks: int) -> Iterator["_Stage"]:
+        stage = self._stage = _Stage(label, self._started, num_tasks)
+        try:
+            yield stage
+            stage.tell("end")
+        finally:
+            self._stage = None
 
 
-@contextlib.contextmanager
-def heartbeat(what: str) -> Iterator[None]:
-    """Show that the step in this block is still running, for one whose parts cannot be counted here."""
-    stopped = threading.Event()
+class _Stage:
+    """The stage that runs now, and when its next plain line is due."""
 
-    def beat() -> None:
-        while not stopped.wait(1.0):
-            _current.working(what)
+    def __init__(self, label: str, job_started: float, num_tasks: int) -> None:
+        self._label, self._job_started = label, job_started
+        self._started = self._told = time.monotonic()
+        self.tasks_left = num_tasks
+        self.tell("start")
 
-    thread = threading.Thread(target=beat, name="sheep-heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+    def tell(self, event: Event, task: Task | None = None) -> None:
+        """Log a record: at INFO where a plain line is due, at DEBUG for a live display only."""
+        now = time.monotonic()
+        stage_s = now - self._started
+        snapshot = Snapshot(event=event, stage=self._label, elapsed_s=now - self._job_started, stage_s=stage_s)
+        if task is not None:
+            snapshot = task.snapshot(event, snapshot, max(0, self.tasks_left - 1))
+        gap_s = min(max(MIN_GAP_S, GAP_SHARE * stage_s), MAX_GAP_S)
+        is_due = event != "tick" or now - self._told >= gap_s
+        if is_due:
+            self._told = now
+        log.log(logging.INFO if is_due else logging.DEBUG, "%s", snapshot, extra={"progress": snapshot})
 
 
-@contextlib.contextmanager
-def shown(log_file: str) -> Iterator[Display]:
-    """Show progress on stderr, and send what libraries print on stdout or stderr, workers included, to a file.
-
-    stdout and stderr are redirected as file descriptors, because much of that text comes from C++ or other processes.
+def clock(seconds: float) -> str:
+    """Write a duration as minutes and seconds, or hours, minutes and seconds.
 
     Args:
-        log_file: local path; appended to.
-
-    Yields:
-        The display, until the block ends; then both streams are back.
+        seconds: >= 0; rounded to whole ones.
     """
-    global _current
-    before = _current
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.makedirs(os.path.dirname(log_file) or ".", exist_ok=True)
-    kept = [os.dup(number) for number in (1, 2)]
-    with open(log_file, "a") as file, os.fdopen(os.dup(2), "w") as terminal:
-        try:
-            for number in (1, 2):
-                os.dup2(file.fileno(), number)
-            _current = Display(terminal)
-            yield _current
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, descriptor in zip((1, 2), kept, strict=True):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            _current.end(log_file)
-            _current = before
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as `12 s`, `3 min 20 s` or `5 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -35,7 +35,7 @@ def bouts(predictions: pa.Table, config: PredictConfig) -> pa.Table:
         edges_s = _edges(rows["time_s"].to_numpy())
         for label in LABELS:
             probability = rows[label].to_numpy()
-            for start, stop in _runs(probability >= config.threshold, edges_s, config.min_bout_s):
+            for start, stop in _runs(probability >= config.advanced.threshold, edges_s, config.advanced.min_bout_s):
                 mean = float(probability[start:stop].mean(dtype=np.float64))
                 found.append((video, animal, label, edges_s[start], edges_s[stop], mean))
     columns = zip(*found, strict=True) if found else [()] * len(BOUTS)

@@ -9,7 +9,7 @@ from sheep import schemas
 from sheep.config import PredictConfig
 from sheep.embed.vectors import vectors_of
 from sheep.execution.base import TableUnit, Worker, recorded
-from sheep.io.ledger import Stage
+from sheep.io.ledger import StageFolder
 from sheep.io.manifest import Entry, read_manifest, read_part
 from sheep.predict import bouts
 from sheep.search import predictions
@@ -21,7 +21,7 @@ from sheep.search.windows import slide
 class PredictJob:
     """Embeddings -> probabilities and bouts, each animal by a probe that was not fitted on it."""
 
-    stage: Stage
+    stage: StageFolder
     source: str
     """URI of the embed stage."""
     probes: str

@@ -88,7 +88,7 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Fo
         except MediaError as error:
             doubts[key] = f"cannot be read ({error})"
             continue
-        doubt = _doubt(found, animals, config.min_score)
+        doubt = _doubt(found, animals, config.advanced.min_score)
         if doubt:
             doubts[key] = doubt
         rows += [
@@ -135,14 +135,14 @@ def look(uri: str, find: Find, num_animals: int, crop: CropConfig, config: Promp
 
     def stills() -> Iterator[Still]:
         nonlocal factor
-        for frame in reader.decode(uri, stride=crop.stride_frames, decoder=crop.decoder):
-            if config.within_s and frame.time_s > config.within_s:
+        for frame in reader.decode(uri, stride=crop.stride_frames, decoder=crop.advanced.decoder):
+            if config.advanced.within_s and frame.time_s > config.advanced.within_s:
                 return
             image = shrink(frame.image, _LONGEST_PX)
             factor = frame.image.shape[1] / image.shape[1]
             yield Still(frame.index, image)
 
-    kept = thin(stills(), config.num_frames or _NUM_STILLS[config.how])
+    kept = thin(stills(), config.advanced.num_frames or _NUM_STILLS[config.how])
     found = find(kept, num_animals)
     return [
         Proposal(frame=one.frame, box=_inside(one.box, factor, kept[0].image), score=one.score, reason=one.reason)
@@ -179,7 +179,7 @@ def _way(
     if config.how == "text":
         from sheep.prompts.detectors import text
 
-        with local_path(config.detector, "detector") as local:
+        with local_path(config.advanced.detector, "detector") as local:
             detector = text.load(local, device=config.device)
         return {}, lambda stills, count: detector.find(stills, config.phrase, count)
     from sheep.prompts.detectors import exemplar

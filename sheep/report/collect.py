@@ -196,8 +196,8 @@ def _compared(
         _probabilities(before),
         _probabilities(after),
         before.column("animal").to_pylist(),
-        confidence=config.search.confidence,
-        num_resamples=config.search.num_resamples,
+        confidence=config.search.advanced.confidence,
+        num_resamples=config.search.advanced.num_resamples,
         seed=seed_for(config.seed, "search", "bootstrap"),
     )
 
@@ -266,8 +266,8 @@ def _unbeaten(config: StudyConfig, search: Manifest, truth: pa.Table, found: Seq
                     f"{macro[backbone]:.3f} {verb} the best "
                     f"baseline, {best.encoder_name} ({best.encoder.words}), with {macro[best]:.3f} (difference "
                     f"{change['value']:+.3f}, "
-                    f"{100 * config.search.confidence:g} % interval {span}). So the study does not show that this "
-                    "backbone reads behaviour better than that."
+                    f"{100 * config.search.advanced.confidence:g} % interval {span}). So the study does not show that "
+                    "this backbone reads behaviour better than that."
                 )
     return said
 

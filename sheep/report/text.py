@@ -107,7 +107,8 @@ def level_words(data: ReportData, stage: str) -> str:
     """`95 % interval`, with the level of the stage's configuration; `interval` where the configuration does not say."""
     config = data.study.get("config")
     settings = config.get(stage) if isinstance(config, Mapping) else None
-    level = settings.get("confidence") if isinstance(settings, Mapping) else None
+    advanced = settings.get("advanced") if isinstance(settings, Mapping) else None
+    level = advanced.get("confidence") if isinstance(advanced, Mapping) else None
     return "interval" if level is None else f"{100 * level:g} % interval"
 
 

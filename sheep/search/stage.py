@@ -201,8 +201,8 @@ def _write(
         data.targets,
         settled.probability,
         data.animals,
-        confidence=config.confidence,
-        num_resamples=config.num_resamples,
+        confidence=config.advanced.confidence,
+        num_resamples=config.advanced.num_resamples,
         seed=seed_for(seed, "search", "bootstrap"),
     )
     names = [*range(config.num_folds), FINAL_FOLD]

@@ -315,7 +315,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
         import decord  # optional backend: its import loads an old FFmpeg, which only its users should pay for
     except ImportError as error:
         raise ConfigError(
-            "crop.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it."
+            "crop.advanced.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it."
         ) from error
     with contextlib.ExitStack() as stack:
         try:
@@ -329,7 +329,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
                 if image.shape[2] != 3:  # what decord 0.6 makes of a frame that is to be turned by 90 degrees
                     raise MediaError(
                         f"{uri}: decord gives {image.shape[2]} channels, expected 3: the video is rotated. Set "
-                        "crop.decoder to pyav."
+                        "crop.advanced.decoder to pyav."
                     )
                 yield Picture(index, stamps[index], stamps[0], float(time_s - times[0]), partial(_as_is, image))
         except FileNotFoundError as error:
@@ -339,7 +339,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
         except (RuntimeError, decord.DECORDError) as error:
             raise MediaError(
                 f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video. "
-                "Re-export or re-copy the file, or set crop.decoder to pyav."
+                "Re-export or re-copy the file, or set crop.advanced.decoder to pyav."
             ) from error
     if not len(times):
         raise _none_decodes(uri)

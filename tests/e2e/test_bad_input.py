@@ -1,7 +1,9 @@
 """What a person gets wrong: refused with one message that names it, before anything runs; bad videos never stop the
 others."""
 
+import csv
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sheep import pipeline
-from sheep.config import StudyConfig
+from sheep.config import AdvancedCropConfig, StudyConfig
 from sheep.errors import ConfigError, ContractError
 from sheep.io import storage
 from sheep.io.manifest import read_manifest
@@ -154,7 +156,7 @@ def spoil_video(study: StudyConfig, name: str, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("still_tracker")
-def test_bad_videos_become_rows_with_reasons(study: StudyConfig) -> None:
+def test_bad_videos_become_rows_with_reasons(study: StudyConfig, caplog: pytest.LogCaptureFixture) -> None:
     for name, kind in (("sheep02_1.mp4", "unreadable"), ("sheep03_1.mp4", "empty"), ("sheep05_1.mp4", "truncated")):
         spoil_video(study, name, kind)
     found = stages.crop(study)
@@ -168,24 +170,37 @@ def test_bad_videos_become_rows_with_reasons(study: StudyConfig) -> None:
     assert {name: frames.count(name) for name in frames} == dict.fromkeys(
         ["sheep01_1.mp4", "sheep04_1.mp4", "sheep06_1.mp4"], 16
     )
-    again = stages.crop(study)  # the same bad bytes are not tried again ...
+    listed = Path(study.out, "crop", "errors.csv")
+    assert list(csv.DictReader(listed.read_text().splitlines())) == found.errors().to_pylist()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="sheep.execution.base"):
+        again = stages.crop(study)  # the same bad bytes are not tried again ...
     assert again == found
+    assert caplog.messages == [  # ... but they are named again
+        f"crop: 3 of 6 videos could not be used. They are listed with the reasons in {listed}"
+    ]
     shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", "sheep03_1.mp4"))
-    assert len(stages.crop(study).errors()) == 2  # ... a new copy is
+    assert len(stages.crop(study).errors()) == 2  # a new copy is tried
+    assert len(listed.read_text().splitlines()) == 3
+    for name in ("sheep02_1.mp4", "sheep05_1.mp4"):
+        shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", name))
+    assert len(stages.crop(study).errors()) == 0
+    assert not listed.exists()
 
 
 @pytest.mark.usefixtures("still_tracker")
 def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
     for name in ("sheep02_1.mp4", "sheep03_1.mp4"):
         spoil_video(study, name, "empty")
-    strict = replace(study, crop=replace(study.crop, max_error_frac=0.2))
+    strict = replace(study, crop=replace(study.crop, advanced=AdvancedCropConfig(max_error_frac=0.2)))
     with pytest.raises(
         ContractError, match=r"2 of 6 units failed, expected at most 20%\. First: .*sheep02_1\.mp4: is empty"
     ):
         stages.crop(strict)
+    assert Path(study.out, "crop", "errors.csv").read_text().splitlines()[1].startswith("sheep02_1.mp4,crop,")
     assert not storage.exists(storage.join(study.out, "crop", "_manifest.json"))
     tracks = {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")}
-    tolerant = replace(study, crop=replace(study.crop, max_error_frac=0.5, ahead_frames=0))
+    tolerant = replace(study, crop=replace(study.crop, advanced=AdvancedCropConfig(max_error_frac=0.5, ahead_frames=0)))
     assert (
         len(stages.crop(tolerant).errors()) == 2
     )  # a person who has looked may let it pass, and nothing is done again
@@ -229,6 +244,23 @@ def run_job(verb: str, *flags: str, **environment: str) -> "subprocess.Completed
         text=True,
         timeout=250,
     )
+
+
+@pytest.mark.slow
+def test_a_job_with_bad_videos_succeeds_and_says_so_at_its_end(study: StudyConfig) -> None:
+    spoil_video(study, "sheep02_1.mp4", "empty")
+    flags = ["--archive.root", study.archive.root, "--out", study.out, "--crop.crop-px", "48", "--crop.frame-px", "48"]
+    result = run_job("crop", *flags, "--cluster.cpus", "0.5")
+    assert (result.returncode, result.stdout) == (0, f"{study.out}/crop\n"), result.stderr
+    *before, message, log = result.stderr.splitlines()
+    listed = f"{study.out}/crop/errors.csv"
+    assert message == f"crop: 1 of 6 videos could not be used. They are listed with the reasons in {listed}"
+    assert re.fullmatch(rf"log: {study.out}/logs/crop-[\d-]+\.log", log)
+    assert len(before) <= 12, before
+    assert any("W sheep.execution.base crop video=sheep02_1.mp4 error=" in line for line in before)  # a worker's
+    [row] = csv.DictReader(Path(listed).read_text().splitlines())
+    assert row["video"] == "sheep02_1.mp4"
+    assert "is empty (0 bytes)" in row["error"]
 
 
 def one_line(result: "subprocess.CompletedProcess[str]") -> str:

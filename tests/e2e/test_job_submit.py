@@ -112,7 +112,7 @@ def _flags(config: StudyConfig) -> list[str]:
         "search.inverse-l2s": search.inverse_l2s,
         "search.num-components": search.num_components,
         "search.num-folds": search.num_folds,
-        "search.num-resamples": search.num_resamples,
+        "search.advanced.num-resamples": search.advanced.num_resamples,
         "cluster.cpus": 0.5,
     }
     listed = [

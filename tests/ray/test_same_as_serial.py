@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sheep.config import ClusterConfig, StudyConfig
+from sheep.config import AdvancedCropConfig, ClusterConfig, StudyConfig
 from sheep.crop.job import CropJob
 from sheep.embed.stage import Shown
 from sheep.execution import base
@@ -164,7 +164,7 @@ class KilledInside(CropJob):
 
 
 def test_a_worker_killed_in_the_middle_of_a_video_goes_on_there(oracle: StudyConfig, tmp_path: Path) -> None:
-    crop = replace(oracle.crop, rows_per_part=4)
+    crop = replace(oracle.crop, advanced=AdvancedCropConfig(rows_per_part=4))
     unbroken = stages.crop(replace(oracle, crop=crop, out=str(tmp_path / "unbroken")))
     victim = unbroken.entries[1].key
     (tmp_path / "marks").mkdir()

@@ -11,7 +11,7 @@ from sheep import schemas
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Stage, open_stage, unchanged
+from sheep.io.ledger import Attempt, StageFolder, open_stage, unchanged
 from sheep.io.manifest import Entry, read_manifest
 
 UNITS = {f"pen {number}/d\u00e4y +1 100%.mp4": f"etag:{number}" for number in range(5)}
@@ -24,11 +24,11 @@ class Setting:
 
 
 @pytest.fixture
-def stage(s3: Any) -> Stage:
+def stage(s3: Any) -> StageFolder:
     return open_stage(f"{s3.bucket()}/study/crop", "crop", Setting(), {})
 
 
-def do(stage: Stage, key: str, animal: str = "ewe", *, commit: bool = True) -> Entry | None:
+def do(stage: StageFolder, key: str, animal: str = "ewe", *, commit: bool = True) -> Entry | None:
     attempt = stage.attempt(key, UNITS[key])
     for part in range(2):
         row = {"video": key, "animal": f"{animal} {part}", "group": "x"}
@@ -36,7 +36,7 @@ def do(stage: Stage, key: str, animal: str = "ewe", *, commit: bool = True) -> E
     return attempt.commit() if commit else None
 
 
-def test_resumed_by_set_difference_after_a_death(stage: Stage) -> None:
+def test_resumed_by_set_difference_after_a_death(stage: StageFolder) -> None:
     do(stage, FIRST)
     do(stage, SECOND, "orphan", commit=False)  # its worker dies here; then the driver
     again = open_stage(stage.uri, "crop", Setting(), {})
@@ -54,7 +54,7 @@ def test_resumed_by_set_difference_after_a_death(stage: Stage) -> None:
     assert unchanged(again, UNITS) == manifest
 
 
-def test_two_attempts_at_one_unit(stage: Stage) -> None:
+def test_two_attempts_at_one_unit(stage: StageFolder) -> None:
     slow = stage.attempt(FIRST, UNITS[FIRST])
     first = do(stage, FIRST)
     last = slow.commit()
@@ -63,7 +63,7 @@ def test_two_attempts_at_one_unit(stage: Stage) -> None:
     assert stage.todo({FIRST: UNITS[FIRST]}) == []
 
 
-def test_another_configuration_is_refused_naming_both_digests(stage: Stage) -> None:
+def test_another_configuration_is_refused_naming_both_digests(stage: StageFolder) -> None:
     do(stage, FIRST)
     with pytest.raises(ConfigError, match=r"config\.step \(1 -> 2\)") as caught:
         open_stage(stage.uri, "crop", Setting(step=2), {})
@@ -73,7 +73,7 @@ def test_another_configuration_is_refused_naming_both_digests(stage: Stage) -> N
     assert json.loads(storage.read_bytes(f"{stage.uri}/_stage.json"))["config"] == {"step": 1}
 
 
-def test_deaths_are_counted_and_forgotten_on_success(stage: Stage) -> None:
+def test_deaths_are_counted_and_forgotten_on_success(stage: StageFolder) -> None:
     for _ in range(3):
         do(stage, FIRST, commit=False)
     with pytest.raises(MediaError, match="died 3 times") as caught:
@@ -88,7 +88,7 @@ def test_deaths_are_counted_and_forgotten_on_success(stage: Stage) -> None:
     assert stage.finish(UNITS, max_error_frac=0.2).errors().column("video").to_pylist() == [FIRST]
 
 
-def test_a_changed_object_is_noticed(stage: Stage) -> None:
+def test_a_changed_object_is_noticed(stage: StageFolder) -> None:
     entry = do(stage, FIRST)
     assert entry is not None
     manifest = stage.finish({FIRST: UNITS[FIRST]})
@@ -102,7 +102,7 @@ def test_a_stage_in_a_missing_bucket(s3: Any) -> None:
         open_stage("s3://sheep-no-such-bucket/study/crop", "crop", Setting(), {})
 
 
-def test_checkpoints_inside_a_unit_are_gone_on_with(stage: Stage) -> None:
+def test_checkpoints_inside_a_unit_are_gone_on_with(stage: StageFolder) -> None:
     def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
         row = {"video": FIRST, "animal": animal, "group": "x"}
         attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)

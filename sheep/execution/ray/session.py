@@ -40,24 +40,17 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault(
-        "RAY_CHDIR_TO_TRIAL_DIR", "0"
-    )  # Train would otherwise move its workers away from relative paths
-    submitted = (
-        "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    )  # the job's own environment reaches its tasks; Ray refuses it twice
+    # Train would otherwise move its workers away from relative paths.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # The job's own environment reaches its tasks; Ray refuses it twice.
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     environment = {} if submitted else {"env_vars": _storage_settings()}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, log_to_driver=True)
     else:
-        wanted = (
-            int(
-                max(cluster.crop_workers, cluster.embed_workers, cluster.predict_workers, cluster.trials) * cluster.cpus
-            )
-            + _SPARE_CPUS
-        )
-        num_cpus = max(os.cpu_count() or 1, wanted)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a lab's session reports to nobody unless it says so
+        largest = max(cluster.crop_workers, cluster.embed_workers, cluster.predict_workers, cluster.trials)
+        num_cpus = max(os.cpu_count() or 1, int(largest * cluster.cpus) + _SPARE_CPUS)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics unless the lab asks for them
         ray.init(
             num_cpus=num_cpus,
             include_dashboard=True,  # Train asks its state service, and complains every second without it

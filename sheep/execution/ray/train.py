@@ -10,11 +10,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
+import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
@@ -29,29 +32,56 @@ from sheep.io import logs, storage
 SAVE_EVERY = 100
 _MAX_FAILURES = 3
 _COLLECTIVE_TIMEOUT_S = 300
+_POLL_S = 1.0
 _REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 
 
-def run(job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY) -> None:
+def run(
+    job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY, *, on_step: Callable[[int], None]
+) -> None:
     """Train on as many Ray Train workers as the job asks for, or on as few as it accepts where no more are available.
 
     Args:
         job: what to train.
         cluster: CPUs and GPUs of each worker.
         save_every: steps between checkpoints, the most that a worker's death costs; >= 1.
+        on_step: called in this process, about once a second, with the step that training has reached.
 
     Raises:
         ConfigError: storage cannot be written, or a worker raised it.
         ContractError: workers kept dying, or a worker raised it.
     """
-    least, most = job.workers
     home = _home(job)
     _check_writable(home)
     storage.remove(_refusal(job))
-    fs, path = storage.filesystem(home)
-    trainer = ray.train.torch.TorchTrainer(
+    counter = ray.remote(num_cpus=0)(_Counter).remote()
+    try:
+        with _polled(counter, on_step):
+            _trainer(job, cluster, {"job": job, "save_every": save_every, "counter": counter}).fit()
+    except ray.train.TrainingFailedError as error:
+        raise ContractError(
+            f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay "
+            f"available. The last error: {str(error)[-2000:]}. Check the workers' memory and the storage; run the same "
+            "command again to resume from the last checkpoint."
+        ) from error
+    if storage.exists(_refusal(job)):
+        refused = json.loads(storage.read_bytes(_refusal(job)))
+        raise _REFUSALS[refused["error"]](refused["reason"])
+
+
+def _trainer(job: TrainingJob, cluster: ClusterConfig, settings: dict[str, Any]) -> ray.train.torch.TorchTrainer:
+    """Set up the training.
+
+    Args:
+        job: what to train.
+        cluster: CPUs and GPUs of each worker.
+        settings: what `_loop` gets.
+    """
+    least, most = job.workers
+    fs, path = storage.filesystem(_home(job))
+    return ray.train.torch.TorchTrainer(
         _loop,
-        train_loop_config={"job": job, "save_every": save_every},
+        train_loop_config=settings,
         torch_config=ray.train.torch.TorchConfig(timeout_s=_COLLECTIVE_TIMEOUT_S),
         scaling_config=ScalingConfig(
             num_workers=(least, most) if least < most else most,
@@ -66,19 +96,49 @@ def run(job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY) 
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
+
+
+class _Counter:
+    """An actor that knows the step: the first worker writes it, the driver reads it."""
+
+    def __init__(self) -> None:
+        self._step = 0
+
+    def reach(self, step: int) -> None:
+        """Note the step that was done last."""
+        self._step = step
+
+    def step(self) -> int:
+        """Return it; 0 before the first."""
+        return self._step
+
+
+@contextlib.contextmanager
+def _polled(counter: Any, on_step: Callable[[int], None]) -> Iterator[None]:
+    """Ask the counter once a second from a thread, since `fit` keeps the driver.
+
+    Args:
+        counter: handle of a `_Counter`.
+        on_step: called with each new step.
+    """
+    ended = threading.Event()
+
+    def poll() -> None:
+        known = 0
+        while not ended.wait(_POLL_S):
+            with contextlib.suppress(ray.exceptions.RayError):  # only the display would lack it
+                step = ray.get(counter.step.remote(), timeout=_COLLECTIVE_TIMEOUT_S)
+                if step != known and not ended.is_set():
+                    known = step
+                    on_step(step)
+
+    thread = threading.Thread(target=poll, name="training-progress", daemon=True)
+    thread.start()
     try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise ContractError(
-            f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay "
-            "available. "
-            f"The last error: {str(error)[-2000:]}. Check the workers' memory and the storage; run the same command "
-            "again to "
-            "resume from the last checkpoint."
-        ) from error
-    if storage.exists(_refusal(job)):
-        refused = json.loads(storage.read_bytes(_refusal(job)))
-        raise _REFUSALS[refused["error"]](refused["reason"])
+        yield
+    finally:
+        ended.set()
+        thread.join(10 * _POLL_S)
 
 
 def _check_writable(home: str) -> None:
@@ -108,7 +168,7 @@ def _loop(settings: dict[str, Any]) -> None:
     if storage.exists(_refusal(job)):
         return  # restarted after an error that a retry cannot fix: the driver reports it
     with _refusing(job):
-        _train(job, settings["save_every"])
+        _train(job, settings["save_every"], settings["counter"])
 
 
 @contextlib.contextmanager
@@ -125,7 +185,14 @@ def _refusing(job: TrainingJob) -> Iterator[None]:
         raise
 
 
-def _train(job: TrainingJob, save_every: int) -> None:
+def _train(job: TrainingJob, save_every: int, counter: Any) -> None:
+    """Take part in the training as one worker.
+
+    Args:
+        job: what to train.
+        save_every: steps between checkpoints.
+        counter: handle of the driver's `_Counter`.
+    """
     logs.setup()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -140,6 +207,7 @@ def _train(job: TrainingJob, save_every: int) -> None:
     def report(measures: dict[str, float]) -> None:
         if rank == 0:
             job.show(measures)
+            counter.reach.remote(int(measures["step"]))
         if int(measures["step"]) % save_every == 0:  # every rank reports at the same steps, rank 0 with the state
             ray.train.report(
                 dict(measures),

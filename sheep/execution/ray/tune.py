@@ -10,16 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 from threadpoolctl import threadpool_limits
 
 from sheep.config import ClusterConfig
 from sheep.errors import ContractError
 from sheep.execution.base import Result, Shared, Trial
-from sheep.io import progress
 
 
 def run_trials(
-    objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared, cluster: ClusterConfig
+    objective: Callable[[Trial, Shared], Result],
+    trials: Sequence[Trial],
+    shared: Shared,
+    cluster: ClusterConfig,
+    *,
+    on_trial: Callable[[], None],
 ) -> list[Result]:
     """Run `objective` for each trial, `cluster.trials` at a time, on one thread each.
 
@@ -28,6 +33,7 @@ def run_trials(
         trials: any number.
         shared: what every trial reads.
         cluster: CPUs of a trial, and how many run at a time.
+        on_trial: called in this process whenever a trial is done.
 
     Returns:
         The results, in the order of `trials`.
@@ -35,17 +41,20 @@ def run_trials(
     Raises:
         ContractError: a trial failed.
     """
-    # Tune would otherwise write every trial for TensorBoard, and complain about the scores that do not exist (nan).
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     trainable = tune.with_resources(
         tune.with_parameters(_run_one, objective=objective, trials=list(trials), shared=shared), {"cpu": cluster.cpus}
     )
+    # By default Tune also writes each result for TensorBoard, which warns of nan. The diagonal of a matrix of scores is
+    # nan by design, since a fold is never paired with itself (`sheep/search/nested_cv.py`). JSON alone is kept: Tune
+    # reports results that it cannot read back from a file as failures.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    callbacks = [JsonLoggerCallback(), _Counting(on_trial)]
     with tempfile.TemporaryDirectory(prefix="sheep-tune-") as folder:  # trials keep nothing; the result is the reports
         tuner = tune.Tuner(
             trainable,
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cluster.trials),
-            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, callbacks=[_Counter(len(trials))]),
+            run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, callbacks=callbacks),
         )
         results = tuner.fit()
     if results.num_errors:
@@ -56,15 +65,14 @@ def run_trials(
     return [found[number] for number in range(len(trials))]
 
 
-class _Counter(tune.Callback):  # type: ignore[misc]  # Ray is not typed
-    """Shows how many trials are finished."""
+class _Counting(tune.Callback):  # type: ignore[misc]  # Ray is not typed
+    """Tells of every trial that is done."""
 
-    def __init__(self, total: int) -> None:
-        self._done, self._total = 0, total
+    def __init__(self, on_trial: Callable[[], None]) -> None:
+        self._on_trial = on_trial
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._done += 1
-        progress.current().update(self._done, self._total, "trials")
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        self._on_trial()
 
 
 def _run_one(

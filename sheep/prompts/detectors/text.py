@@ -81,7 +81,7 @@ def load(name: str, *, device: str = "auto") -> Detector:
     place = device_of(device)
     known = f"a save_pretrained folder or a Hugging Face id such as {' or '.join(map(repr, _EXAMPLES))}"
     if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
-        raise ConfigError(f"prompt.detector: got {name!r}, no such folder, expected {known}. Correct it.")
+        raise ConfigError(f"prompt.advanced.detector: got {name!r}, no such folder, expected {known}. Correct it.")
     try:
         model, info = AutoModelForZeroShotObjectDetection.from_pretrained(
             name, dtype=torch.float32, output_loading_info=True
@@ -89,15 +89,15 @@ def load(name: str, *, device: str = "auto") -> Detector:
         processor = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"prompt.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, with "
-            "its weights and processor files. Fetch "
+            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, "
+            "with its weights and processor files. Fetch "
             "it where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"prompt.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, expected all. "
-            "Fetch the folder again."
+            f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, "
+            "expected all. Fetch the folder again."
         )
     return Detector(model.to(place), processor, name)
 

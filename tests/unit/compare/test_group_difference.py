@@ -9,7 +9,7 @@ import pytest
 
 from sheep import schemas
 from sheep.compare import groups
-from sheep.config import CompareConfig, seed_for
+from sheep.config import AdvancedCompareConfig, CompareConfig, seed_for
 from sheep.search.predictions import tabulate
 from sheep.synthetic.archive import MeadowConfig, clips
 from sheep.synthetic.behaviour import simulate
@@ -31,7 +31,9 @@ def compare(config: MeadowConfig) -> dict[str, groups.Comparison]:
         [{"video": clip.name, "animal": clip.animal, "group": clip.group} for clip in listed], schema=schemas.COHORT
     )
     predictions = tabulate(table, np.concatenate(labels))
-    found = groups.compare(predictions, cohort, CompareConfig(num_permutations=999), seed=config.seed)
+    found = groups.compare(
+        predictions, cohort, CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999)), seed=config.seed
+    )
     return {one.label: one for one in found}
 
 

@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 
 from sheep.compare.groups import compare, proportions
-from sheep.config import CompareConfig
+from sheep.config import AdvancedCompareConfig, CompareConfig
 from sheep.errors import ConfigError
 from sheep.schemas import LABELS, PREDICTIONS
 
-ALL = CompareConfig(num_permutations=999)
+ALL = CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999))
 
 
 def _predictions(values, times=None):
@@ -86,7 +86,7 @@ def _simulate(rng, effect):
 
 
 def test_planted_difference_is_found_and_none_is_not():
-    cohort, config = _cohort("c" * 10 + "t" * 10), CompareConfig(num_permutations=499)
+    cohort, config = _cohort("c" * 10 + "t" * 10), CompareConfig(advanced=AdvancedCompareConfig(num_permutations=499))
     found, false, covered, null_p, null_false = 0, 0, 0, [], 0
     for seed in range(25):
         results = {r.label: r for r in compare(_simulate(np.random.default_rng(seed), 0.2), cohort, config, seed=seed)}
@@ -117,7 +117,7 @@ def test_three_groups_against_the_reference_adjusted_together():
     values = np.concatenate(
         [rng.uniform(0.1, 0.2, (5, 6)), rng.uniform(0.1, 0.2, (5, 6)), rng.uniform(0.7, 0.8, (5, 6))]
     )
-    config = CompareConfig(num_permutations=999, reference="sham")
+    config = CompareConfig(reference="sham", advanced=AdvancedCompareConfig(num_permutations=999))
     results = compare(_predictions(values), _cohort(["control"] * 5 + ["sham"] * 5 + ["treated"] * 5), config, seed=0)
     assert [(r.group, r.label) for r in results] == [(g, label) for g in ("control", "treated") for label in LABELS]
     assert all(r.reference == "sham" and r.p_adjusted >= r.p for r in results)

@@ -7,19 +7,25 @@ from typing import Any
 import pytest
 
 from sheep.config import (
+    AdvancedCompareConfig,
+    AdvancedCropConfig,
+    AdvancedEmbedConfig,
     AdvancedFinetuneConfig,
+    AdvancedPredictConfig,
+    AdvancedPromptConfig,
+    AdvancedSearchConfig,
     ArchiveConfig,
     ClusterConfig,
-    CompareConfig,
     CropConfig,
     EmbedConfig,
     FinetuneConfig,
-    PredictConfig,
     ProbeConfig,
+    PromptConfig,
     SearchConfig,
     StudyConfig,
     WindowConfig,
     digest,
+    output_settings,
     seed_for,
     to_json,
 )
@@ -30,14 +36,22 @@ WRONG: list[tuple[Any, str, Any]] = [
     (CropConfig, "max_frames", -1),
     (CropConfig, "crop_px", 15),
     (CropConfig, "frame_px", 8),
-    (CropConfig, "margin_frac", -0.1),
-    (CropConfig, "margin_frac", 2.1),
-    (CropConfig, "margin_frac", math.nan),
-    (CropConfig, "smooth_s", -1.0),
-    (CropConfig, "mask_grow_frac", 0.51),
-    (CropConfig, "jpeg_quality", 49),
-    (CropConfig, "rows_per_part", 0),
-    (CropConfig, "max_error_frac", 1.01),
+    (AdvancedCropConfig, "margin_frac", -0.1),
+    (AdvancedCropConfig, "margin_frac", 2.1),
+    (AdvancedCropConfig, "margin_frac", math.nan),
+    (AdvancedCropConfig, "smooth_s", -1.0),
+    (AdvancedCropConfig, "mask_grow_frac", 0.51),
+    (AdvancedCropConfig, "jpeg_quality", 49),
+    (AdvancedCropConfig, "rows_per_part", 0),
+    (AdvancedCropConfig, "max_error_frac", 1.01),
+    (AdvancedCropConfig, "ahead_frames", 65),
+    (PromptConfig, "how", "guess"),
+    (PromptConfig, "image_px", 7),
+    (PromptConfig, "phrase", " "),
+    (PromptConfig, "num_animals", 0),
+    (AdvancedPromptConfig, "num_frames", -1),
+    (AdvancedPromptConfig, "within_s", -1.0),
+    (AdvancedPromptConfig, "min_score", 1.01),
     (FinetuneConfig, "view", "masked"),  # shown only, never learnt from
     (FinetuneConfig, "steps", 0),
     (FinetuneConfig, "head_steps", 201),
@@ -71,19 +85,21 @@ WRONG: list[tuple[Any, str, Any]] = [
     (AdvancedFinetuneConfig, "collapse_frac", 1.0),
     (AdvancedFinetuneConfig, "precision", "float16"),
     (EmbedConfig, "view", "whole"),
-    (EmbedConfig, "untrained_seed", -1),
+    (AdvancedEmbedConfig, "untrained_seed", -1),
+    (AdvancedEmbedConfig, "pool", "max"),
     (EmbedConfig, "image_px", 4),
     (EmbedConfig, "batch_size", 0),
     (WindowConfig, "half_width_s", -0.1),
     (ProbeConfig, "inverse_l2", 0.0),
     (SearchConfig, "half_widths_s", ()),
     (SearchConfig, "num_folds", 2),
-    (SearchConfig, "confidence", 1.0),
-    (SearchConfig, "num_resamples", 99),
-    (PredictConfig, "threshold", 0.0),
-    (PredictConfig, "min_bout_s", -0.1),
-    (CompareConfig, "num_permutations", 98),
-    (CompareConfig, "alpha", 1.0),
+    (AdvancedSearchConfig, "confidence", 1.0),
+    (AdvancedSearchConfig, "num_resamples", 99),
+    (AdvancedPredictConfig, "threshold", 0.0),
+    (AdvancedPredictConfig, "min_bout_s", -0.1),
+    (AdvancedCompareConfig, "num_permutations", 98),
+    (AdvancedCompareConfig, "alpha", 1.0),
+    (AdvancedCompareConfig, "confidence", 0.0),
     (ClusterConfig, "crop_workers", 0),
     (ClusterConfig, "cpus", 0.0),
     (ClusterConfig, "gpus", -1.0),
@@ -108,10 +124,10 @@ def test_advanced_settings_are_checked_against_the_others() -> None:
 
 
 def test_values_at_the_ends_are_allowed() -> None:
-    CropConfig(margin_frac=0.0, smooth_s=0.0, crop_px=16, frame_px=16, max_error_frac=1.0)
+    CropConfig(crop_px=16, frame_px=16, advanced=AdvancedCropConfig(margin_frac=0.0, smooth_s=0.0, max_error_frac=1.0))
     AdvancedFinetuneConfig(layer_decay=1.0, mask_frac=0.0, last_layer_steps=5)
     FinetuneConfig(steps=5, head_steps=5, num_local=0, advanced=AdvancedFinetuneConfig(last_layer_steps=5))
-    SearchConfig(num_folds=3, num_resamples=100)
+    SearchConfig(num_folds=3, advanced=AdvancedSearchConfig(num_resamples=100))
 
 
 def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
@@ -120,7 +136,7 @@ def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
     assert digest(study) == digest(to_json(study))  # tuples and lists, a dataclass and its JSON
     for changed in (
         dataclasses.replace(study, seed=1),
-        dataclasses.replace(study, crop=CropConfig(margin_frac=0.21)),
+        dataclasses.replace(study, crop=CropConfig(advanced=AdvancedCropConfig(margin_frac=0.21))),
         dataclasses.replace(study, search=SearchConfig(half_widths_s=(0.0, 0.6))),
         dataclasses.replace(study, archive=ArchiveConfig(root="elsewhere")),
     ):
@@ -133,6 +149,16 @@ def test_the_digest_is_the_same_on_every_machine() -> None:
     # As `sha256sum` says of the canonical text. Output of older runs is found by it: a change here makes all of them
     # another configuration's.
     assert digest({"stage": "crop", "config": {"px": 96}}) == "9e47c0b39ea66f38"
+
+
+def test_what_determines_the_output_leaves_out_how_it_is_run() -> None:
+    one = CropConfig()
+    other = CropConfig(advanced=AdvancedCropConfig(ahead_frames=9, max_error_frac=0.1))
+    assert output_settings(one) == output_settings(other)
+    assert "ahead_frames" not in output_settings(one)["advanced"]
+    assert output_settings(one)["advanced"]["margin_frac"] == 0.2
+    assert output_settings(one) != output_settings(CropConfig(advanced=AdvancedCropConfig(margin_frac=0.3)))
+    assert output_settings(FinetuneConfig(workers=2)) == output_settings(FinetuneConfig())
 
 
 def test_json_holds_plain_values_only() -> None:

@@ -27,6 +27,7 @@ from sheep.models.sam2.tracker import Mask
 from sheep.schemas import Prompt
 from sheep.video import reader
 from sheep.video.reader import Frame
+from tests.settings import changed
 
 HEIGHT_PX, WIDTH_PX = 32, 48
 Box = tuple[int, int, int, int]
@@ -113,7 +114,7 @@ def test_two_animals_the_second_from_a_later_frame() -> None:
 
 
 def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, CropUnit]:
-    config = replace(study.crop, **changes)  # type: ignore[arg-type]
+    config = changed(study.crop, **changes)
     file = storage.join(study.archive.root, study.archive.prompts)
     first = prompts.parse(storage.read_bytes(file).decode(), name=file)[0]
     job = CropJob(

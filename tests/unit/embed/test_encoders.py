@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sheep.config import EmbedConfig, FinetuneConfig, seed_for
+from sheep.config import AdvancedEmbedConfig, EmbedConfig, FinetuneConfig, seed_for
 from sheep.embed.encoders import ENCODERS, Encoder, check, configure, needs_network, register, tuned_on
 from sheep.errors import ConfigError
 
@@ -14,7 +14,10 @@ from sheep.errors import ConfigError
         (EmbedConfig(backbone="geometry"), r"embed\.view: got 'crop', expected track with embed\.backbone 'geometry'"),
         (EmbedConfig(view="track"), r"embed\.view: got 'track', expected crop, frame or masked with embed\.backbone"),
         (EmbedConfig(backbone="pixels", view="track"), r"expected crop, frame or masked with embed\.backbone 'pixels'"),
-        (EmbedConfig(backbone="pixels", untrained_seed=3), r"untrained_seed: got 3, expected none with 'pixels'"),
+        (
+            EmbedConfig(backbone="pixels", advanced=AdvancedEmbedConfig(untrained_seed=3)),
+            r"untrained_seed: got 3, expected none with 'pixels'",
+        ),
     ],
 )
 def test_an_encoder_is_not_shown_what_it_cannot_see(config: EmbedConfig, message: str) -> None:
@@ -31,7 +34,7 @@ def test_every_encoder_is_configured_for_each_of_its_views() -> None:
             check(config)
             assert (config.view, config.image_px, config.dtype) == (view, 32, encoder.dtype or "float16")
             assert needs_network(config) == (encoder.compute is None)
-            assert (config.untrained_seed is not None) == encoder.is_untrained
+            assert (config.advanced.untrained_seed is not None) == encoder.is_untrained
             weights[encoder.name] = config.backbone
     assert weights == {
         "frozen": "facebook/dinov2-small",
@@ -42,7 +45,7 @@ def test_every_encoder_is_configured_for_each_of_its_views() -> None:
         "geometry": "geometry",
     }
     untrained = configure(ENCODERS["untrained"], "crop", embed, finetune, seed=3)
-    assert untrained.untrained_seed == seed_for(3, "untrained", "weights")
+    assert untrained.advanced.untrained_seed == seed_for(3, "untrained", "weights")
 
 
 def test_names_are_keys_and_each_view_that_is_learnt_has_its_encoder() -> None:

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from sheep.config import EmbedConfig
+from sheep.config import AdvancedEmbedConfig, EmbedConfig
 from sheep.embed.features import embed, pool_tokens, width
 from sheep.errors import ConfigError
 from sheep.models import dinov2 as backbones
 from sheep.models.dinov2 import Backbone, Tokens
+
+CLS = EmbedConfig(advanced=AdvancedEmbedConfig(pool="cls"))
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def test_vector_belongs_to_its_image(net: Backbone, images: list[np.ndarray]) ->
 
 def test_mixed_sizes_keep_their_order(net: Backbone, images: list[np.ndarray]) -> None:
     large = np.repeat(np.repeat(images[1], 2, axis=0), 2, axis=1)
-    mixed = embed([images[0], large, images[2]], net, EmbedConfig(pool="cls"))
-    alone = [embed([image], net, EmbedConfig(pool="cls"))[0] for image in (images[0], large, images[2])]
+    mixed = embed([images[0], large, images[2]], net, CLS)
+    alone = [embed([image], net, CLS)[0] for image in (images[0], large, images[2])]
     np.testing.assert_allclose(mixed, alone, atol=1e-5)
 
 
@@ -54,7 +56,7 @@ def test_pooling_by_hand() -> None:
 
 
 def test_edges_and_errors(net: Backbone, images: list[np.ndarray]) -> None:
-    assert embed([], net, EmbedConfig(pool="cls", dtype="float16")).shape == (0, 96)
+    assert embed([], net, EmbedConfig(dtype="float16", advanced=CLS.advanced)).shape == (0, 96)
     assert embed(images[:1], net, EmbedConfig(dtype="float16")).dtype == np.float16
     with pytest.raises(ConfigError, match="multiple of the patch size"):
         embed(images, net, EmbedConfig(image_px=60))

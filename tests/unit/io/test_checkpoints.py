@@ -18,10 +18,11 @@ from sheep.crop import job as crop_job
 from sheep.crop.job import CropJob, CropUnit
 from sheep.io import storage
 from sheep.io.checkpoints import MAX_STATES, Checkpoint, Progress
-from sheep.io.ledger import Stage, open_stage
+from sheep.io.ledger import StageFolder, open_stage
 from sheep.io.manifest import Entry, Part
 from sheep.models.sam2.tracker import Mask
 from sheep.schemas import Prompt
+from tests.settings import changed
 
 VIDEO = "sheep01_1.mp4"
 NUM_FRAMES, ROWS_PER_PART = 16, 3
@@ -107,7 +108,7 @@ def click(frame: int, x: int = 5, animal: str = "ewe") -> Prompt:
 @pytest.fixture
 def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
     def make(name: str, **changes: object) -> Bench:
-        config = replace(tiny_study.crop, rows_per_part=ROWS_PER_PART, **changes)  # type: ignore[arg-type]
+        config = changed(tiny_study.crop, rows_per_part=ROWS_PER_PART, **changes)
         stage = open_stage(str(tmp_path / name), "crop", config, {})
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
@@ -254,7 +255,7 @@ def test_a_long_video_may_die_often_if_it_gets_on(bench: Callable[..., Bench]) -
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path) -> StageFolder:
     return open_stage(str(tmp_path), "crop", replace(Setting()), {})
 
 
@@ -266,10 +267,12 @@ class Setting:
 def reach(progress: Progress, frame: int) -> None:
     part = Part(table="tracks", path=f"{frame}", rows=1, bytes=1, sha256=f"{frame}")
     mark = {"index": frame}
-    progress.track_reached(Checkpoint(part=part, frame=frame, prompts="p", mark=mark, carry={"a": 1}), b"%d" % frame)
+    progress.track_reached(
+        Checkpoint(part=part, frame=frame, prompts="p", mark=mark, flags_state={"a": 1}), b"%d" % frame
+    )
 
 
-def test_states_are_thinned_evenly_and_the_newest_stays(stage: Stage) -> None:
+def test_states_are_thinned_evenly_and_the_newest_stays(stage: StageFolder) -> None:
     progress = Progress(stage.attempt("v", "1"), "1")
     for frame in range(200):
         reach(progress, frame)
@@ -283,6 +286,6 @@ def test_states_are_thinned_evenly_and_the_newest_stays(stage: Stage) -> None:
     assert found is not None
     assert (found[0].frame, found[1]) == (119, b"119")
     assert [part.path for part in again.attempt.parts] == [str(frame) for frame in range(120)]
-    assert all(not one.carry for one in again.tracked if one.state is None)
+    assert all(not one.flags_state for one in again.tracked if one.state is None)
     reach(again, 120)
     assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == 16  # those of the forgotten end are gone

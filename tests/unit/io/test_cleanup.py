@@ -10,7 +10,7 @@ from sheep import schemas
 from sheep.errors import ConfigError
 from sheep.io import cleanup, storage
 from sheep.io.checkpoints import Checkpoint, Progress
-from sheep.io.ledger import Attempt, Stage, open_stage
+from sheep.io.ledger import Attempt, StageFolder, open_stage
 from sheep.io.manifest import read_manifest
 
 KEY, UNITS = "a.mp4", {"a.mp4": "size:1"}
@@ -22,18 +22,18 @@ class Setting:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path) -> StageFolder:
     return open_stage(f"{tmp_path}/run [1]/crop", "crop", Setting(), {})
 
 
-def begin(stage: Stage, animal: str) -> Attempt:
+def begin(stage: StageFolder, animal: str) -> Attempt:
     attempt = stage.attempt(KEY, UNITS[KEY])
     row = {"video": KEY, "animal": animal, "group": "x"}
     attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
     return attempt
 
 
-def checkpointed(stage: Stage) -> Attempt:
+def checkpointed(stage: StageFolder) -> Attempt:
     """A try that has got past a checkpoint: its part and its state are named by the unit's progress alone."""
     attempt = begin(stage, "ewe")
     point = Checkpoint(part=attempt.parts[0], frame=3, prompts="", mark={})
@@ -41,11 +41,11 @@ def checkpointed(stage: Stage) -> Attempt:
     return attempt
 
 
-def paths(found: list[cleanup.Leftover], stage: Stage) -> dict[str, str]:
+def paths(found: list[cleanup.Leftover], stage: StageFolder) -> dict[str, str]:
     return {one.uri.removeprefix(f"{stage.uri}/"): one.why for one in found}
 
 
-def test_only_what_no_ledger_names_goes(stage: Stage) -> None:
+def test_only_what_no_ledger_names_goes(stage: StageFolder) -> None:
     dead, superseded = begin(stage, "ram"), begin(stage, "lamb")
     superseded.commit()
     begin(stage, "ewe").commit()  # as after a corrected prompt
@@ -59,13 +59,13 @@ def test_only_what_no_ledger_names_goes(stage: Stage) -> None:
     assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
 
 
-def test_young_files_stay(stage: Stage) -> None:
+def test_young_files_stay(stage: StageFolder) -> None:
     begin(stage, "ram")
     assert cleanup.leftovers(stage.uri, states=True, older_h=1) == []
     assert len(cleanup.leftovers(stage.uri, states=True, older_h=0)) == 1
 
 
-def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stage: Stage) -> None:
+def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stage: StageFolder) -> None:
     attempt = checkpointed(stage)
     assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next try goes on from here
     storage.write_bytes(f"{stage.uri}/_train/0a/step-1", b"a checkpoint of training")

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from sheep import schemas
-from sheep.config import FREE
+from sheep.config import RUNTIME_ONLY
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
-from sheep.io.ledger import Stage, open_stage, unchanged
+from sheep.io.ledger import StageFolder, open_stage, unchanged
 from sheep.io.manifest import Entry, is_finished, read_manifest, read_part
 
 UNITS = {"pen 1/a.mp4": "size:1", "b.mp4": "size:2"}
@@ -21,11 +21,11 @@ SCHEMA = schemas.COHORT
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     step: int = 1
-    patience: int = field(default=3, metadata=FREE)
+    patience: int = field(default=3, metadata=RUNTIME_ONLY)
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path) -> StageFolder:
     return open_stage(f"{tmp_path}/run [1]/crop", "crop", Setting(), {"backbone": "0a"})
 
 
@@ -33,14 +33,14 @@ def rows(video: str, *animals: str) -> pa.Table:
     return pa.Table.from_pylist([{"video": video, "animal": name, "group": "x"} for name in animals], schema=SCHEMA)
 
 
-def do(stage: Stage, key: str, *animals: str) -> Entry:
+def do(stage: StageFolder, key: str, *animals: str) -> Entry:
     attempt = stage.attempt(key, UNITS[key])
     for animal in animals:
         attempt.write("cohort", rows(key, animal), SCHEMA)
     return attempt.commit()
 
 
-def test_the_way_of_a_stage(stage: Stage) -> None:
+def test_the_way_of_a_stage(stage: StageFolder) -> None:
     assert stage.todo(UNITS) == list(UNITS)
     do(stage, "b.mp4", "ewe", "lamb")
     assert stage.todo(UNITS) == ["pen 1/a.mp4"]
@@ -65,7 +65,7 @@ def test_the_way_of_a_stage(stage: Stage) -> None:
     assert json.loads(storage.read_bytes(f"{stage.uri}/_manifest.json"))["rows"] == {"cohort": 3, "sheet": 0}
 
 
-def test_parts_of_a_killed_attempt_are_invisible(stage: Stage) -> None:
+def test_parts_of_a_killed_attempt_are_invisible(stage: StageFolder) -> None:
     killed = stage.attempt("b.mp4", "size:2")
     killed.write("cohort", rows("b.mp4", "half of"), SCHEMA)
     assert stage.todo(UNITS) == list(UNITS)
@@ -76,7 +76,7 @@ def test_parts_of_a_killed_attempt_are_invisible(stage: Stage) -> None:
     assert len(storage.find(f"{stage.uri}/parts")) == 2  # the orphan is still there, and nobody reads it
 
 
-def test_of_two_finished_attempts_one_counts_whole(stage: Stage) -> None:
+def test_of_two_finished_attempts_one_counts_whole(stage: StageFolder) -> None:
     slow = stage.attempt("b.mp4", "size:2")
     slow.write("cohort", rows("b.mp4", "ewe"), SCHEMA)
     first = do(stage, "b.mp4", "ewe")
@@ -86,7 +86,7 @@ def test_of_two_finished_attempts_one_counts_whole(stage: Stage) -> None:
     assert first.content() == last.content()  # same bytes, same digest: who won cannot be seen downstream
 
 
-def test_a_retry_gives_the_same_content_and_other_rows_do_not(stage: Stage) -> None:
+def test_a_retry_gives_the_same_content_and_other_rows_do_not(stage: StageFolder) -> None:
     first = do(stage, "b.mp4", "ewe", "lamb")
     digest = stage.finish({"b.mp4": "size:2"}).content()
     do(stage, "b.mp4", "ewe", "lamb")
@@ -96,13 +96,13 @@ def test_a_retry_gives_the_same_content_and_other_rows_do_not(stage: Stage) -> N
     assert stage.finish({"b.mp4": "size:2"}).content() != digest
 
 
-def test_a_changed_input_is_due_again(stage: Stage) -> None:
+def test_a_changed_input_is_due_again(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     assert stage.todo({"b.mp4": "size:2"}) == []
     assert stage.todo({"b.mp4": "size:3"}) == ["b.mp4"]
 
 
-def test_the_fourth_try_gives_up(stage: Stage) -> None:
+def test_the_fourth_try_gives_up(stage: StageFolder) -> None:
     for _ in range(3):
         stage.attempt("b.mp4", "size:2")  # and its worker dies
     with pytest.raises(MediaError, match=r"b\.mp4: its worker died 3 times"):
@@ -112,7 +112,7 @@ def test_the_fourth_try_gives_up(stage: Stage) -> None:
     again.attempt("b.mp4", "size:2")  # another run counts anew
 
 
-def test_a_finished_unit_leaves_no_markers(stage: Stage) -> None:
+def test_a_finished_unit_leaves_no_markers(stage: StageFolder) -> None:
     stage.attempt("b.mp4", "size:2")
     do(stage, "b.mp4", "ewe")
     stage.attempt("pen 1/a.mp4", "size:1")
@@ -120,7 +120,7 @@ def test_a_finished_unit_leaves_no_markers(stage: Stage) -> None:
     assert storage.find(f"{stage.uri}/_attempts") == {}
 
 
-def test_a_failed_unit_is_a_row_and_is_not_tried_again(stage: Stage) -> None:
+def test_a_failed_unit_is_a_row_and_is_not_tried_again(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     stage.fail("pen 1/a.mp4", "size:1", MediaError("no frame decodes"))
     assert stage.todo(UNITS) == []
@@ -133,7 +133,7 @@ def test_a_failed_unit_is_a_row_and_is_not_tried_again(stage: Stage) -> None:
     assert json.loads(storage.read_bytes(f"{stage.uri}/_manifest.json"))["num_errors"] == 1
 
 
-def test_finish_needs_every_unit(stage: Stage) -> None:
+def test_finish_needs_every_unit(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     with pytest.raises(ContractError, match=r"1 of 2 units have no entry, first 'pen 1/a\.mp4'"):
         stage.finish(UNITS)
@@ -142,14 +142,14 @@ def test_finish_needs_every_unit(stage: Stage) -> None:
         read_manifest(stage.uri)
 
 
-def test_units_that_were_taken_away_are_left_out(stage: Stage) -> None:
+def test_units_that_were_taken_away_are_left_out(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     do(stage, "pen 1/a.mp4", "ram")
     manifest = stage.finish({"b.mp4": "size:2"})
     assert [entry.key for entry in manifest.entries] == ["b.mp4"]
 
 
-def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: Stage) -> None:
+def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     manifest = stage.finish({"b.mp4": "size:2"})
     assert unchanged(stage, {"b.mp4": "size:2"}) == manifest
@@ -157,7 +157,7 @@ def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: Stage) -> None:
     assert unchanged(stage, UNITS) is None
 
 
-def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: Stage) -> None:
+def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     before = storage.read_bytes(f"{stage.uri}/_stage.json")
     with pytest.raises(ConfigError, match=r"config\.step \(1 -> 2\)") as caught:
@@ -173,7 +173,7 @@ def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: St
     assert open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"}).config_digest == stage.config_digest
 
 
-def test_a_run_may_go_on_with_other_free_settings(stage: Stage) -> None:
+def test_a_run_may_go_on_with_other_free_settings(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     again = open_stage(stage.uri, "crop", Setting(patience=9), {"backbone": "0a"})
     assert again.config_digest == stage.config_digest
@@ -182,7 +182,7 @@ def test_a_run_may_go_on_with_other_free_settings(stage: Stage) -> None:
     assert again.finish(UNITS).config == {"step": 1}
 
 
-def test_a_folder_without_a_finished_unit_is_begun_anew(stage: Stage) -> None:
+def test_a_folder_without_a_finished_unit_is_begun_anew(stage: StageFolder) -> None:
     again = open_stage(stage.uri, "crop", Setting(step=2), {"backbone": "0a"})
     assert again.config_digest != stage.config_digest
     do(again, "b.mp4", "ewe")
@@ -191,7 +191,7 @@ def test_a_folder_without_a_finished_unit_is_begun_anew(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_part_is_noticed(stage: Stage, damage: str) -> None:
+def test_a_damaged_part_is_noticed(stage: StageFolder, damage: str) -> None:
     entry = do(stage, "b.mp4", "ewe")
     uri = f"{stage.uri}/{entry.parts[0].path}"
     data = storage.read_bytes(uri)
@@ -207,20 +207,20 @@ def test_a_damaged_part_is_noticed(stage: Stage, damage: str) -> None:
         stage.finish({"b.mp4": "size:2"}).read("cohort")
 
 
-def test_rows_that_break_the_schema_are_not_written(stage: Stage) -> None:
+def test_rows_that_break_the_schema_are_not_written(stage: StageFolder) -> None:
     attempt = stage.attempt("b.mp4", "size:2")
     with pytest.raises(ContractError, match=r"crop b\.mp4"):
         attempt.write("cohort", rows("b.mp4", "ewe").drop_columns(["group"]), SCHEMA)
     assert storage.find(f"{stage.uri}/parts") == {}
 
 
-def test_a_table_nobody_wrote(stage: Stage) -> None:
+def test_a_table_nobody_wrote(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     with pytest.raises(ContractError, match="hold no table 'tracks'"):
         stage.finish({"b.mp4": "size:2"}).read("tracks")
 
 
-def test_a_finished_stage_may_be_moved(stage: Stage, tmp_path: Path) -> None:
+def test_a_finished_stage_may_be_moved(stage: StageFolder, tmp_path: Path) -> None:
     do(stage, "b.mp4", "ewe")
     manifest = stage.finish({"b.mp4": "size:2"})
     (tmp_path / "run [1]").rename(tmp_path / "elsewhere")
@@ -229,6 +229,6 @@ def test_a_finished_stage_may_be_moved(stage: Stage, tmp_path: Path) -> None:
     assert moved.read("cohort").num_rows == 1
 
 
-def test_an_entry_survives_the_way_back_from_a_worker(stage: Stage) -> None:
+def test_an_entry_survives_the_way_back_from_a_worker(stage: StageFolder) -> None:
     entry = do(stage, "b.mp4", "ewe")
     assert Entry.from_json(entry.to_json()) == entry

@@ -1,17 +1,12 @@
-"""What a person sees of a run, and what goes to the log file instead."""
+"""How far a job is: what a stage reports, how often a plain line is due, and how speed and time left are measured."""
 
-import io
-import os
-import subprocess
-import sys
-from pathlib import Path
+import logging
+from collections.abc import Callable
 
 import pytest
 
 from sheep.io import progress
-from sheep.io.progress import Display
-
-ROOT = Path(__file__).parents[3]
+from sheep.io.progress import Progress, clock
 
 
 class Clock:
@@ -23,90 +18,109 @@ class Clock:
         return self.now
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set the time [s]."""
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock)
+
+    def set_to(seconds: float) -> None:
+        clock.now = seconds
+
+    return set_to
 
 
-def test_a_log_gets_at_most_one_line_in_ten_seconds_and_always_the_last() -> None:
-    stream, clock = io.StringIO(), Clock()
-    display = Display(stream, clock)
-    display.start("embed")
-    for done in range(1, 101):
-        clock.now = float(done)
-        display.update(done, 100, "videos", "3.0 rows/s")
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "[   0 s] stage 3 of 7 embed"
-    assert lines[1] == "[  10 s] stage 3 of 7 embed: 10/100 videos, 10 %, 3.0 rows/s, 1 min 30 s left"
-    assert lines[-1] == "[1 min 40 s] stage 3 of 7 embed: 100/100 videos, 100 %, 3.0 rows/s"
-    assert len(lines) == 11
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
 
 
-def test_a_terminal_has_one_live_line_and_keeps_what_is_final() -> None:
-    stream = Terminal()
-    display = Display(stream, Clock())
-    display.start("crop")
-    display.update(1, 2, "videos")
-    display.update(2, 2, "videos")
-    kept = [piece for piece in stream.getvalue().split("\n") if piece]
-    assert len(kept) == 2  # the stage, and its end; 1/2 was written over
-    assert "1/2" in kept[1].split("\r")[1]
-    assert "2/2 videos, 100 %" in kept[1].split("\r")[2]
+@pytest.fixture(autouse=True)
+def everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="sheep.io.progress")
 
 
-def test_notes_are_said_at_once_and_at_the_end() -> None:
-    stream = io.StringIO()
-    display = Display(stream, Clock())
-    for _ in range(2):
-        display.note("crop: 1 of 3 videos could not be used; x/errors.csv says why")
-    display.end("x.log")
-    assert stream.getvalue().count("errors.csv says why") == 2
-    assert stream.getvalue().splitlines()[-1].endswith("the log is x.log")
+def test_a_stage_says_its_number_share_speed_and_time_left(
+    at: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Progress()
+    at(5)
+    with job.stage("embed", 3, 7), job.task("embed", 100, "videos", rate_unit="rows") as task:
+        at(35)  # workers started: no speed can be known yet
+        task.advance(60)
+        at(45)
+        task.advance(60, units=9)
+        at(50)
+    assert lines(caplog) == [
+        "stage 3 of 7 embed",
+        "stage 3 of 7 embed: 1 % (1 of 100 videos), 0:35 elapsed",
+        "stage 3 of 7 embed: 10 % (10 of 100 videos), 6 rows/s, 1:40 left, 0:45 elapsed",
+        "stage 3 of 7 embed: done in 0:45, 0:50 elapsed",
+    ]
 
 
-def test_without_a_display_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.stage("crop"), progress.heartbeat("a step"):
-        progress.current().update(1, 1, "videos")
-    assert capfd.readouterr() == ("", "")
+def test_plain_lines_are_ten_seconds_apart_and_further_in_a_long_stage(
+    at: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+    with Progress().task("crop", 36_000, "videos") as task:
+        for second in range(1, 36_001):
+            at(second)
+            before = len(lines(caplog))
+            task.reach(second)
+            told += [second] if len(lines(caplog)) > before else []
+            caplog.clear()
+    gaps = [after - before for before, after in zip([0, *told], told, strict=False)]
+    assert told[:4] == [10, 20, 30, 40]
+    assert min(gaps) >= 10
+    assert max(gaps) <= 600
+    assert len([second for second in told if second <= 3600]) <= 25
 
 
-PROGRAM = """
-import logging, os, subprocess, sys, warnings
-from sheep.io import logs, progress
-with progress.shown(sys.argv[1]):
-    logs.setup()
-    print("a library on stdout")
-    warnings.warn("a library's warning")
-    os.write(2, b"C++ on stderr\\n")
-    subprocess.run(["echo", "another process"], check=True)
-    logging.getLogger("sheep.x").info("ours")
-    logging.getLogger("sheep.x").warning("ours, and it matters")
-    progress.current().start("crop")
-    if len(sys.argv) > 2:
-        raise RuntimeError("unexpected")
-print("the result")
-"""
+def test_every_update_reaches_a_live_display(at: Callable[[float], None], caplog: pytest.LogCaptureFixture) -> None:
+    with Progress().task("crop", 3, "videos") as task:
+        for _ in range(3):
+            task.advance(1)
+    shown = [record.__dict__["progress"] for record in caplog.records]
+    assert [(one.event, one.done) for one in shown] == [("start", 0), ("tick", 1), ("tick", 2), ("tick", 3), ("end", 0)]
 
 
-def test_what_libraries_print_goes_to_the_log(tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "a.log"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(log)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "the result\n"
-    shown = done.stderr.splitlines()
-    assert [line.split("] ")[1] for line in shown[:2]] == ["warning: ours, and it matters", "stage 1 of 7 crop"]
-    assert shown[2].endswith(f"the log is {log}")
-    assert len(shown) == 3
-    written = log.read_text()
-    for text in ("a library on stdout", "a library's warning", "C++ on stderr", "another process", "x ours", "matters"):
-        assert text in written
+def test_the_time_left_counts_the_tasks_that_follow(
+    at: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Progress()
+    with job.stage("finetune", 2, 7, num_tasks=2):
+        for start in (0, 100):
+            at(start)
+            with job.task("finetune", 100, "steps") as task:
+                task.reach(0)
+                at(start + 50)
+                task.reach(50)
+                at(start + 100)
+    ticks = [line for line in lines(caplog) if "50 %" in line]
+    assert "2:30 left" in ticks[0]  # 50 s of this training and 100 s of the next
+    assert "0:50 left" in ticks[1]
 
 
-def test_an_unexpected_error_is_not_hidden_in_the_log(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(log), "x"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "RuntimeError: unexpected" in done.stderr
-    assert done.stdout == ""
-    assert os.path.getsize(log)
+def test_a_count_may_go_back(at: Callable[[float], None], caplog: pytest.LogCaptureFixture) -> None:
+    with Progress().task("finetune", 10, "steps") as task:
+        for second, step in enumerate((4, 8, 4), start=1):
+            at(20 * second)
+            task.reach(step)
+    assert "40 % (4 of 10 steps), 1:00 elapsed" in lines(caplog)[3]
+
+
+def test_a_stage_that_fails_is_not_called_done(caplog: pytest.LogCaptureFixture) -> None:
+    job = Progress()
+    with pytest.raises(RuntimeError), job.stage("crop", 1, 7):
+        raise RuntimeError
+    assert lines(caplog) == ["stage 1 of 7 crop"]
+    with job.task("embed", 1, "videos"):
+        pass
+    assert lines(caplog)[1] == "embed"  # no stage is open any more
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (86_399, "23:59:59")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -2,13 +2,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sheep.config import PredictConfig
+from sheep.config import AdvancedPredictConfig, PredictConfig
 from sheep.errors import ContractError
 from sheep.predict.bouts import bouts
 from sheep.schemas import BOUTS, LABELS
 from sheep.search.predictions import tabulate
 
-SHORT = PredictConfig(threshold=0.5, min_bout_s=0.2)
+SHORT = PredictConfig(advanced=AdvancedPredictConfig(threshold=0.5, min_bout_s=0.2))
 
 
 def _predictions(probability, times=None, video="v", animal="a", label="eating"):

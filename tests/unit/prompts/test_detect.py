@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sheep import prompts
-from sheep.config import ArchiveConfig, CropConfig, PromptConfig, StudyConfig
+from sheep.config import AdvancedPromptConfig, ArchiveConfig, CropConfig, PromptConfig, StudyConfig
 from sheep.crop.codec import from_rle, to_rle
 from sheep.errors import ConfigError
 from sheep.models.sam2 import tracker as sam2_tracker
@@ -73,7 +73,7 @@ def test_the_cohort_names_the_animals(archive: ArchiveConfig) -> None:
 
 
 def test_a_low_score_is_left_to_a_person(archive: ArchiveConfig) -> None:
-    found = detect.prompt(archive, CROP, replace(MOTION, min_score=1.0))
+    found = detect.prompt(archive, CROP, replace(MOTION, advanced=AdvancedPromptConfig(min_score=1.0)))
     assert found.doubts["day1/walks.mp4"].startswith("score ")
 
 
@@ -98,7 +98,7 @@ def test_an_exemplar_of_one_video_serves_the_others(tiny_archive: str, tmp_path:
     clicked = Path(tiny_archive, "prompts.csv").read_text().splitlines()
     (tmp_path / "exemplar.csv").write_text("\n".join([clicked[0], *(line for line in clicked if "sheep02_1" in line)]))
     archive = ArchiveConfig(root=str(tmp_path))
-    config = PromptConfig(how="exemplar", device="cpu", num_frames=2)
+    config = PromptConfig(how="exemplar", device="cpu", advanced=AdvancedPromptConfig(num_frames=2))
     found = detect.prompt(archive, CropConfig(device="cpu"), config)
     given = prompts.parse((tmp_path / "exemplar.csv").read_text(), name="exemplar.csv")
     assert [one for one in found.prompts if one.video == "sheep02_1.mp4"] == given

@@ -205,8 +205,8 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
     rows = animals(rng)
     videos = [HOSTILE, *(f"pen2/day{day}.mp4" for day in range(1, 6))]
     config = {
-        "search": {"confidence": 0.95},
-        "compare": {"confidence": 0.95, "num_permutations": 9999},
+        "search": {"advanced": {"confidence": 0.95}},
+        "compare": {"advanced": {"confidence": 0.95, "num_permutations": 9999}},
         "archive": {"root": "a</pre><i>b"},
     }
     return ReportData(

@@ -125,7 +125,8 @@ def test_nothing_found_is_no_prompt() -> None:
 
 def test_a_detector_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"prompt\.detector: got '/no/such', no such folder, expected a save_pretrained folder or"
+        ConfigError,
+        match=r"prompt\.advanced\.detector: got '/no/such', no such folder, expected a save_pretrained folder or",
     ):
         text.load("/no/such", device="cpu")
     with pytest.raises(
