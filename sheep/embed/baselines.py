@@ -1,6 +1,6 @@
 """What can be said of an animal without any network: a few pixels of its crop, and where and how large it is.
 
-Controls stand beside the backbones as encoders of their own and go through the same folds, windows, probe and search. A
+Baselines stand beside the backbones as encoders of their own and go through the same folds, windows, probe and search. A
 backbone that does not beat them has not shown that it reads behaviour. No network is loaded for them, and no torch.
 """
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PIXELS_PX = 20
-"""Side of the crop that the control `pixels` sees."""
+"""Side of the crop that the baseline `pixels` sees."""
 
 TRACK_COLUMNS = ("x0", "y0", "x1", "y1", "height_px", "width_px", "object_score", "area_px", "lost")
-"""What the control `geometry` reads of the tracks table, beside the key and time."""
+"""What the baseline `geometry` reads of the tracks table, beside the key and time."""
 
 GEOMETRY = ("x", "y", "width", "height", "log_aspect", "log_area", "fill", "object_score", "lost")
 """What it makes of them, in this order."""

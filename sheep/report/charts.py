@@ -200,7 +200,7 @@ def _offset(place: int, count: int) -> float:
 
 
 def order_variants(variants: Sequence[VariantScores]) -> list[VariantScores]:
-    """Sort variants by encoder, controls last, then whole frame before crop before masked crop, then single frame before window."""
+    """Sort variants by encoder, baselines last, then whole frame before crop before masked crop, then single frame before window."""
 
     def place(variant: VariantScores) -> tuple[int, int, bool]:
         return list(ENCODERS).index(variant.encoder), VIEWS.index(variant.view), variant.temporal

@@ -44,7 +44,7 @@ def macro_table(variants: Sequence[VariantScores]) -> list[list[str]]:
     """Lay the macro scores out, encoder by input and time.
 
     Returns:
-        A head, in short words so that the table fits a terminal, and a row per encoder, controls last and named so; a variant that
+        A head, in short words so that the table fits a terminal, and a row per encoder, baselines last and named so; a variant that
         was not run is a dash.
     """
     by = {(variant.encoder, variant.view, variant.temporal): variant for variant in variants}

@@ -1,4 +1,4 @@
-"""What the report says of controls."""
+"""What the report says of baselines."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -31,23 +31,23 @@ SCORES: dict[str, float | None] = {
     "untrained-crop-single": 0.4,
     "pixels-crop-single": 0.6,
     "geometry-track-single": None,
-    "frozen-masked-single": 0.1,  # the controls are not shown this
+    "frozen-masked-single": 0.1,  # the baselines are not shown this
     "pixels-crop-window": 0.9,  # no backbone beside it
 }
 
 
-def test_a_backbone_that_loses_to_the_best_control_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_loses_to_the_best_baseline_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = said(monkeypatch, SCORES, -0.05)
     assert first.startswith(
-        "frozen, shown crops, single frame: a mean of 0.500 does not beat the best control, pixels (bare pixels), with 0.600 "
+        "frozen, shown crops, single frame: a mean of 0.500 does not beat the best baseline, pixels (bare pixels), with 0.600 "
         "(difference -0.100, 95 % interval -0.050 to +0.150)."
     )
-    assert "guided, shown crops, single frame: a mean of 0.700 is not shown to beat the best control, pixels" in second
+    assert "guided, shown crops, single frame: a mean of 0.700 is not shown to beat the best baseline, pixels" in second
 
 
 def test_a_backbone_that_beats_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch, SCORES, 0.01) == []
-    assert said(monkeypatch, {"guided-crop-single": 0.5}, -0.1) == []  # without controls there is nothing to say
+    assert said(monkeypatch, {"guided-crop-single": 0.5}, -0.1) == []  # without baselines there is nothing to say
 
 
 def test_a_backbone_that_was_rolled_back_to_its_start_is_named() -> None:

@@ -164,15 +164,15 @@ def test_best_of_each_column_is_marked_and_missing_is_said(page: str, data: Repo
 
 
 def test_every_variant_has_its_row_in_order(page: str, built: tuple[str, dict[str, Any]]) -> None:
-    controls = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
+    baselines = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
     sources = [(name, view) for name in ("frozen", "unguided", "guided") for view in ("frame", "crop", "masked")]
     assert [(variant["encoder"], variant["view"], variant["temporal"]) for variant in built[1]["variants"]] == [
-        (encoder, view, temporal) for encoder, view in sources + controls for temporal in (False, True)
+        (encoder, view, temporal) for encoder, view in sources + baselines for temporal in (False, True)
     ]
     assert '<td>guided</td><td class="word">masked crop</td><td class="word">window</td>' in page
 
 
-def test_one_table_holds_every_variant_and_control(page: str, data: ReportData) -> None:
+def test_one_table_holds_every_variant_and_baseline(page: str, data: ReportData) -> None:
     by = {
         (variant.encoder, variant.view, variant.temporal): f"{variant.scores['macro']['value']:.3f}"
         for variant in data.variants
@@ -184,15 +184,15 @@ def test_one_table_holds_every_variant_and_control(page: str, data: ReportData) 
     ]
     assert [row[0] for row in rows] == [
         *("frozen", "unguided", "guided"),
-        *("untrained (control)", "pixels (control)", "geometry (control)"),
+        *("untrained (baseline)", "pixels (baseline)", "geometry (baseline)"),
     ]
     shown = [(view, temporal) for view in ("frame", "crop", "masked") for temporal in (False, True)]
     assert rows[2] == ["guided", *(by["guided", *key] for key in shown), "-", "-"]
-    assert rows[5] == ["geometry (control)", *["-"] * 6, by["geometry", "track", False], by["geometry", "track", True]]
+    assert rows[5] == ["geometry (baseline)", *["-"] * 6, by["geometry", "track", False], by["geometry", "track", True]]
     assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in rows[4]) + "</tr>" in page
     lines = text_tables(data).splitlines()
     start = lines.index("Every variant: average precision, mean of the labels")
-    assert lines[start + 6].split() == ["pixels", "(control)", *rows[4][1:]]
+    assert lines[start + 6].split() == ["pixels", "(baseline)", *rows[4][1:]]
     assert lines[start + 9 : start + 11] == ["Before you rely on this", f"  {data.warnings[0]}"]
 
 
