@@ -205,7 +205,17 @@ def _require_unique(table: pa.Table, where: str) -> None:
         )
 
 
-def targets_of(truth: pa.Table) -> NDArray[np.float64]:
-    """Labels as (F, L) float64, nan where unscored."""
-    columns = [truth.column(label).cast(pa.float64()).to_numpy(zero_copy_only=False) for label in LABELS]
+def targets_of(label_frames: pa.Table) -> NDArray[np.float64]:
+    """Return the labels of LABEL_FRAMES as (F, L) float64: 0 or 1, nan where unscored."""
+    columns = [label_frames.column(label).cast(pa.float64()).to_numpy(zero_copy_only=False) for label in LABELS]
     return np.stack(columns, axis=1)
+
+
+def row_keys(table: pa.Table) -> list[tuple[str, str, int]]:
+    """Return (video, animal, frame) of every row of a table that has these columns, in the order of the rows."""
+    return list(zip(*(table.column(name).to_pylist() for name in KEY), strict=True))
+
+
+def key_columns(table: pa.Table) -> list[pa.Array]:
+    """Return the columns video, animal, frame and time_s, each as one array: the first four of most tables."""
+    return [table.column(name).combine_chunks() for name in (*KEY, "time_s")]

@@ -1,31 +1,31 @@
-"""The variants a study compares: an encoder, the view it is shown, and whether the probe sees a temporal window.
+"""The variants that a study compares: an encoder, the view it is shown, and whether the probe sees a temporal window.
 
-Single variants differ from their neighbour in one thing, so that the report can say what brought a gain (an ablation).
+Neighbouring variants differ in one thing, so that the report can attribute a gain to it (an ablation).
 """
 
 from dataclasses import dataclass
 
 from sheep.config import LearntView, View
-from sheep.embed.encoders import ENCODERS, Encoder
+from sheep.embed.encoders import ENCODERS, Encoder, source_name
 
 LEARNT_VIEWS: tuple[LearntView, ...] = ("frame", "crop")
-"""What fine-tuning learns from: unguided, guided."""
+"""The views that fine-tuning learns from: unguided, guided."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One column of the study's table."""
+    """One row of the study's table."""
 
     encoder_name: str
     """One of `ENCODERS`."""
     view: View
-    """What is embedded."""
+    """The view that is embedded."""
     temporal: bool
     """Whether the probe sees a temporal window."""
 
     @property
     def encoder(self) -> Encoder:
-        """What turns rows into vectors."""
+        """The encoder itself."""
         return ENCODERS[self.encoder_name]
 
     @property
@@ -39,26 +39,21 @@ class Variant:
         return f"{self.source}-{'window' if self.temporal else 'single'}"
 
 
-def source_name(encoder_name: str, view: View) -> str:
-    """Name of the embeddings of an encoder shown a view, which is also their folder's."""
-    return f"{encoder_name}-{view}"
-
-
 def variants_of(baselines: bool) -> tuple[Variant, ...]:
     """List every variant of a study, in the order of its tables.
 
     Args:
-        baselines: whether encoders that should lose are among them.
+        baselines: whether those of baseline encoders are included.
     """
-    shown = [encoder for encoder in ENCODERS.values() if baselines or not encoder.is_baseline]
     return tuple(
         Variant(encoder.name, view, temporal)
-        for encoder in shown
+        for encoder in ENCODERS.values()
+        if baselines or not encoder.is_baseline
         for view in encoder.views
         for temporal in (False, True)
     )
 
 
 def variant_named(name: str) -> Variant | None:
-    """Find a variant by its name."""
+    """Return the variant of that name, or None."""
     return next((variant for variant in variants_of(baselines=True) if variant.name == name), None)

@@ -1,7 +1,7 @@
 """Stored images + backbone -> one vector per image.
 
-A class token sums up an image; the means of patch tokens keep what it leaves out. `cls_grid` keeps the layout too: a
-lowered and a raised head differ in where, not in what, and one mean over all patches loses that.
+The class token summarises an image; the means of patch tokens keep what it omits. `cls_grid` keeps the layout too: a
+lowered and a raised head differ in position, not in content, and one mean over all patches loses position.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,28 +9,33 @@ from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sheep.config import EmbedConfig, Pool
 from sheep.errors import ConfigError
 from sheep.models.dinov2 import Backbone, Tokens
 
-_PARTS = {"cls": 1, "cls_mean": 2, "cls_grid": 5}
+_PARTS: dict[Pool, int] = {"cls": 1, "cls_mean": 2, "cls_grid": 5}
+"""Tokens that are joined to one vector."""
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
 
 
-def embed(images: Iterable[np.ndarray], backbone: Backbone, config: EmbedConfig) -> np.ndarray:
+def embed(images: Iterable[Image], backbone: Backbone, config: EmbedConfig) -> NDArray[np.floating]:
     """Embed images, one vector each.
 
     Args:
-        images: (H, W, 3) uint8 RGB, all or not all of one size; consumed batch by batch.
+        images: of one size or several; consumed batch by batch.
         backbone: in eval mode.
         config: pooling, image side, batch size and type of the result.
 
     Returns: (F, D') of config.dtype, D' = width(backbone, config.advanced.pool). An image's vector does not depend on
-        its neighbours in the batch beyond rounding in the last digits. No images give (0, D').
+        the others in its batch, except for rounding in the last digits. No images give (0, D').
 
     Raises:
-        ConfigError: an image of another shape or type, or image_px is no multiple of the patch size.
+        ConfigError: an image of another shape or type, or image_px is not a multiple of the patch size.
     """
     backbone.check_size(config.image_px)
     parts = [_embed_batch(batch, backbone, config) for batch in _batches(images, config.batch_size)]
@@ -39,7 +44,7 @@ def embed(images: Iterable[np.ndarray], backbone: Backbone, config: EmbedConfig)
 
 
 def width(backbone: Backbone, pool: Pool) -> int:
-    """Return the number of values in an embedding."""
+    """Return the number of values in an embedding, D'."""
     return backbone.dim * _PARTS[pool]
 
 
@@ -49,7 +54,7 @@ def pool_tokens(tokens: Tokens, pool: Pool) -> Tensor:
     Args:
         tokens: of B images with a square grid of patches.
         pool: `cls`, `cls_mean`, or `cls_grid`: the class token and the means of the top left, top right, bottom left
-            and bottom right quarter. A grid of odd side puts its middle row and column into both halves.
+            and bottom right quarters. In a grid of odd side, the middle row and column belong to both halves.
 
     Returns:
         (B, D') float.
@@ -74,9 +79,9 @@ def pool_tokens(tokens: Tokens, pool: Pool) -> Tensor:
 
 
 @torch.inference_mode()
-def _embed_batch(images: list[np.ndarray], backbone: Backbone, config: EmbedConfig) -> np.ndarray:
-    # Images may differ in size, and a resize of one does not depend on others: resize one shape at a time, run all
-    # together.
+def _embed_batch(images: list[Image], backbone: Backbone, config: EmbedConfig) -> NDArray[np.float32]:
+    """(B, D') of at most `config.batch_size` images."""
+    # Images may differ in size: resize those of one shape together, then run the whole batch.
     shapes = [image.shape for image in images]
     pixels: list[Tensor] = [torch.empty(0)] * len(images)
     for shape in dict.fromkeys(shapes):
@@ -84,14 +89,14 @@ def _embed_batch(images: list[np.ndarray], backbone: Backbone, config: EmbedConf
         same = backbone.preprocess(np.stack([images[row] for row in rows]), config.image_px)
         for row, image in zip(rows, same, strict=True):
             pixels[row] = image
-    # Padded to the full batch: kernels chosen by shape would otherwise round the last, shorter batch differently.
+    # Pad to the full batch: kernels are selected by shape, and would round the last, shorter batch differently.
     padding = [torch.zeros_like(pixels[0])] * (config.batch_size - len(images))
     tokens = backbone.forward(torch.stack(pixels + padding))
-    vectors: np.ndarray = pool_tokens(tokens, config.advanced.pool)[: len(images)].float().cpu().numpy()
+    vectors: NDArray[np.float32] = pool_tokens(tokens, config.advanced.pool)[: len(images)].float().cpu().numpy()
     return vectors
 
 
-def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
     source = iter(images)
     while batch := list(islice(source, size)):
         yield batch

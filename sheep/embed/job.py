@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,21 +16,21 @@ from sheep.io.ledger import StageFolder
 from sheep.io.manifest import Entry, read_part
 from sheep.models.weights import open_backbone
 
-Encode = Callable[[pa.Table], NDArray[np.floating[Any]]]
+Encode = Callable[[pa.Table], NDArray[np.floating]]
 """Rows of the crops or tracks table -> (F, D) vectors."""
 
 
 def open_encoder(config: EmbedConfig) -> Encode:
-    """Load what turns rows into vectors; an encoder without a network loads none, and no torch.
+    """Return what turns rows into vectors, with its model loaded; an encoder without a network does not load torch.
 
     Raises:
-        ConfigError: unknown weights, or a view that the encoder cannot be shown.
+        ConfigError: unknown weights, or a view that the encoder cannot read.
     """
     check(config)
     compute = None if needs_network(config) else ENCODERS[config.backbone].compute
     if compute is not None:
         return lambda rows: compute(rows, config.view)
-    from sheep.embed import features
+    from sheep.embed import features  # imports torch
 
     model = open_backbone(config.backbone, config.device, untrained_seed=config.advanced.untrained_seed)
     return lambda rows: features.embed(images_of(rows, config.view), model, config)
@@ -48,11 +47,15 @@ class EmbedJob:
 
     @property
     def pool(self) -> str:
-        """Which workers do it."""
+        """Name of the worker pool."""
         return "embed"
 
     def open(self) -> Worker:
-        """Load the backbone, if there is one, and return the worker."""
+        """Load the backbone, if there is one, and return the worker.
+
+        Raises:
+            ConfigError: unknown weights, or a view that the encoder cannot read.
+        """
         encode = open_encoder(self.config)
 
         def work(unit: TableUnit) -> Entry:
@@ -63,13 +66,14 @@ class EmbedJob:
     def _embed(self, encode: Encode, unit: TableUnit) -> Entry:
         attempt = self.stage.attempt(unit.key, unit.input)
         wanted = [*schemas.KEY, "time_s", *columns(self.config)]
-        pieces = (read_part(self.source, part, wanted) for part in unit.parts)
-        whole = [pa.concat_tables(pieces)] if self.config.view == "track" else pieces  # lost frames look at seen ones
-        for rows in whole:
+        parts = (read_part(self.source, part, wanted) for part in unit.parts)
+        # A track is read whole, since frames where the animal is lost are interpolated; images are read part by part.
+        tables = [pa.concat_tables(parts)] if self.config.view == "track" else parts
+        for rows in tables:
             vectors = encode(rows)
             schema = schemas.embeddings(vectors.shape[1], self.config.dtype)
             flat = pa.array(vectors.astype(self.config.dtype).reshape(-1))
             column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-            keys = [rows.column(i).combine_chunks() for i in range(4)]
-            attempt.write("embeddings", pa.Table.from_arrays([*keys, column], schema=schema), schema)
+            table = pa.Table.from_arrays([*schemas.key_columns(rows), column], schema=schema)
+            attempt.write("embeddings", table, schema)
         return attempt.commit()

@@ -1,9 +1,9 @@
-"""The embed stage's driver: any number of encoders and views at once."""
+"""The embed stage: any number of encoders and views at once."""
 
 from collections.abc import Mapping, Sequence
 
 from sheep.config import EmbedConfig, StudyConfig, View, digest
-from sheep.embed.encoders import ENCODERS, Encoder, check, configure, needs_network
+from sheep.embed.encoders import ENCODERS, Encoder, check, configure, needs_network, source_name
 from sheep.embed.job import EmbedJob
 from sheep.errors import ConfigError
 from sheep.execution.base import Executor, Job, TableUnit, Unit, run_units
@@ -18,11 +18,14 @@ Shown = tuple[str, View]
 
 
 def run(study: Study, which: Sequence[Shown] | None = None) -> dict[Shown, Manifest]:
-    """Stored images or tracks + encoders -> embeddings, each in the folder `embed/<encoder>-<view>`.
+    """Stored images or tracks + encoders -> embeddings, each encoder and view in its folder `embed/<encoder>-<view>`.
 
     Args:
         study: with its crop stage finished, and fine-tuning where an encoder needs it.
-        which: encoders and views; None for every one that the study's variants need.
+        which: encoders and views; None for all that the study's variants need.
+
+    Returns:
+        Manifest of each encoder and view.
 
     Raises:
         ConfigError: an earlier stage is not finished, unknown weights, or a folder holds another configuration.
@@ -30,9 +33,11 @@ def run(study: Study, which: Sequence[Shown] | None = None) -> dict[Shown, Manif
     if which is None:
         shown = [encoder for encoder in ENCODERS.values() if study.config.baselines or not encoder.is_baseline]
         which = [(encoder.name, view) for encoder in shown for view in encoder.views]
-    configs = {study.uri("embed", f"{name}-{view}"): _config(study, ENCODERS[name], view) for name, view in which}
-    found = embed(study.manifest("crop"), configs, executor=study.executor)
-    return {one: study.finished(manifest) for one, manifest in zip(which, found.values(), strict=True)}
+    configs = {
+        study.uri("embed", source_name(name, view)): _config(study, ENCODERS[name], view) for name, view in which
+    }
+    manifests = embed(study.manifest("crop"), configs, executor=study.executor)
+    return {shown: study.finished(manifest) for shown, manifest in zip(which, manifests.values(), strict=True)}
 
 
 def _config(study: Study, encoder: Encoder, view: View) -> EmbedConfig:
@@ -45,8 +50,8 @@ def encoder_name(config: StudyConfig) -> str:
     """Return the name of the encoder that `config.embed` asks for.
 
     Raises:
-        ConfigError: it is neither fine-tuned here nor the one fine-tuning starts from, so that variants would not
-            compare.
+        ConfigError: it is neither fine-tuned here nor the backbone that fine-tuning starts from, so that variants would
+            not be comparable.
     """
     if config.embed.backbone in ENCODERS:
         return config.embed.backbone
@@ -64,7 +69,7 @@ def embed(crops: Manifest, configs: Mapping[str, EmbedConfig], *, executor: Exec
     Args:
         crops: the crop stage.
         configs: output folder -> what is embedded there, and by which encoder.
-        executor: who does the work; it gets the units of all folders together, so that workers start once.
+        executor: gets the units of all folders together, so that workers start once.
 
     Returns:
         Manifest by output folder.

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
-def vectors_of(rows: pa.Table) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """Take the embeddings of a table as (F, D) float32."""
+def vectors_of(rows: pa.Table) -> NDArray[np.float32]:
+    """Return the embeddings of a table as (F, D)."""
     column = rows.column("embedding").combine_chunks()
-    return (
-        column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), column.type.list_size)
-    )
+    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    vectors: NDArray[np.float32] = values.reshape(len(column), column.type.list_size)
+    return vectors

@@ -1,7 +1,7 @@
-"""Folds that keep every animal whole: rows and their animals in, one fold number per row out.
+"""Cross-validation folds grouped by animal: rows and their animals in, one fold number per row out.
 
 Frames of one animal resemble each other far more than they resemble another animal's, so a split by frame, bout or
-video measures memory, not recognition. The animal is the unit here; an animal in several videos stays in one fold.
+video measures memory, not recognition. An animal in several videos stays in one fold.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,15 @@ def grouped_folds(
 ) -> NDArray[np.int64]:
     """Assign each row to a fold so that no animal is in two and labels occur about equally often in each.
 
-    Greedy: animals with the most uneven labels first, each into the fold where the spread of label counts (and of rows)
-    over folds stays smallest. Folds differ by at most one animal. The order of rows does not matter.
+    Greedy: animals with the most uneven labels come first, and each is assigned to the fold that keeps the variance of
+    label counts (and of row counts) over folds smallest. Folds differ by at most one animal. The order of rows does not
+    matter.
 
     Args:
         animals: (F,) animal of each row.
         targets: (F, L) 0 or 1; nan is unscored.
         num_folds: K >= 2.
-        seed: decides between animals that are equally uneven.
+        seed: breaks ties between animals that are equally uneven.
 
     Returns:
         (F,) fold of each row, in [0, K).
@@ -33,15 +34,18 @@ def grouped_folds(
         ConfigError: fewer animals than folds.
         ContractError: lengths differ.
 
-    Source: the rule of scikit-learn's StratifiedGroupKFold (single-label), extended to several labels that can hold at
-    once.
+    Source: the rule of scikit-learn's StratifiedGroupKFold (one label per row), extended to several labels that can
+    hold at once.
     """
     if len(animals) != len(targets):
-        raise ContractError(f"splits: {len(animals)} animals for {len(targets)} rows of targets, expected one per row.")
+        raise ContractError(
+            f"folds: {len(animals)} animals for {len(targets)} rows of targets, expected one per row. This is a bug: "
+            "report it."
+        )
     names, codes = np.unique(np.asarray(animals, dtype=str), return_inverse=True)
     if len(names) < num_folds or num_folds < 2:
         raise ConfigError(
-            f"splits: {len(names)} labelled animals for {num_folds} folds, expected at least one per fold and 2 folds. "
+            f"folds: {len(names)} labelled animals for {num_folds} folds, expected at least one per fold and 2 folds. "
             f"Lower search.num_folds, or annotate more animals; labelled now: {', '.join(names[:20])}."
         )
     shares = _shares(codes, np.asarray(targets, dtype=float), len(names))
@@ -59,7 +63,10 @@ def grouped_folds(
 
 
 def _shares(codes: NDArray[np.int64], targets: NDArray[np.floating], num_animals: int) -> NDArray[np.float64]:
-    """Share of each animal in the rows and in every label's positives, (A, 1 + L); a label never seen counts 0."""
+    """Share of each animal in all rows and in each label's positive rows, (A, 1 + L).
+
+    0 for a label that never holds.
+    """
     counts = np.zeros((num_animals, 1 + targets.shape[1]))
     np.add.at(counts[:, 0], codes, 1.0)
     np.add.at(counts[:, 1:], codes, np.nan_to_num(targets))
@@ -69,13 +76,14 @@ def _shares(codes: NDArray[np.int64], targets: NDArray[np.floating], num_animals
 
 
 def _spread(totals: NDArray[np.float64], fold: int, share: NDArray[np.float64]) -> float:
+    """Variance of the totals (K, 1 + L) over folds, summed over columns, once `share` (1 + L,) is added to a fold."""
     after = totals.copy()
     after[fold] += share
     return float(after.var(axis=0).sum())
 
 
 def _open_folds(sizes: NDArray[np.int64], num_animals: int) -> list[int]:
-    """Folds that may still take an animal, such that all end with floor(A / K) or one more."""
+    """Folds that may still get an animal, so that each ends with floor(A / K) animals or one more."""
     least, extra = divmod(num_animals, len(sizes))
     full = int((sizes > least).sum())
     return [fold for fold, size in enumerate(sizes) if size < least or (size == least and full < extra)]

@@ -1,7 +1,7 @@
 """Probabilities per frame -> bouts.
 
-A bout is where the probability stays at or above the threshold. Gaps shorter than the shortest bout are closed before
-short bouts are dropped, so that one doubtful frame does not cut a long bout into two that both vanish.
+A bout is a run of frames whose probability is at or above the threshold. Gaps shorter than the shortest bout are closed
+before short bouts are dropped, so that one uncertain frame does not cut a long bout into two that are both dropped.
 """
 
 from collections.abc import Sequence
@@ -30,26 +30,33 @@ def bouts(predictions: pa.Table, config: PredictConfig) -> pa.Table:
         the bout, those of closed gaps among them. Bouts of one label never touch.
     """
     frames = predictions.to_pandas().sort_values(["video", "animal", "frame"], kind="stable")
-    found: list[tuple[str, str, str, float, float, float]] = []
-    for (video, animal), rows in frames.groupby(["video", "animal"], sort=True):
-        edges_s = _edges(rows["time_s"].to_numpy())
+    rows: list[dict[str, str | float]] = []
+    for (video, animal), of_animal in frames.groupby(["video", "animal"], sort=True):
+        edges_s = _edges(of_animal["time_s"].to_numpy())
         for label in LABELS:
-            probability = rows[label].to_numpy()
+            probability = of_animal[label].to_numpy()
             for start, stop in _runs(probability >= config.advanced.threshold, edges_s, config.advanced.min_bout_s):
                 mean = float(probability[start:stop].mean(dtype=np.float64))
-                found.append((video, animal, label, edges_s[start], edges_s[stop], mean))
-    columns = zip(*found, strict=True) if found else [()] * len(BOUTS)
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, BOUTS, strict=True)], schema=BOUTS)
+                bout = {"video": video, "animal": animal, "label": label, "probability": mean}
+                rows.append({**bout, "start_s": edges_s[start], "stop_s": edges_s[stop]})
+    return pa.Table.from_pylist(rows, schema=BOUTS)
 
 
 def _edges(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Start of every frame and the end of the last, (F + 1,) [s]; a single frame has no length."""
+    """Start of every frame and end of the last, (F + 1,) [s]; a single frame has no duration."""
     step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
     return np.append(time_s, time_s[-1] + step)
 
 
 def _runs(on: NDArray[np.bool_], edges_s: NDArray[np.float64], min_s: float) -> Sequence[tuple[int, int]]:
-    """Half-open ranges of frames: runs of `on`, joined across short gaps, then without the short ones."""
+    """Half-open ranges of frames: runs of `on` (F,), joined across gaps shorter than `min_s`, without shorter runs.
+
+    Args:
+        on: (F,) whether the label holds.
+        edges_s: (F + 1,) from `_edges`.
+        min_s: shortest gap and run that stays [s].
+    """
+    # Padded with False, so that a run at either end has both of its flips: starts are even, stops odd.
     flips = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(np.int8)))
     joined: list[tuple[int, int]] = []
     for start, stop in zip(flips[::2].tolist(), flips[1::2].tolist(), strict=True):

@@ -30,11 +30,15 @@ class PredictJob:
 
     @property
     def pool(self) -> str:
-        """Which workers do it."""
+        """Name of the worker pool."""
         return "predict"
 
     def open(self) -> Worker:
-        """Read the probes and return the worker."""
+        """Read the probes and return the worker.
+
+        Raises:
+            ConfigError: the search stage is not finished, or has no such variant.
+        """
         probes = read_probes(read_manifest(self.probes), self.config.variant)
 
         def work(unit: TableUnit) -> Entry:
@@ -42,18 +46,21 @@ class PredictJob:
 
         return work
 
-    def _predict(self, probes: "Probes", unit: TableUnit) -> Entry:
+    def _predict(self, probes: Probes, unit: TableUnit) -> Entry:
         attempt = self.stage.attempt(unit.key, unit.input)
         rows = pa.concat_tables([read_part(self.source, part) for part in unit.parts])
-        vectors, names = vectors_of(rows), np.array(rows.column("animal").to_pylist())
+        vectors, animals = vectors_of(rows), np.array(rows.column("animal").to_pylist())
         time_s = rows.column("time_s").to_numpy()
         probability = np.zeros((rows.num_rows, len(schemas.LABELS)), dtype=np.float32)
         folds = np.full(rows.num_rows, predictions.FINAL_FOLD, dtype=np.int32)
-        for animal in np.unique(names):
-            of = names == animal
-            folds[of] = probes.fold_of.get(animal, predictions.FINAL_FOLD)
-            window, probe = probes.by_fold[int(folds[of][0])]
-            probability[of] = probe.predict_proba(slide(vectors[of], time_s[of], window))
+        # Animal by animal: each has its own probe, and a temporal window must not reach from one animal into another.
+        for animal in np.unique(animals):
+            of_animal = animals == animal
+            fold = probes.fold_for(animal)
+            windowed = probes.by_fold[fold]
+            folds[of_animal] = fold
+            windows = slide(vectors[of_animal], time_s[of_animal], windowed.window)
+            probability[of_animal] = windowed.probe.predict_proba(windows)
         table = predictions.tabulate(rows, probability, folds)
         attempt.write("predictions", table, schemas.PREDICTIONS)
         attempt.write("bouts", bouts.bouts(table, self.config), schemas.BOUTS)

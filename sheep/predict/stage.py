@@ -1,4 +1,4 @@
-"""The predict stage's driver."""
+"""The predict stage: probabilities and bouts of every animal, by the probes of one variant."""
 
 from sheep.config import PredictConfig, digest
 from sheep.errors import ConfigError
@@ -7,6 +7,7 @@ from sheep.execution.local import LOCAL
 from sheep.io.ledger import open_stage
 from sheep.io.manifest import Manifest
 from sheep.predict.job import PredictJob
+from sheep.search.results import read_results
 from sheep.study import Study
 from sheep.variants import variant_named
 
@@ -20,9 +21,10 @@ def run(study: Study) -> Manifest:
     """
     searched, config = study.manifest("search"), study.config.predict
     variant = variant_named(config.variant)
-    if variant is None or variant.name not in searched.facts:
+    searchable = read_results(searched)
+    if variant is None or variant.name not in searchable:
         raise ConfigError(
-            f"predict.variant: got {config.variant!r}, {searched.uri} has {sorted(searched.facts)}. Choose one of them."
+            f"predict.variant: got {config.variant!r}, {searched.uri} has {sorted(searchable)}. Choose one of them."
         )
     embedded = study.manifest("embed", variant.source)
     return study.finished(predict(embedded, searched, config, study.uri("predict"), executor=study.executor))
@@ -32,6 +34,16 @@ def predict(
     embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, executor: Executor = LOCAL
 ) -> Manifest:
     """Embeddings + probes -> probability per label and frame, and bouts.
+
+    Args:
+        embedded: the embed stage of the predicting variant's encoder and view.
+        search: holds the variant's probes.
+        config: the predicting variant, and what counts as a bout.
+        out: the predict stage's folder.
+        executor: runs the units, one per video.
+
+    Returns:
+        Manifest with the tables `predictions` and `bouts` of every video that has embeddings.
 
     Raises:
         ConfigError: `out` holds another configuration.

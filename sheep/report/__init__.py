@@ -1,11 +1,20 @@
-"""Everything a study found -> one page that opens anywhere, the same numbers as JSON, and plain text for the terminal.
+"""Report: all results of a study -> one self-contained page, the same numbers as JSON, and plain text for the terminal.
 
-`data` says what a report needs, `words` turns numbers into sentences, `charts` and `pictures` draw, `page` puts it
-together.
+`collect` reads the stages, `ablations` compares variants, `data` holds what the page needs, `text` turns numbers into
+sentences, `charts` and `pictures` draw, and `page` assembles.
 """
 
-from sheep.report.data import AttentionRow, Change, Ethogram, ReportData, VariantScores
+from sheep.report.data import Ablation, AttentionRow, Ethogram, ReportData, VariantScores, VideoError
 from sheep.report.page import build
 from sheep.report.text import text_tables
 
-__all__ = ["AttentionRow", "Change", "Ethogram", "ReportData", "VariantScores", "build", "text_tables"]
+__all__ = [
+    "Ablation",
+    "AttentionRow",
+    "Ethogram",
+    "ReportData",
+    "VariantScores",
+    "VideoError",
+    "build",
+    "text_tables",
+]

@@ -1,15 +1,15 @@
 """Numbers -> figures as SVG, for the page: groups, variants, fine-tuning.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers; every colour is repeated by a marker or a
-word. Names that come from files are drawn as plain text, never as formulas.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; each colour is repeated by a marker or a word.
+Names that come from files are drawn as plain text, never as formulas.
 """
 
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -18,23 +18,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from sheep.embed.encoders import ENCODERS
-from sheep.report.data import VIEWS, VariantScores
+from sheep.compare.groups import AnimalShares, Comparison
+from sheep.config import View
+from sheep.embed.encoders import ENCODERS, all_views
+from sheep.report.data import VariantScores
 from sheep.report.text import is_missing, label_words, variant_words
 from sheep.schemas import LABELS
 
 INK = "#222222"
 GREY = "#8a8a8a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-ENCODER_COLOURS = {
-    "frozen": "#5c5c5c",
-    "unguided": "#E69F00",
-    "guided": "#0072B2",
-    "untrained": "#CC79A7",
-    "pixels": "#D55E00",
-    "geometry": "#009E73",
-}
-VIEW_MARKERS = {"frame": "s", "crop": "o", "masked": "^", "track": "D"}
+VIEW_MARKERS: dict[View, str] = {"frame": "s", "crop": "o", "masked": "^", "track": "D"}
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -51,36 +45,48 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the report's style, whatever the machine's matplotlib settings are, and put those back."""
+    """Draw in the report's style whatever matplotlib's settings are, and restore those."""
     with matplotlib.rc_context():
         matplotlib.rcParams.update(matplotlib.rcParamsDefault | {"backend": "agg"} | _STYLE)
         yield
 
 
 def svg_uri(figure: Figure) -> str:
-    """A figure as a data URI."""
+    """Return a figure as a data URI."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def group_shares(proportions: Sequence[Mapping[str, Any]], found: set[str], groups: Sequence[str]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a chart over steps."""
+
+    name: str
+    """For the legend; an encoder's name takes its colour."""
+    steps: Sequence[float]
+    values: Sequence[float]
+    """As many as steps; nan is a gap."""
+
+
+def group_shares(proportions: Sequence[AnimalShares], differing: set[str], groups: Sequence[str]) -> str:
     """Draw each animal's share of time as a dot, and each group's mean with its 95 % t interval over animals.
 
     Args:
-        proportions: one row per animal: animal, group, a share per label (nan or None is left out).
-        found: labels that differ, shaded and starred.
-        groups: the reference first; rows of other groups are left out.
+        proportions: one row per animal; a share that is nan or absent is omitted.
+        differing: labels in which groups differ, shaded and starred.
+        groups: the reference first; animals of other groups are omitted.
 
     Returns:
         A data URI.
     """
     with style():
-        figure, axes = _label_rows(found)
+        figure, axes = _label_rows(differing)
         for place, group in enumerate(groups):
-            rows = [row for row in proportions if row["group"] == group]
+            rows = [row for row in proportions if row.group == group]
             for index, label in enumerate(LABELS):
-                shares = np.array([row[label] for row in rows if not is_missing(row.get(label))], dtype=np.float64)
+                values = [row.shares[label] for row in rows if not is_missing(row.shares.get(label))]
+                shares = np.array(values, dtype=np.float64)
                 _dots(axes, 100 * shares, index + _offset(place, len(groups)), place, group if index == 0 else "")
         axes.set_xlabel("share of time [%]")
         axes.set_xlim(left=-2)
@@ -90,54 +96,59 @@ def group_shares(proportions: Sequence[Mapping[str, Any]], found: set[str], grou
         return svg_uri(figure)
 
 
-def group_differences(comparisons: Sequence[Mapping[str, Any]], found: set[str], groups: Sequence[str]) -> str:
-    """Draw each group's difference to the reference with its interval, in percentage points; filled where found."""
+def group_differences(comparisons: Sequence[Comparison], differing: set[str], groups: Sequence[str]) -> str:
+    """Draw each group's difference from the reference with its interval, in percentage points.
+
+    Args:
+        comparisons: markers are filled where a difference was found, else open.
+        differing: labels in which groups differ, shaded and starred.
+        groups: the reference first; comparisons of other groups are omitted.
+
+    Returns:
+        A data URI.
+    """
     with style():
-        figure, axes = _label_rows(found)
+        figure, axes = _label_rows(differing)
         axes.axvline(0, color=GREY, linewidth=1)
         others = groups[1:]
         for row in comparisons:
-            if is_missing(row["difference"]) or row["group"] not in others:
+            if is_missing(row.difference) or row.group not in others:
                 continue
-            place = others.index(row["group"])
-            y = LABELS.index(row["label"]) + _offset(place, len(others))
+            place = others.index(row.group)
+            y = LABELS.index(row.label) + _offset(place, len(others))
             colour = PALETTE[(place + 1) % len(PALETTE)]
-            if not is_missing(row["low"]) and not is_missing(row["high"]):
-                axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, linewidth=2)
-            marker = _MARKERS[(place + 1) % len(_MARKERS)]
-            fill = colour if row["found"] else "white"
-            axes.plot(
-                [100 * row["difference"]],
-                [y],
-                marker,
-                color=colour,
-                markerfacecolor=fill,
-                markersize=7,
-                markeredgewidth=1.5,
-            )
+            if not is_missing(row.low) and not is_missing(row.high):
+                axes.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=2)
+            _mark(axes, 100 * row.difference, y, _MARKERS[(place + 1) % len(_MARKERS)], colour, filled=row.found)
         axes.set_xlabel(f"difference to {groups[0]} [percentage points]" if groups else "")
         return svg_uri(figure)
 
 
 def variant_scores(variants: Sequence[VariantScores], metric: str) -> str:
-    """Draw the macro score of every variant with its interval; the dashed line is the mean base rate."""
+    """Draw the macro score of every variant with its interval; the dashed line is the mean base rate.
+
+    Args:
+        variants: in the order to show.
+        metric: in words, for the axis.
+
+    Returns:
+        A data URI.
+    """
     with style():
         figure = Figure(figsize=(6.8, 0.9 + 0.3 * len(variants)), layout="constrained")
         axes = figure.add_subplot()
-        for index, variant in enumerate(variants):
-            macro, colour = variant.scores["macro"], ENCODER_COLOURS[variant.encoder]
-            if is_missing(macro["value"]):
+        for index, scored in enumerate(variants):
+            variant, macro = scored.variant, scored.scores.macro
+            if is_missing(macro.value):
                 continue
-            if not is_missing(macro["low"]) and not is_missing(macro["high"]):
-                axes.plot([macro["low"], macro["high"]], [index, index], color=colour, linewidth=2)
-            marker, fill = VIEW_MARKERS[variant.view], colour if variant.temporal else "white"
-            axes.plot(
-                [macro["value"]], [index], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5
-            )
-        rates = [rate for variant in variants for rate in variant.scores["base_rates"].values() if not is_missing(rate)]
+            colour = variant.encoder.colour
+            if not is_missing(macro.low) and not is_missing(macro.high):
+                axes.plot([macro.low, macro.high], [index, index], color=colour, linewidth=2)
+            _mark(axes, macro.value, index, VIEW_MARKERS[variant.view], colour, filled=variant.temporal)
+        rates = [rate for scored in variants for rate in scored.scores.base_rates.values() if not is_missing(rate)]
         if rates:
             axes.axvline(float(np.mean(rates)), color=GREY, linestyle="--", linewidth=1)
-        axes.set_yticks(range(len(variants)), [", ".join(variant_words(variant)) for variant in variants])
+        axes.set_yticks(range(len(variants)), [", ".join(variant_words(scored.variant)) for scored in variants])
         axes.set_ylim(len(variants) - 0.4, -0.6)
         axes.set_xlabel(f"{metric}, mean of the labels")
         axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
@@ -145,19 +156,23 @@ def variant_scores(variants: Sequence[VariantScores], metric: str) -> str:
         return svg_uri(figure)
 
 
-def curves(finetunes: Sequence[Mapping[str, Any]], key: str, label: str) -> str:
-    """Draw one quantity of every fine-tuning over its steps; steps without it are gaps."""
+def curves(lines: Sequence[Line], label: str) -> str:
+    """Draw one quantity of every fine-tuning over its steps.
+
+    Args:
+        lines: one for each fine-tuning.
+        label: of the vertical axis.
+
+    Returns:
+        A data URI.
+    """
     with style():
         figure = Figure(figsize=(4.7, 2.9), layout="constrained")
         axes = figure.add_subplot()
-        for place, finetune in enumerate(finetunes):
-            name = str(finetune["name"])
-            steps = [point["step"] for point in finetune["curve"]]
-            values = [math.nan if is_missing(point.get(key)) else point[key] for point in finetune["curve"]]
-            colour = ENCODER_COLOURS.get(name, PALETTE[place % len(PALETTE)])
-            axes.plot(
-                steps, values, color=colour, linestyle=("-", "--", ":", "-.")[place % 4], linewidth=1.6, label=name
-            )
+        for place, line in enumerate(lines):
+            colour = ENCODERS[line.name].colour if line.name in ENCODERS else PALETTE[place % len(PALETTE)]
+            stroke = ("-", "--", ":", "-.")[place % 4]
+            axes.plot(line.steps, line.values, color=colour, linestyle=stroke, linewidth=1.6, label=line.name)
         axes.set_xlabel("optimiser step")
         axes.set_ylabel(label)
         axes.grid(color="#e9e9e9", linewidth=0.7)
@@ -165,17 +180,22 @@ def curves(finetunes: Sequence[Mapping[str, Any]], key: str, label: str) -> str:
         return svg_uri(figure)
 
 
-def _label_rows(found: set[str]) -> tuple[Figure, Axes]:
+def _mark(axes: Axes, x: float, y: float, marker: str, colour: str, *, filled: bool) -> None:
+    fill = colour if filled else "white"
+    axes.plot([x], [y], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5)
+
+
+def _label_rows(differing: set[str]) -> tuple[Figure, Axes]:
+    """Make a figure with a row per label, from top to bottom."""
     figure = Figure(figsize=(4.7, 4.6))
-    axes = figure.add_axes(
-        (0.23, 0.12, 0.74, 0.78)
-    )  # fixed, so that two panels beside each other keep their rows level
+    # Fixed margins, so that the rows of two panels beside each other are level.
+    axes = figure.add_axes((0.23, 0.12, 0.74, 0.78))
     for index, label in enumerate(LABELS):
-        if label in found:
+        if label in differing:
             axes.axhspan(index - 0.5, index + 0.5, color="#FFF3C4", zorder=0)
-    axes.set_yticks(range(len(LABELS)), [label_words(label) + (" *" if label in found else "") for label in LABELS])
+    axes.set_yticks(range(len(LABELS)), [label_words(label) + (" *" if label in differing else "") for label in LABELS])
     for tick, label in zip(axes.get_yticklabels(), LABELS, strict=True):
-        tick.set_fontweight("bold" if label in found else "normal")
+        tick.set_fontweight("bold" if label in differing else "normal")
     axes.set_ylim(len(LABELS) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
@@ -184,8 +204,17 @@ def _label_rows(found: set[str]) -> tuple[Figure, Axes]:
 
 
 def _dots(axes: Axes, values: NDArray[np.float64], y: float, place: int, name: str) -> None:
+    """Draw one group's animals in one label: dots, their mean as a bar, and its 95 % t interval as a line.
+
+    Args:
+        axes: to draw on.
+        values: (A,) shares of time [%].
+        y: height of the row.
+        place: the group's number, which sets colour and marker.
+        name: for the legend; empty for none.
+    """
     colour, marker = PALETTE[place % len(PALETTE)], _MARKERS[place % len(_MARKERS)]
-    spread = (np.arange(len(values)) % 5 - 2) * 0.022
+    spread = (np.arange(len(values)) % 5 - 2) * 0.022  # vertical, so that equal shares stay visible
     axes.plot(values, y + spread, marker, color=colour, alpha=0.7, markersize=4, markeredgewidth=0, label=name or "_")
     if len(values):
         axes.plot([values.mean()] * 2, [y - 0.13, y + 0.13], color=INK, linewidth=2.2, solid_capstyle="butt")
@@ -196,16 +225,15 @@ def _dots(axes: Axes, values: NDArray[np.float64], y: float, place: int, name: s
 
 
 def _offset(place: int, count: int) -> float:
+    """Height of one of `count` groups within a label's row."""
     return 0.0 if count < 2 else (place - (count - 1) / 2) * min(0.4, 0.8 / count)
 
 
 def order_variants(variants: Sequence[VariantScores]) -> list[VariantScores]:
-    """Sort variants by encoder.
+    """Sort variants by encoder and view in the registry's order, then single frame before window."""
 
-    Baselines come last, then whole frame before crop before masked crop, then single frame before window.
-    """
-
-    def place(variant: VariantScores) -> tuple[int, int, bool]:
-        return list(ENCODERS).index(variant.encoder), VIEWS.index(variant.view), variant.temporal
+    def place(scored: VariantScores) -> tuple[int, int, bool]:
+        variant = scored.variant
+        return list(ENCODERS).index(variant.encoder_name), all_views().index(variant.view), variant.temporal
 
     return sorted(variants, key=place)

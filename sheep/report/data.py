@@ -1,56 +1,48 @@
-"""What a report is made of. Plain values only: the report reads no tables and computes no score or test of the study.
+"""What a report is made of: the results that earlier stages wrote, and images.
 
-Missing is nan or None anywhere a float stands, and is shown as "not scored", never as 0.
+The report computes no score or test itself.
+
+Missing is nan wherever a float stands, and is shown as "not scored", never as 0.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sheep.config import View
-from sheep.embed.encoders import ENCODERS
+from sheep.compare.groups import AnimalShares, Comparison
+from sheep.config import StudyConfig
+from sheep.embed.encoders import backbones
 from sheep.errors import ContractError
+from sheep.evaluation.metrics import ScoreChange, Scores
+from sheep.finetune.record import Step, ValidationRecord
 from sheep.schemas import LABELS
-
-BACKBONES = tuple(name for name, encoder in ENCODERS.items() if not encoder.is_baseline)
-VIEWS: tuple[View, ...] = ("frame", "crop", "masked", "track")
-
-COMPARISON_KEYS = (
-    "label", "reference", "group", "num_reference", "num_group", "mean_reference", "mean_group",
-    "difference", "low", "high", "p", "p_adjusted", "found", "test", "unit",
-)  # fmt: skip
+from sheep.search.results import Hyperparameters
+from sheep.variants import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantScores:
-    """One way of doing it, and how well it recognised the labels."""
+    """One variant, and how well it recognised the labels."""
 
-    encoder: str
-    """One of `ENCODERS`."""
-    view: View
-    temporal: bool
-    """Whether neighbouring frames join in."""
-    scores: Mapping[str, Any]
-    """metric, split: text; labels: label -> value, low, high; macro: value, low, high; base_rates: label -> share;
-    num_animals, num_frames: int."""
-    chosen: list[Mapping[str, Any]]
-    """Per outer fold: fold (-1 is the final probe), half_width_s, inverse_l2, num_components."""
+    variant: Variant
+    scores: Scores
+    chosen: tuple[Hyperparameters, ...]
+    """Of each outer fold, then of the final probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """What one ingredient brings, everything else held fixed."""
+class Ablation:
+    """What one ingredient contributes: two variants that differ in it."""
 
     title: str
     without: str
-    """The variant without, in words."""
+    """The variant without it, in words."""
     with_: str
-    """The variant with, in words."""
-    rows: Mapping[str, Mapping[str, Any]]
-    """Label or `macro` -> without, with: score; percent, difference: value, low, high (over animals)."""
+    """The variant with it, in words."""
+    rows: Mapping[str, ScoreChange]
+    """By label, and `macro`."""
     note: str = ""
 
 
@@ -61,93 +53,108 @@ class Ethogram:
     video: str
     animal: str
     time_s: NDArray[np.float64]
-    """(F,) rising."""
-    truth: NDArray[np.floating[Any]] | None
-    """(F, L), 0 or 1, nan where unscored; None where nobody annotated the animal."""
-    probability: NDArray[np.floating[Any]]
+    """(F,) increasing [s]."""
+    annotation: NDArray[np.floating] | None
+    """(F, L) 0 or 1, nan where unscored; None where the animal was not annotated."""
+    probability: NDArray[np.floating]
     """(F, L) in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionRow:
-    """Where each backbone looks in one image."""
+    """Attention of each backbone in one image."""
 
     video: str
     frame: int
     image: NDArray[np.uint8]
     """(S, S, 3) RGB."""
     maps: Mapping[str, NDArray[np.float32]]
-    """Backbone -> (heads, h, w) of attention, >= 0; all heads in the same order."""
+    """Backbone -> (heads, h, w) of attention, >= 0; heads are in the same order for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRun:
+    """How one backbone was fine-tuned."""
+
+    name: str
+    """The encoder's."""
+    curve: tuple[Step, ...]
+    """About 200 evenly spaced steps."""
+    validation: ValidationRecord | None
+    """None where validation was disabled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoError:
+    """A video that a stage could not use."""
+
+    video: str
+    stage: str
+    error: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """All of it."""
+    """Everything on the page."""
 
     title: str
-    study: Mapping[str, Any]
-    """name, seed, digest, config (JSON values)."""
+    config: StudyConfig
     facts: list[tuple[str, str]]
-    """What was analysed and how long it took, in the order to show."""
+    """Names and values of what was analysed, in the order to show."""
     variants: list[VariantScores]
-    changes: list[Change]
+    ablations: list[Ablation]
     """The first two are the poster's tables."""
-    comparisons: list[Mapping[str, Any]]
-    """One per label and group (COMPARISON_KEYS); means and differences are shares of time in [0, 1], difference is
-    group less reference, unit is the unit of analysis."""
-    proportions: list[Mapping[str, Any]]
-    """One per animal: animal, group, one share of time per label."""
+    comparisons: tuple[Comparison, ...]
+    """One for each label and group."""
+    proportions: tuple[AnimalShares, ...]
+    """One for each animal."""
     ethograms: list[Ethogram]
     sheets: Mapping[str, bytes]
-    """Video -> JPEG."""
+    """Video -> contact sheet, a JPEG."""
     attention: list[AttentionRow]
-    finetunes: list[Mapping[str, Any]]
-    """name; curve: list of step, loss, teacher_entropy; validation, where it was enabled: reason, has_labels, animals,
-    num_frames, weights_step, history: list of step, rank_me, score."""
-    errors: list[Mapping[str, str]]
-    """video, stage, error."""
+    finetunes: list[FinetuneRun]
+    """One for each tuned backbone; its curve and validations."""
+    errors: list[VideoError]
     warnings: list[str]
+    """What a reader must know before relying on the numbers."""
 
 
 def check(data: ReportData) -> None:
-    """Refuse what would otherwise become a wrong figure.
+    """Refuse data that would become a wrong figure.
 
     Raises:
-        ContractError: a comparison lacks a key, or its difference and means disagree in sign; an array has another
-            shape.
+        ContractError: a comparison is of an unknown label, or its difference and means disagree in sign; an array has
+            another shape.
     """
-    for row in data.comparisons:
-        _check_comparison(row)
+    for comparison in data.comparisons:
+        _check_comparison(comparison)
     for ethogram in data.ethograms:
         shape = (len(ethogram.time_s), len(LABELS))
-        for name, values in (("probability", ethogram.probability), ("truth", ethogram.truth)):
+        for name, values in (("probability", ethogram.probability), ("annotation", ethogram.annotation)):
             if values is not None and (values.shape != shape or not shape[0]):
                 raise ContractError(
                     f"report: {name} of {ethogram.video!r} is {values.shape}, expected {shape} with at least one "
                     "frame. "
                     "This is a bug: report it."
                 )
-    for seen in data.attention:
-        for backbone, maps in seen.maps.items():
-            if backbone not in BACKBONES or maps.ndim != 3:
+    for row in data.attention:
+        for backbone, maps in row.maps.items():
+            if backbone not in backbones() or maps.ndim != 3:
                 raise ContractError(
-                    f"report: attention {backbone!r} of {seen.video!r} is {maps.shape}, expected (heads, h, w) for "
+                    f"report: attention {backbone!r} of {row.video!r} is {maps.shape}, expected (heads, h, w) for "
                     "one of "
-                    f"{BACKBONES}. This is a bug: report it."
+                    f"{', '.join(backbones())}. This is a bug: report it."
                 )
 
 
-def _check_comparison(row: Mapping[str, Any]) -> None:
-    missing = [key for key in COMPARISON_KEYS if key not in row]
-    if missing or row["label"] not in LABELS:
+def _check_comparison(row: Comparison) -> None:
+    if row.label not in LABELS:
         raise ContractError(
-            f"report: a comparison of {row.get('label')!r} lacks {missing}, expected {COMPARISON_KEYS} of one of "
-            f"{LABELS}. "
-            "This is a bug: report it."
+            f"report: a comparison of {row.label!r}, expected one of {', '.join(LABELS)}. This is a bug: report it."
         )
-    values = [row[key] for key in ("mean_group", "mean_reference", "difference")]
-    if None not in values and (values[0] - values[1]) * values[2] < -1e-9:
+    # False where one of them is nan.
+    if (row.mean_group - row.mean_reference) * row.difference < -1e-9:
         raise ContractError(
-            f"report: {row['label']!r}: difference {row['difference']} has another sign than {row['group']!r} less "
-            f"{row['reference']!r} ({row['mean_group']} less {row['mean_reference']}). This is a bug: report it."
+            f"report: {row.label!r}: difference {row.difference} has another sign than {row.group!r} minus "
+            f"{row.reference!r} ({row.mean_group} minus {row.mean_reference}). This is a bug: report it."
         )

@@ -1,27 +1,96 @@
 """`ReportData` -> one HTML page without any outside file, and the same numbers as JSON values."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 
+from sheep.compare.groups import Comparison, shares_json
+from sheep.config import digest
+from sheep.embed.encoders import ENCODERS
+from sheep.evaluation.metrics import ScoreChange
+from sheep.finetune.record import Step, Validation
+from sheep.io.typed_json import object_json, to_json
 from sheep.report import charts, pictures, text
-from sheep.report.data import Change, ReportData, VariantScores, check
+from sheep.report.charts import Line
+from sheep.report.data import Ablation, ReportData, VariantScores, check
 from sheep.schemas import LABELS
+from sheep.search.results import Hyperparameters
 
 MAX_ETHOGRAMS = 6
 MAX_ATTENTION_ROWS = 8
 MAX_SHEET_BYTES = 2_500_000
-"""What is over these bounds is left out of the page, which says how much: it must stay light enough to be mailed."""
+"""What exceeds these limits is omitted from the page, which says how much: it must stay small enough for e-mail."""
 
 
-def build(data: ReportData) -> tuple[str, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class GroupsPart:
+    """The group comparison on the page."""
+
+    shares: str
+    """Figure as a data URI, as `differences`; empty for none."""
+    differences: str
+    sizes: str
+    """Animals per group, in words."""
+    rows: list[Comparison]
+    """By group, then label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """A row of an ablation's table, as text."""
+
+    label: str
+    without: str
+    with_: str
+    percent: str
+    interval: str
+    """Of the percentage."""
+    difference: str
+    starred: bool
+    """Whether the interval excludes zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationPart:
+    """An ablation on the page."""
+
+    ablation: Ablation
+    rows: list[AblationRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A score in the table of variants."""
+
+    label: str
+    """A label, or `macro`."""
+    text: str
+    best: bool
+    """Whether no variant has a higher one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRow:
+    """A row of the table of variants."""
+
+    words: tuple[str, str, str]
+    """Encoder, input and time."""
+    cells: list[Cell]
+    interval: str
+    """Of the macro score."""
+    chosen: tuple[Hyperparameters, ...]
+
+
+def build(data: ReportData) -> tuple[str, dict[str, object]]:
     """Write the report.
+
+    Args:
+        data: the results of a study.
 
     Returns: The page (HTML, UTF-8, images inlined, no script, nothing fetched) and its numbers (plain JSON values;
         missing is null). The same data gives the same page.
@@ -30,41 +99,42 @@ def build(data: ReportData) -> tuple[str, dict[str, Any]]:
         ContractError: a comparison or an array breaks its promise (see `check`).
     """
     check(data)
-    said = text.answer(data)
+    groups_answer = text.answer(data)
     variants = charts.order_variants(data.variants)
     metric, split = text.metric_words(variants)
     page = _template().render(
         data=data,
-        said=said,
+        answer=groups_answer,
         metric=metric,
         split=split,
         labels=LABELS,
         w=text,
+        encoders=[encoder for encoder in ENCODERS.values() if not encoder.is_baseline],
+        baselines=[encoder for encoder in ENCODERS.values() if encoder.is_baseline],
         level_search=text.level_words(data, "search"),
         level_compare=text.level_words(data, "compare"),
         counts=_counts(variants),
         groups=_groups_part(data),
-        changes=[_change_part(change) for change in data.changes],
+        ablations=[_ablation_part(ablation) for ablation in data.ablations],
         variant_rows=_variant_rows(variants),
         macro_table=text.macro_table(variants),
-        base_rates=[
-            text.score(_mean([variant.scores["base_rates"].get(label) for variant in variants])) for label in LABELS
-        ],
+        base_rates=[text.score(_mean_base_rate(variants, label)) for label in LABELS],
         variant_figure=charts.variant_scores(variants, metric) if variants else "",
         ethograms=[(shown, pictures.ethogram(shown)) for shown in data.ethograms[:MAX_ETHOGRAMS]],
         sheets=_sheets_part(data.sheets),
         attention_rows=data.attention[:MAX_ATTENTION_ROWS],
         attention_figure=pictures.attention(data.attention[:MAX_ATTENTION_ROWS]) if data.attention else "",
         finetune_figures=_finetune_part(data),
-        config=json.dumps(_plain(data.study.get("config", {})), indent=2, ensure_ascii=False),
+        digest=digest(data.config),
+        config=json.dumps(to_json(data.config), indent=2, ensure_ascii=False),
     )
-    return page, _numbers(data, said, variants)
+    return page, _numbers(data, groups_answer, variants)
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # file, animal and group names are other people's text
+        autoescape=True,  # names of files, animals and groups are other people's text
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -73,10 +143,10 @@ def _template() -> jinja2.Template:
 
 
 def _counts(variants: Sequence[VariantScores]) -> str:
-    animals = {int(variant.scores["num_animals"]) for variant in variants}
-    frames = {int(variant.scores["num_frames"]) for variant in variants}
     if not variants:
         return "no variant was scored"
+    animals = {scored.scores.num_animals for scored in variants}
+    frames = {scored.scores.num_frames for scored in variants}
     return f"{_span(animals)} animals and {_span(frames)} frames with labels"
 
 
@@ -84,78 +154,71 @@ def _span(values: set[int]) -> str:
     return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
-def _groups_part(data: ReportData) -> dict[str, Any]:
-    """Figures and table rows of the group comparison; the reference group comes first."""
+def _groups_part(data: ReportData) -> GroupsPart:
+    """Draw the group comparison; the reference group comes first."""
     rows = data.comparisons
-    found = {str(row["label"]) for row in rows if row["found"]}
-    groups = list(dict.fromkeys([*(str(row["reference"]) for row in rows), *(str(row["group"]) for row in rows)]))
-    sizes = [f"{group}: {sum(row['group'] == group for row in data.proportions)}" for group in groups]
-    return {
-        "shares": charts.group_shares(data.proportions, found, groups) if rows and data.proportions else "",
-        "differences": charts.group_differences(rows, found, groups) if rows else "",
-        "found": found,
-        "sizes": ", ".join(sizes),
-        "rows": sorted(rows, key=lambda row: (groups.index(str(row["group"])), LABELS.index(row["label"]))),
-    }
+    differing = {row.label for row in rows if row.found}
+    groups = list(dict.fromkeys([*(row.reference for row in rows), *(row.group for row in rows)]))
+    sizes = [f"{group}: {sum(animal.group == group for animal in data.proportions)}" for group in groups]
+    return GroupsPart(
+        shares=charts.group_shares(data.proportions, differing, groups) if rows and data.proportions else "",
+        differences=charts.group_differences(rows, differing, groups) if rows else "",
+        sizes=", ".join(sizes),
+        rows=sorted(rows, key=lambda row: (groups.index(row.group), LABELS.index(row.label))),
+    )
 
 
-def _change_part(change: Change) -> dict[str, Any]:
-    """A table of one change: cells as text, and whether an interval keeps clear of no change."""
-    rows = []
-    for label in text.ROWS:
-        row = change.rows.get(label)
-        if row is not None:
-            limits = (row["percent"]["low"], row["percent"]["high"])
-            clear = not any(text.is_missing(limit) for limit in limits) and limits[0] * limits[1] > 0
-            rows.append(
-                {
-                    "label": label,
-                    "without": text.score(row["without"]),
-                    "with": text.score(row["with"]),
-                    "percent": text.signed(row["percent"]["value"]),
-                    "interval": text.interval(*limits),
-                    "difference": text.signed(row["difference"]["value"], 3),
-                    "starred": clear,
-                }
-            )
-    return {"change": change, "rows": rows}
+def _ablation_part(ablation: Ablation) -> AblationPart:
+    rows = [_ablation_row(label, ablation.rows[label]) for label in text.ROWS if label in ablation.rows]
+    return AblationPart(ablation=ablation, rows=rows)
 
 
-def _variant_rows(variants: Sequence[VariantScores]) -> list[dict[str, Any]]:
-    """Rows of the variant table; `best` holds the columns in which the variant has the highest score, ties included."""
+def _ablation_row(label: str, row: ScoreChange) -> AblationRow:
+    low, high = row.percent.low, row.percent.high
+    return AblationRow(
+        label=label,
+        without=text.score(row.without),
+        with_=text.score(row.with_),
+        percent=text.signed(row.percent.value),
+        interval=text.interval(low, high),
+        difference=text.signed(row.difference.value, 3),
+        starred=low * high > 0,  # False where one of them is nan
+    )
+
+
+def _variant_rows(variants: Sequence[VariantScores]) -> list[VariantRow]:
+    """Make the rows of the variant table; the best score of each column is marked, ties included."""
+    columns = ("macro", *LABELS)
     table = [
-        {"macro": variant.scores["macro"], **{label: variant.scores["labels"].get(label) for label in LABELS}}
-        for variant in variants
+        {"macro": scored.scores.macro.value}
+        | {label: scored.scores.labels[label].value if label in scored.scores.labels else math.nan for label in LABELS}
+        for scored in variants
     ]
-    values = [{key: _value(cell) for key, cell in row.items()} for row in table]
-    top = {
-        key: max((row[key] for row in values if not math.isnan(row[key])), default=math.nan)
-        for key in ("macro", *LABELS)
+    best = {
+        column: max((row[column] for row in table if not math.isnan(row[column])), default=math.nan)
+        for column in columns
     }
     return [
-        {
-            "words": text.variant_words(variant),
-            "cells": [(key, text.score(row[key]), row[key] == top[key]) for key in ("macro", *LABELS)],
-            "interval": text.interval(
-                variant.scores["macro"]["low"], variant.scores["macro"]["high"], digits=3, sign=False
-            ),
-            "chosen": variant.chosen,
-        }
-        for variant, row in zip(variants, values, strict=True)
+        VariantRow(
+            words=text.variant_words(scored.variant),
+            cells=[
+                Cell(label=column, text=text.score(row[column]), best=row[column] == best[column]) for column in columns
+            ],
+            interval=text.interval(scored.scores.macro.low, scored.scores.macro.high, digits=3, sign=False),
+            chosen=scored.chosen,
+        )
+        for scored, row in zip(variants, table, strict=True)
     ]
 
 
-def _value(cell: Mapping[str, Any] | None) -> float:
-    return math.nan if cell is None or text.is_missing(cell["value"]) else float(cell["value"])
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None and not math.isnan(value)]
+def _mean_base_rate(variants: Sequence[VariantScores], label: str) -> float:
+    rates = [scored.scores.base_rates.get(label, math.nan) for scored in variants]
+    known = [rate for rate in rates if not math.isnan(rate)]
     return float(np.mean(known)) if known else math.nan
 
 
 def _sheets_part(sheets: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Sheets in order, until the page would become too heavy; at least one."""
+    """Take sheets in order until the page would become too large; at least one."""
     shown: list[tuple[str, str]] = []
     total = 0
     for video, jpeg in sheets.items():
@@ -167,68 +230,67 @@ def _sheets_part(sheets: Mapping[str, bytes]) -> list[tuple[str, str]]:
 
 
 def _finetune_part(data: ReportData) -> list[tuple[str, str]]:
-    runs = [run for run in data.finetunes if run["curve"]]
-    wanted = [("loss", "training loss"), ("teacher_entropy", "teacher entropy [nats]")]
-    validated = [run for run in data.finetunes if run.get("validation")]
-    histories = [{"name": run["name"], "curve": run["validation"]["history"]} for run in validated]
-    measures = [("score", "score on validation animals"), ("rank_me", "RankMe of the teacher")]
-    return [
-        (label, charts.curves(given, key, label))
-        for given, pairs in ((runs, wanted), (histories, measures))
-        for key, label in pairs
-        if any(not text.is_missing(point.get(key)) for run in given for point in run["curve"])
+    """Draw the curves of fine-tuning: title and figure of each quantity that was measured."""
+    curves = {run.name: run.curve for run in data.finetunes if run.curve}
+    validations = {run.name: run.validation.history for run in data.finetunes if run.validation is not None}
+    wanted: list[tuple[Mapping[str, Sequence[Step | Validation]], str, str]] = [
+        (curves, "loss", "training loss"),
+        (curves, "teacher_entropy", "teacher entropy [nats]"),
+        (validations, "score", "score on validation animals"),
+        (validations, "rank_me", "RankMe of the teacher"),
     ]
+    figures = []
+    for histories, key, title in wanted:
+        lines = [
+            Line(name=name, steps=[row.step for row in rows], values=[_number(getattr(row, key)) for row in rows])
+            for name, rows in histories.items()
+        ]
+        if any(not math.isnan(value) for line in lines for value in line.values):
+            figures.append((title, charts.curves(lines, title)))
+    return figures
 
 
-def _numbers(data: ReportData, said: text.Answer, variants: Sequence[VariantScores]) -> dict[str, Any]:
-    ethograms = [
-        {
-            "video": shown.video,
-            "animal": shown.animal,
-            "num_frames": len(shown.time_s),
-            "annotated": shown.truth is not None,
-        }
-        for shown in data.ethograms
-    ]
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(data: ReportData, answer: text.Answer, variants: Sequence[VariantScores]) -> dict[str, object]:
+    config = data.config
     numbers = {
         "title": data.title,
-        "answer": dataclasses.asdict(said),
-        "study": data.study,
-        "facts": [list(fact) for fact in data.facts],
+        "answer": answer,
+        "study": {"name": config.name, "seed": config.seed, "digest": digest(config), "config": config},
+        "facts": data.facts,
         "warnings": data.warnings,
         "comparisons": data.comparisons,
-        "proportions": data.proportions,
-        "changes": [
-            {
-                "title": change.title,
-                "without": change.without,
-                "with": change.with_,
-                "rows": change.rows,
-                "note": change.note,
-            }
-            for change in data.changes
-        ],
-        "variants": [dataclasses.asdict(variant) for variant in variants],
+        "proportions": [shares_json(row) for row in data.proportions],
+        "changes": data.ablations,
+        "variants": [_variant_numbers(scored) for scored in variants],
         "finetunes": data.finetunes,
         "errors": data.errors,
-        "ethograms": ethograms,
+        "ethograms": [
+            {
+                "video": shown.video,
+                "animal": shown.animal,
+                "num_frames": len(shown.time_s),
+                "annotated": shown.annotation is not None,
+            }
+            for shown in data.ethograms
+        ],
         "attention": [
             {"video": row.video, "frame": row.frame, "backbones": sorted(row.maps)} for row in data.attention
         ],
         "sheets": list(data.sheets),
     }
-    plain: dict[str, Any] = _plain(numbers)
-    return plain
+    return object_json(numbers)
 
 
-def _plain(value: Any) -> Any:
-    """JSON values: nan and infinity become null, numpy scalars Python ones, tuples lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _variant_numbers(scored: VariantScores) -> dict[str, object]:
+    variant = scored.variant
+    return {
+        "encoder": variant.encoder_name,
+        "view": variant.view,
+        "temporal": variant.temporal,
+        "scores": scored.scores,
+        "chosen": scored.chosen,
+    }

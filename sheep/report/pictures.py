@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sheep.embed.encoders import backbones
 from sheep.report.charts import INK, style, svg_uri
-from sheep.report.data import BACKBONES, AttentionRow, Ethogram
+from sheep.report.data import AttentionRow, Ethogram
 from sheep.report.text import label_words
 from sheep.schemas import LABELS
 
 UNSCORED = "#c9c9c9"
-TRUTH = "#D55E00"
+ANNOTATION = "#D55E00"
 PREDICTION = "#0072B2"
 NUM_HEADS = 3
 
 _COLUMNS = 1000
 _GAP_STEPS = 3.0
-"""A value holds for at most so many median steps: a longer gap in the frames is shown as one."""
+"""Median steps for which a frame's value holds at most: a longer gap between frames is shown as a gap."""
 _TILE_PX = 116
 _HEAD_PX = 40
 _MARGIN_PX = 24
@@ -37,17 +38,17 @@ def ethogram(shown: Ethogram) -> str:
         shown: at least one frame.
 
     Returns:
-        A data URI. Long videos are averaged into columns; a column that no frame reaches is grey, as is unscored time.
+        A data URI. Long videos are averaged into columns; a column without frames is grey, as is unscored time.
     """
-    grid, truth, probability = _columns(shown)
+    grid, annotation, probability = _columns(shown)
     minutes = grid[-1] - grid[0] > 600
     scale = 60.0 if minutes else 1.0
     with style():
         figure = Figure(figsize=(9.2, 0.7 + 0.42 * len(LABELS)), layout="constrained", dpi=140)
         axes = figure.add_subplot()
         for index in range(len(LABELS)):
-            if truth is not None:
-                _strip(axes, truth[index], grid / scale, (index - 0.42, index - 0.06), TRUTH)
+            if annotation is not None:
+                _strip(axes, annotation[index], grid / scale, (index - 0.42, index - 0.06), ANNOTATION)
                 _strip(axes, probability[index], grid / scale, (index - 0.03, index + 0.42), PREDICTION)
             else:
                 _strip(axes, probability[index], grid / scale, (index - 0.3, index + 0.3), PREDICTION)
@@ -61,15 +62,18 @@ def ethogram(shown: Ethogram) -> str:
 
 
 def attention(rows: Sequence[AttentionRow]) -> str:
-    """Draw one row per image: the image, then three heads of each backbone's attention laid over it.
+    """Draw one row per image: the image, then three heads of each backbone's attention as overlays.
 
-    Heads are evenly spaced among all heads and the same for every backbone, so that none is picked for its looks. Each
-    map is scaled to its own maximum. A backbone that was not run leaves its cells empty.
+    Heads are evenly spaced among all heads and the same for every backbone, so that none is selected for its
+    appearance. Each map is scaled to its own maximum. The cells of a backbone that was not run stay empty.
+
+    Args:
+        rows: at least one.
 
     Returns:
         A data URI of a JPEG.
     """
-    present = [name for name in BACKBONES if any(name in row.maps for row in rows)]
+    present = [name for name in backbones() if any(name in row.maps for row in rows)]
     starts = [
         _MARGIN_PX,
         *(_MARGIN_PX + _TILE_PX + 14 + place * (NUM_HEADS * _TILE_PX + 14) for place in range(len(present))),
@@ -99,12 +103,12 @@ def attention(rows: Sequence[AttentionRow]) -> str:
 
 
 def jpeg_uri(jpeg: bytes) -> str:
-    """JPEG bytes as a data URI."""
+    """Return JPEG bytes as a data URI."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 def pick_heads(num_heads: int) -> list[int]:
-    """Choose up to three heads, evenly spaced from the first to the last."""
+    """Return the indices of up to three heads, evenly spaced from the first to the last."""
     return (
         sorted({round(index) for index in np.linspace(0, num_heads - 1, min(NUM_HEADS, num_heads))})
         if num_heads
@@ -113,14 +117,14 @@ def pick_heads(num_heads: int) -> list[int]:
 
 
 def lay_over(image: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay one attention map over its image.
+    """Overlay one attention map on its image.
 
     Args:
         image: (S, S, 3) uint8 RGB.
         weights: (h, w), >= 0; scaled to its own maximum (all zero stays zero) and upsampled bilinearly.
 
     Returns:
-        (S, S, 3) uint8 RGB: the image in grey, coloured and lit where the weight is high.
+        (S, S, 3) uint8 RGB: the image in grey, coloured and bright where the weight is high.
     """
     peak = float(weights.max())
     scaled = np.asarray(weights / peak if peak > 0 else weights, dtype=np.float32)
@@ -141,13 +145,22 @@ def _paste(canvas: Image.Image, image: NDArray[np.uint8], left: int, top: int) -
 def _strip(
     axes: Axes, values: NDArray[np.float64], grid: NDArray[np.float64], rows: tuple[float, float], colour: str
 ) -> None:
+    """Draw one label over time as shades of a colour.
+
+    Args:
+        axes: to draw on.
+        values: (C,) in [0, 1]; nan is grey.
+        grid: (C + 1,) edges of the columns, in the axis's unit.
+        rows: upper and lower edge.
+        colour: of the value 1.
+    """
     shades = LinearSegmentedColormap.from_list("shades", ["#f4f4f4", colour]).with_extremes(bad=UNSCORED)
     extent = (grid[0], grid[-1], rows[1], rows[0])
     axes.imshow(values[None, :], aspect="auto", extent=extent, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
 
 
 def _columns(shown: Ethogram) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
-    """Put frames into equal columns of time: edges (C + 1,), truth and probability (L, C)."""
+    """Average frames over equal columns of time: edges (C + 1,) [s], annotation and probability (L, C)."""
     time_s = np.asarray(shown.time_s, dtype=np.float64)
     step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0
     grid = np.linspace(time_s[0], time_s[-1] + step, _COLUMNS + 1)
@@ -155,13 +168,24 @@ def _columns(shown: Ethogram) -> tuple[NDArray[np.float64], NDArray[np.float64] 
     stop = np.maximum(np.searchsorted(time_s, grid[1:], side="left"), first + 1)
     gap = (grid[:-1] + grid[1:]) / 2 - time_s[stop - 1] > _GAP_STEPS * step
     probability = _means(shown.probability, first, stop, gap)
-    return grid, None if shown.truth is None else _means(shown.truth, first, stop, gap), probability
+    annotation = None if shown.annotation is None else _means(shown.annotation, first, stop, gap)
+    return grid, annotation, probability
 
 
 def _means(
     values: NDArray[np.floating], first: NDArray[np.int64], stop: NDArray[np.int64], gap: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Average (F, L) over frames [first, stop) of each column, without nan; (L, C), nan where nothing is left."""
+    """Average values over the frames of each column, ignoring nan.
+
+    Args:
+        values: (F, L).
+        first: (C,) first frame of each column.
+        stop: (C,) frame after its last.
+        gap: (C,) columns in a gap between frames.
+
+    Returns:
+        (L, C); nan in a gap and where every value is nan.
+    """
     known = np.isfinite(values)
     zero = np.zeros((1, values.shape[1]))
     sums = np.concatenate([zero, np.cumsum(np.where(known, values, 0.0), axis=0)])

@@ -1,4 +1,4 @@
-"""The report stage: everything a study found -> one HTML page, and its numbers as JSON."""
+"""The report stage: all results of a study -> one HTML page, and its numbers as JSON."""
 
 import json
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from sheep.study import Study
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """Where a study's answer lies, and the tables for a terminal."""
+    """Where the report is, and its tables for a terminal."""
 
     report: str
     """URI of the page."""
     numbers: str
     """URI of its numbers as JSON."""
     text: str
+    """Tables and answer, as printed."""
 
 
 def run(study: Study) -> Outcome:
@@ -26,7 +27,7 @@ def run(study: Study) -> Outcome:
 
     Raises:
         ConfigError: a stage is not finished.
-        ContractError: a stage's result breaks its promise.
+        ContractError: a stage's result breaks its promise, or was written by another version.
     """
     data = collect.report_data(study)
     page, numbers = build(data)

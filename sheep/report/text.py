@@ -1,33 +1,42 @@
-"""Numbers -> words a behaviour scientist reads: one answer, short tables for the terminal, how a value is written."""
+"""Numbers -> words for a behaviour scientist: one answer, short tables for the terminal, and how a value is written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from sheep.embed.encoders import ENCODERS
-from sheep.report.data import BACKBONES, VIEWS, Change, ReportData, VariantScores
+from sheep.compare.groups import Comparison
+from sheep.config import View
+from sheep.embed.encoders import ENCODERS, all_views
+from sheep.report.data import Ablation, FinetuneRun, ReportData, VariantScores
 from sheep.schemas import LABELS
+from sheep.variants import Variant
 
 NOT_SCORED = "not scored"
 ROWS = (*LABELS, "macro")
 
-_VIEW_WORDS = {"frame": "whole frame", "crop": "crop", "masked": "masked crop", "track": "track"}
+_VIEW_WORDS: dict[View, str] = {"frame": "whole frame", "crop": "crop", "masked": "masked crop", "track": "track"}
+_VIEWS_WORDS: dict[View, str] = {
+    "frame": "whole frames",
+    "crop": "crops",
+    "masked": "masked crops",
+    "track": "SAM-2's track",
+}
 _TIME_WORDS = {False: "single frame", True: "window"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the groups showed: a headline in one sentence, then one sentence per finding, then how to read it."""
+    """Whether the groups differ: a headline of one sentence, then one sentence per finding, then how to read it."""
 
     headline: str
     details: list[str]
     reading: str
 
 
-def is_missing(value: object) -> bool:
-    """Tell whether a value is absent: None or nan."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def is_missing(value: float | None) -> bool:
+    """Tell whether a value is missing: None or nan."""
+    return value is None or math.isnan(value)
 
 
 def label_words(label: str) -> str:
@@ -35,42 +44,50 @@ def label_words(label: str) -> str:
     return "mean (macro)" if label == "macro" else label.replace("_", " ")
 
 
-def variant_words(variant: VariantScores) -> tuple[str, str, str]:
-    """Encoder, input and time of a variant; the page explains these few words once."""
-    return variant.encoder, _VIEW_WORDS[variant.view], _TIME_WORDS[variant.temporal]
+def variant_words(variant: Variant) -> tuple[str, str, str]:
+    """Return encoder, input and time of a variant, in words that the page explains once."""
+    return variant.encoder_name, _VIEW_WORDS[variant.view], _TIME_WORDS[variant.temporal]
+
+
+def variant_sentence(variant: Variant) -> str:
+    """Describe a variant without the page's terms: `bare pixels, shown crops, without temporal window`."""
+    window = "with" if variant.temporal else "without"
+    return f"{variant.encoder.words}, shown {_VIEWS_WORDS[variant.view]}, {window} temporal window"
 
 
 def macro_table(variants: Sequence[VariantScores]) -> list[list[str]]:
-    """Lay the macro scores out, encoder by input and time.
+    """Arrange the macro scores in a table of encoders by input and time.
 
-    Returns: A head, in short words so that the table fits a terminal, and a row per encoder, controls last and named
-        so; a variant that was not run is a dash.
+    Returns: A header, in short words so that the table fits a terminal, and a row per encoder, baselines last and
+        marked as such; a variant that was not run is a dash.
     """
-    by = {(variant.encoder, variant.view, variant.temporal): variant for variant in variants}
+    macro = {scored.variant: score(scored.scores.macro.value) for scored in variants}
     columns = [
         (view, temporal)
-        for view in VIEWS
+        for view in all_views()
         for temporal in (False, True)
-        if any(key[1:] == (view, temporal) for key in by)
+        if any((variant.view, variant.temporal) == (view, temporal) for variant in macro)
     ]
     table = [["encoder", *(f"{view}, {'window' if temporal else 'single'}" for view, temporal in columns)]]
-    for encoder in ENCODERS:
-        if any(key[0] == encoder for key in by):
-            found = [by.get((encoder, *column)) for column in columns]
-            name = encoder if encoder in BACKBONES else f"{encoder} (baseline)"
-            table.append(
-                [name, *("-" if variant is None else score(variant.scores["macro"]["value"]) for variant in found)]
-            )
+    for name, encoder in ENCODERS.items():
+        if any(variant.encoder_name == name for variant in macro):
+            cells = [macro.get(Variant(name, view, temporal), "-") for view, temporal in columns]
+            table.append([f"{name} (baseline)" if encoder.is_baseline else name, *cells])
     return table
 
 
 def score(value: float | None) -> str:
-    """A score with three decimals."""
+    """Write a score with three decimals."""
     return NOT_SCORED if value is None or is_missing(value) else f"{value:.3f}"
 
 
 def signed(value: float | None, digits: int = 1) -> str:
-    """A change with its sign, `+5.2`; zero carries none."""
+    """Write a change with its sign, `+5.2`; zero has none.
+
+    Args:
+        value: any unit.
+        digits: decimals.
+    """
     if value is None or is_missing(value):
         return NOT_SCORED
     text = f"{value:+.{digits}f}"
@@ -78,17 +95,25 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of time in [0, 1] as `51.2 %`."""
+    """Write a share of time in [0, 1] as `51.2 %`."""
     return NOT_SCORED if share is None or is_missing(share) else f"{100 * share:.1f} %"
 
 
 def points(difference: float | None) -> str:
-    """A difference of shares in percentage points, with its sign."""
+    """Write a difference of shares of time in percentage points, with its sign."""
     return NOT_SCORED if difference is None or is_missing(difference) else signed(100 * difference)
 
 
 def interval(low: float | None, high: float | None, *, scale: float = 1.0, digits: int = 1, sign: bool = True) -> str:
-    """`-20.1 to -6.3`, or `no interval` where either end is missing."""
+    """Write an interval as `-20.1 to -6.3`, or `no interval` where either end is missing.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        scale: factor on both ends, 100 for percentage points.
+        digits: decimals.
+        sign: whether positive ends have a plus.
+    """
     if low is None or high is None or is_missing(low) or is_missing(high):
         return "no interval"
     if not sign:
@@ -97,149 +122,142 @@ def interval(low: float | None, high: float | None, *, scale: float = 1.0, digit
 
 
 def p_value(p: float | None) -> str:
-    """`= 0.012`, `< 0.001` or `not tested`."""
+    """Write a p-value as `= 0.012`, `< 0.001` or `not tested`."""
     if p is None or is_missing(p):
         return "not tested"
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def level_words(data: ReportData, stage: str) -> str:
-    """`95 % interval`, with the level of the stage's configuration; `interval` where the configuration does not say."""
-    config = data.study.get("config")
-    settings = config.get(stage) if isinstance(config, Mapping) else None
-    advanced = settings.get("advanced") if isinstance(settings, Mapping) else None
-    level = advanced.get("confidence") if isinstance(advanced, Mapping) else None
-    return "interval" if level is None else f"{100 * level:g} % interval"
+def level_words(data: ReportData, stage: Literal["search", "compare"]) -> str:
+    """Return `95 % interval`, with the confidence level that the study sets for a stage."""
+    level = data.config.search.advanced.confidence if stage == "search" else data.config.compare.advanced.confidence
+    return f"{100 * level:g} % interval"
 
 
 def metric_words(variants: Sequence[VariantScores]) -> tuple[str, str]:
-    """The variants' metric and split; several where they differ, joined by `; `."""
-    metrics = dict.fromkeys(str(variant.scores["metric"]).replace("_", " ") for variant in variants)
-    splits = dict.fromkeys(str(variant.scores["split"]) for variant in variants)
+    """Return the variants' metric and split; several, joined by `; `, where they differ."""
+    metrics = dict.fromkeys(variant.scores.metric.replace("_", " ") for variant in variants)
+    splits = dict.fromkeys(variant.scores.split for variant in variants)
     return "; ".join(metrics) or "no score", "; ".join(splits) or "no split"
 
 
 def answer(data: ReportData) -> Answer:
-    """Say first what the study was for: which labels differ between groups, by how much, and how sure that is."""
+    """Answer the study's question: which labels differ between groups, by how much, and how certain that is."""
     rows = data.comparisons
     if not rows:
         return Answer(
             headline="No groups were compared.", details=[], reading="The study names fewer than two groups of animals."
         )
     level = level_words(data, "compare")
-    found = [row for row in rows if row["found"]]
-    if not found:
+    findings = sorted((row for row in rows if row.found), key=lambda row: LABELS.index(row.label))
+    if not findings:
         return _nothing_found(rows)
-    labels = [label for label in LABELS if any(row["label"] == label for row in found)]
-    tested = len({row["label"] for row in rows})
-    if len(found) == 1:
-        return Answer(headline=_finding(found[0], level), details=[], reading=_reading(rows, tested))
-    names = ", ".join(label_words(label) for label in labels)
-    ordered = sorted(found, key=lambda row: LABELS.index(row["label"]))
+    num_tested = len({row.label for row in rows})
+    if len(findings) == 1:
+        return Answer(headline=_finding(findings[0], level), details=[], reading=_reading(rows, num_tested))
+    labels = dict.fromkeys(label_words(row.label) for row in findings)
     return Answer(
-        headline=f"The groups differ in {len(labels)} of {tested} labels: {names}.",
-        details=[_finding(row, level) for row in ordered],
-        reading=_reading(rows, tested),
+        headline=f"The groups differ in {len(labels)} of {num_tested} labels: {', '.join(labels)}.",
+        details=[_finding(row, level) for row in findings],
+        reading=_reading(rows, num_tested),
     )
 
 
-def _finding(row: Mapping[str, Any], level: str) -> str:
-    more = "more" if row["difference"] > 0 else "less"
+def _finding(row: Comparison, level: str) -> str:
+    more = "more" if row.difference > 0 else "less"
     return (
-        f"Animals of group {row['group']} spent {abs(100 * row['difference']):.1f} percentage points {more} of their "
-        f"time {label_words(row['label'])} than animals of group {row['reference']} ({percent(row['mean_group'])} "
-        f"against {percent(row['mean_reference'])}; {level} of the difference "
-        f"{interval(row['low'], row['high'], scale=100)}; adjusted p {p_value(row['p_adjusted'])}; {row['test']}; "
-        f"unit of analysis: {row['unit']}, n = {row['num_group']} against {row['num_reference']})."
+        f"Animals of group {row.group} spent {abs(100 * row.difference):.1f} percentage points {more} of their "
+        f"time {label_words(row.label)} than animals of group {row.reference} ({percent(row.mean_group)} "
+        f"against {percent(row.mean_reference)}; {level} of the difference "
+        f"{interval(row.low, row.high, scale=100)}; adjusted p {p_value(row.p_adjusted)}; {row.test}; "
+        f"unit of analysis: {row.unit}, n = {row.num_group} against {row.num_reference})."
     )
 
 
-def _nothing_found(rows: Sequence[Mapping[str, Any]]) -> Answer:
-    tested = [row for row in rows if not is_missing(row["p_adjusted"])]
+def _nothing_found(rows: Sequence[Comparison]) -> Answer:
+    tested = [row for row in rows if not is_missing(row.p_adjusted)]
     if not tested:
         return Answer(
             headline="No difference between the groups could be tested.", details=[], reading=_reading(rows, 0)
         )
-    least = min(tested, key=lambda row: float(row["p_adjusted"]))
-    num_labels = len({row["label"] for row in tested})
+    least = min(tested, key=lambda row: row.p_adjusted)
+    num_labels = len({row.label for row in tested})
     return Answer(
         headline=(
             f"No difference between the groups was found in any of {num_labels} labels (smallest adjusted p "
-            f"{p_value(least['p_adjusted'])}, for {label_words(least['label'])}; {least['test']}; unit of analysis: "
-            f"{least['unit']}, n = {least['num_group']} {least['group']} against {least['num_reference']} "
-            f"{least['reference']})."
+            f"{p_value(least.p_adjusted)}, for {label_words(least.label)}; {least.test}; unit of analysis: "
+            f"{least.unit}, n = {least.num_group} {least.group} against {least.num_reference} {least.reference})."
         ),
         details=[],
         reading=(
-            "This does not show that the groups behave the same: the intervals below say how large a difference the "
-            f"data leave open. {_reading(rows, num_labels)}"
+            "This does not show that the groups behave the same: the intervals below show which differences the data "
+            f"do not rule out. {_reading(rows, num_labels)}"
         ),
     )
 
 
-def _reading(rows: Sequence[Mapping[str, Any]], num_labels: int) -> str:
-    units = ", ".join(dict.fromkeys(str(row["unit"]) for row in rows))
-    said = f"Shares of time are the model's predictions, one value per {units}."
-    return f"{said} Adjusted p accounts for testing {num_labels} labels at once." if num_labels else said
+def _reading(rows: Sequence[Comparison], num_labels: int) -> str:
+    units = ", ".join(dict.fromkeys(row.unit for row in rows))
+    shares = f"Shares of time are the model's predictions, one value per {units}."
+    return f"{shares} Adjusted p accounts for testing {num_labels} labels at once." if num_labels else shares
 
 
-def selection_words(finetune: Mapping[str, Any]) -> str:
+def selection_words(run: FinetuneRun) -> str:
     """Say which step a fine-tuned backbone's weights are of, and what its validations measured.
 
-    Empty without validation.
+    Args:
+        run: one training; without validation the answer is empty.
     """
-    validation = finetune.get("validation") or {}
-    if not validation:
+    if run.validation is None:
         return ""
-    history = validation["history"]
-    kept = next(row for row in history if row["step"] == validation["weights_step"])
+    selection, history = run.validation.selection, run.validation.history
+    kept = next(row for row in history if row.step == selection.weights_step)
     scores = ""
-    if validation["has_labels"]:
+    if selection.has_labels:
+        start, used, end = (score(row.score) for row in (history[0], kept, history[-1]))
         scores = (
-            f" Mean average precision on {validation['num_frames']} frames of {', '.join(validation['animals'])}, each "
-            f"predicted by a linear probe fitted on the others: {score(history[0]['score'])} at the start, "
-            f"{score(kept['score'])} in the weights that are used, {score(history[-1]['score'])} at the end."
+            f" Mean average precision on {selection.num_frames} frames of {', '.join(selection.animals)}, each "
+            f"predicted by a linear probe fitted on the others: {start} at the start, {used} in the weights that are "
+            f"used, {end} at the end."
         )
-    ranks = " to ".join(f"{row['rank_me']:.1f}" for row in (history[0], history[-1]))
-    rank_me = f"RankMe, the effective rank of the features, went from {ranks}."
-    return f"{finetune['name']}: {validation['reason']}{scores} {rank_me}"
+    ranks = f"{history[0].rank_me:.1f} to {history[-1].rank_me:.1f}"
+    return f"{run.name}: {selection.reason}{scores} RankMe, the effective rank of the features, went from {ranks}."
 
 
 def text_tables(data: ReportData) -> str:
-    """Write the tables of changes, all variants and the group result as plain text, aligned for a terminal.
+    """Write the ablations, all variants and the group result as plain text, aligned for a terminal.
 
-    Returns: Lines ended by newlines: per change its title, variants, metric and split and one row per label with
-        without, with, change in percent and its interval; then the macro score of every variant, and what not to make
-        of them; then the answer.
+    Returns: Lines that end in newlines: for each ablation its title, variants, metric and split, and a row per label
+        with the scores without and with, the change in percent and its interval; then the macro score of every variant;
+        then the warnings; then the answer.
     """
     metric, split = metric_words(data.variants)
     level = level_words(data, "search")
-    blocks = [_text_change(change, metric, split, level) for change in data.changes]
+    blocks = [_text_ablation(ablation, metric, split, level) for ablation in data.ablations]
     if data.variants:
         lines = [f"Every variant: {metric}, mean of the labels", *_aligned(macro_table(data.variants))]
         blocks.append("\n".join(lines))
     if data.warnings:
         blocks.append("\n".join(["Before you rely on this", *(f"  {line}" for line in data.warnings)]))
-    said = answer(data)
-    blocks.append("\n".join(["Groups", *(f"  {line}" for line in (said.headline, *said.details, said.reading))]))
+    groups = answer(data)
+    blocks.append("\n".join(["Groups", *(f"  {line}" for line in (groups.headline, *groups.details, groups.reading))]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _text_change(change: Change, metric: str, split: str, level: str) -> str:
+def _text_ablation(ablation: Ablation, metric: str, split: str, level: str) -> str:
     table = [("label", "without", "with", "% change", f"{level} over animals")]
     for label in ROWS:
-        row = change.rows.get(label)
+        row = ablation.rows.get(label)
         if row is not None:
-            change_percent = row["percent"]
-            limits = interval(change_percent["low"], change_percent["high"])
+            limits = interval(row.percent.low, row.percent.high)
             name = "macro" if label == "macro" else label_words(label)
-            table.append((name, score(row["without"]), score(row["with"]), signed(change_percent["value"]), limits))
-    lines = [change.title, f"  without: {change.without}", f"  with:    {change.with_}", f"  {metric}; {split}"]
-    return "\n".join([*lines, *_aligned(table), *([f"  {change.note}"] if change.note else [])])
+            table.append((name, score(row.without), score(row.with_), signed(row.percent.value), limits))
+    lines = [ablation.title, f"  without: {ablation.without}", f"  with:    {ablation.with_}", f"  {metric}; {split}"]
+    return "\n".join([*lines, *_aligned(table), *([f"  {ablation.note}"] if ablation.note else [])])
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
+    """Return the lines of a table, its first column aligned left and the others right."""
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return [
         "  "

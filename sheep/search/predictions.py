@@ -1,11 +1,11 @@
-"""The predictions table: probabilities beside their keys and the fold of the probe that gave them."""
+"""The predictions table: probabilities beside their keys and the fold of the probe that predicted them."""
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sheep.errors import ContractError
-from sheep.schemas import KEY, LABELS, PREDICTIONS, validate
+from sheep.schemas import LABELS, PREDICTIONS, key_columns, validate
 
 FINAL_FOLD = -1
 """The fold of animals without labels, which no probe was trained on: the final probe predicts them."""
@@ -28,12 +28,20 @@ def tabulate(
         ContractError: shapes differ, a probability is outside [0, 1] or nan, or a key occurs twice.
     """
     if probability.shape != (keys.num_rows, len(LABELS)):
-        raise ContractError(f"predictions: probability {probability.shape}, expected ({keys.num_rows}, {len(LABELS)}).")
+        raise ContractError(
+            f"predictions: probability {probability.shape}, expected ({keys.num_rows}, {len(LABELS)}). "
+            "This is a bug: report it."
+        )
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ContractError(
             "predictions: probabilities outside [0, 1] or nan, expected none. Check embeddings and probe."
         )
     folds = np.broadcast_to(np.asarray(fold, dtype=np.int32), (keys.num_rows,))
-    columns = [keys.column(name).combine_chunks() for name in (*KEY, "time_s")] + [pa.array(folds, pa.int32())]
-    columns += [pa.array(probability[:, i].astype(np.float32), pa.float32()) for i in range(len(LABELS))]
+    columns = [*key_columns(keys), pa.array(folds, pa.int32())]
+    columns += [pa.array(column.astype(np.float32), pa.float32()) for column in probability.T]
     return validate(pa.Table.from_arrays(columns, schema=PREDICTIONS), PREDICTIONS, "predictions")
+
+
+def probabilities_of(predictions: pa.Table) -> NDArray[np.float64]:
+    """Return the probabilities of PREDICTIONS as (F, L)."""
+    return np.stack([predictions.column(label).to_numpy().astype(np.float64) for label in LABELS], axis=1)

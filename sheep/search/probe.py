@@ -1,8 +1,8 @@
-"""Labelled vectors in, a linear probe out: one logistic regression per label, in scikit-learn's manner.
+"""The linear probe: labelled vectors in; one logistic regression per label, with scikit-learn's interface, out.
 
-Standardising, the principal components and the logistic regression are all linear, so the fitted probe is one weight
-vector and one offset per label; that is what is stored, as safetensors and JSON. Classes are not reweighted: the groups
-are compared by mean probability, which must stay calibrated.
+Standardisation, principal components and logistic regression are all linear, so the fitted probe is one weight vector
+and one bias per label, stored as safetensors and JSON. Classes are not reweighted: groups are compared by mean
+probability, which must stay calibrated.
 """
 
 import json
@@ -32,7 +32,7 @@ _NEWTON_DIM = 256  # above this many inputs the Hessian costs more than L-BFGS s
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Vectors, standardised and brought to their principal components: what probes of different penalties share."""
+    """Vectors standardised and projected on their principal components; shared by probes of different penalties."""
 
     mean: NDArray[np.float64]
     """(D,) of the raw vectors."""
@@ -43,11 +43,11 @@ class Projection:
 
 
 def project(X: NDArray[np.floating], num_components: int, seed: int) -> Projection:
-    """Standardise vectors and find their principal components; 0 components keep the standardised vectors.
+    """Standardise vectors and project them on their principal components.
 
     Args:
         X: (F, D) vectors, finite.
-        num_components: at most; fewer where there are fewer rows or dimensions.
+        num_components: C at most, fewer where there are fewer rows or dimensions; 0 keeps the standardised vectors.
         seed: of the approximate solver, which is used above 512 dimensions.
 
     Raises:
@@ -57,9 +57,8 @@ def project(X: NDArray[np.floating], num_components: int, seed: int) -> Projecti
         raise ContractError("probe: vectors hold values that are not finite, expected none. Check the embeddings.")
     X = np.asarray(X, dtype=np.float32)
     mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
-    scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = (
-        1.0  # a constant dimension carries nothing; do not blow up its rounding
-    )
+    # A constant dimension has no information, and must not have its rounding errors scaled up.
+    scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = 1.0
     axes = _axes((X - mean.astype(np.float32)) / scale.astype(np.float32), num_components, seed)
     to_scores = axes / scale[:, None]
     return Projection(mean, to_scores, X.astype(np.float64) @ to_scores - mean @ to_scores)
@@ -80,11 +79,17 @@ class Probe:
     """A linear probe for several labels that can hold at once.
 
     Attributes:
-        weight: (L, D) float32, in units of the raw vectors; set by `fit`.
+        weight: (L, D) float32, for raw vectors; set by `fit`.
         bias: (L,) float32; -inf or +inf for a label that was always 0 or always 1 in training.
     """
 
     def __init__(self, config: ProbeConfig, seed: int = 0) -> None:
+        """Make a probe that is not fitted yet.
+
+        Args:
+            config: penalty and number of components.
+            seed: of the components' approximate solver.
+        """
         self.config = config
         self.seed = seed
         self.weight: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
@@ -95,7 +100,7 @@ class Probe:
 
         Args:
             X: (F, D) vectors, finite.
-            Y: (F, L) 0 or 1; nan is unscored, and the row is then left out for that label only.
+            Y: (F, L) 0 or 1; nan is unscored, and the row is ignored for that label only.
 
         Returns:
             Itself. A label with one class in training predicts that class with probability 1.
@@ -105,13 +110,24 @@ class Probe:
             ConfigError: a label has no scored row.
         """
         if len(X) != len(Y) or not len(X):
-            raise ContractError(f"probe: {len(X)} vectors for {len(Y)} rows of targets, expected as many, and some.")
+            raise ContractError(
+                f"probe: {len(X)} vectors for {len(Y)} rows of targets, expected equal numbers, at least 1. "
+                "This is a bug: report it."
+            )
         return self.fit_projected(project(X, self.config.num_components, self.seed), Y)
 
     def fit_projected(self, projection: Projection, Y: NDArray[np.floating]) -> Self:
-        """Fit as `fit` does from vectors that are projected already.
+        """Fit as `fit` does, from vectors that are already projected.
 
-        With this probe's number of components and seed.
+        Args:
+            projection: with this probe's number of components and seed.
+            Y: (F, L) as in `fit`.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ConfigError: a label has no scored row.
         """
         fitted = [self._fit_label(projection.scores, Y[:, label], label) for label in range(Y.shape[1])]
         weight = projection.to_scores @ np.stack([weights for weights, _ in fitted], axis=1)  # (D, L)
@@ -120,22 +136,27 @@ class Probe:
         return self
 
     def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Probability that each label holds, (F, L) float32 in [0, 1], for (F, D) vectors.
+        """Predict the probability that each label holds.
+
+        Args:
+            X: (F, D) vectors.
+
+        Returns:
+            (F, L) float32 in [0, 1].
 
         Raises:
             ContractError: not fitted, or vectors of another dimension than in training.
         """
         if X.ndim != 2 or X.shape[1] != self.weight.shape[1] or not len(self.bias):
             raise ContractError(
-                f"probe: vectors {X.shape} for a probe of dimension {self.weight.shape[1]}, expected (F, "
-                f"{self.weight.shape[1]}). "
-                "Use the window and backbone the probe was fitted with."
+                f"probe: vectors {X.shape} for a probe of dimension {self.weight.shape[1]}, "
+                f"expected (F, {self.weight.shape[1]}). Use the window and backbone the probe was fitted with."
             )
         logits = np.asarray(X, dtype=np.float32) @ self.weight.T + self.bias
         return np.asarray(expit(logits), dtype=np.float32)
 
     def to_bytes(self) -> dict[str, bytes]:
-        """The probe as files: name -> content. The same probe gives the same bytes."""
+        """Serialise as files, name -> content. The same probe gives the same bytes."""
         about = {"format": FORMAT, "config": asdict(self.config), "seed": self.seed}
         return {
             TENSORS_NAME: save_tensors({"weight": self.weight, "bias": self.bias}),
@@ -163,7 +184,8 @@ class Probe:
         if about.get("format") != FORMAT or weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ContractError(
                 f"probe: format {about.get('format')}, weight {weight.shape}, bias {bias.shape}; expected format "
-                f"{FORMAT}."
+                f"{FORMAT}. "
+                "Run the search again."
             )
         probe.weight, probe.bias = weight, bias
         return probe
@@ -171,6 +193,7 @@ class Probe:
     def _fit_label(
         self, scores: NDArray[np.float64], target: NDArray[np.floating], label: int
     ) -> tuple[NDArray[np.float64], float]:
+        """Fit one label from projected vectors (F, C) and targets (F,): weights (C,) and bias."""
         scored = ~np.isnan(target)
         positive = target[scored] > 0.5
         if not len(positive):

@@ -1,4 +1,4 @@
-"""The controls by hand, and without any network."""
+"""The baselines by hand, and without any network."""
 
 import math
 import subprocess

@@ -1,48 +1,59 @@
+"""Folds keep animals whole, are even, and do not depend on the order of rows."""
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, ContractError
 from sheep.evaluation.folds import grouped_folds
 
+Rows = tuple[NDArray[np.str_], NDArray[np.float64]]
 
-def _rows(rng, num_animals=11, num_rows=600):
+
+def random_rows(rng: np.random.Generator, num_animals: int = 11, num_rows: int = 600) -> Rows:
     animals = rng.choice([f"animal{i}" for i in range(num_animals)], num_rows)
     return animals, (rng.random((num_rows, 3)) < [0.5, 0.1, 0.3]).astype(float)
 
 
-def test_no_animal_is_in_two_folds_and_folds_have_as_many_animals():
-    animals, targets = _rows(np.random.default_rng(0))
-    folds = grouped_folds(animals, targets, 4, seed=1)
+def folds_of(rows: Rows, num_folds: int, seed: int) -> NDArray[np.int64]:
+    return grouped_folds(rows[0].tolist(), rows[1], num_folds, seed)
+
+
+def test_no_animal_is_in_two_folds_and_folds_have_equally_many_animals() -> None:
+    animals, targets = random_rows(np.random.default_rng(0))
+    folds = folds_of((animals, targets), 4, seed=1)
     members = [set(animals[folds == k]) for k in range(4)]
     assert sum(len(m) for m in members) == len(set(animals)) == 11
     assert sorted(len(m) for m in members) == [2, 3, 3, 3]
 
 
-def test_order_of_rows_does_not_matter():
+def test_order_of_rows_does_not_matter() -> None:
     rng = np.random.default_rng(0)
-    animals, targets = _rows(rng)
+    animals, targets = random_rows(rng)
     order = rng.permutation(len(animals))
-    assert (grouped_folds(animals[order], targets[order], 3, 7) == grouped_folds(animals, targets, 3, 7)[order]).all()
+    assert (folds_of((animals[order], targets[order]), 3, 7) == folds_of((animals, targets), 3, 7)[order]).all()
 
 
-def test_rare_label_reaches_every_fold():
-    # 8 animals of 10 frames; the second label holds in animals 0, 1, 2, 3 only, and nobody scored animal 4 for it
+def test_rare_label_reaches_every_fold() -> None:
+    # 8 animals of 10 frames; the second label holds in animals 0, 1, 2, 3 only, and is unscored in animal 4
     animals = np.repeat([f"a{i}" for i in range(8)], 10)
     targets = np.zeros((80, 2))
     targets[::2, 0] = 1
     targets[:40:10, 1] = 1
     targets[40:50, 1] = np.nan
-    folds = grouped_folds(animals, targets, 4, seed=0)
+    folds = folds_of((animals, targets), 4, seed=0)
     assert sorted(folds[:40:10]) == [0, 1, 2, 3]
 
 
-def test_seed_decides_between_equal_animals():
-    animals, targets = np.repeat([f"a{i:02}" for i in range(12)], 5), np.ones((60, 1))
-    assert len({tuple(grouped_folds(animals, targets, 3, seed)) for seed in range(5)}) > 1
+def test_seed_decides_between_equal_animals() -> None:
+    rows = np.repeat([f"a{i:02}" for i in range(12)], 5), np.ones((60, 1))
+    assert len({tuple(folds_of(rows, 3, seed)) for seed in range(5)}) > 1
 
 
-def test_refuses_fewer_animals_than_folds_and_ragged_rows():
-    with pytest.raises(ConfigError, match="2 labelled animals for 3 folds"):
+def test_fewer_animals_than_folds_and_ragged_rows_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"2 labelled animals for 3 folds.*labelled now: a, b"):
         grouped_folds(["a", "b"], np.ones((2, 1)), 3, 0)
+    with pytest.raises(ConfigError, match="for 1 folds, expected at least one per fold and 2 folds"):
+        grouped_folds(["a", "b"], np.ones((2, 1)), 1, 0)
     with pytest.raises(ContractError, match="one per row"):
         grouped_folds(["a"], np.ones((2, 1)), 2, 0)
