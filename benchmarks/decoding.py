@@ -39,6 +39,7 @@ def encode(path: Path, codec: str, options: dict[str, str], frames: int) -> str:
     wide = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
         for number in range(frames):
             y, x = number % 320, (2 * number) % 640

@@ -68,7 +68,7 @@ class Contender:
             while left:
                 line = process.stdout.readline()
                 if not line:
-                    raise SystemExit(f"{self.name} ended with {process.wait()}; run it alone: {process.args}")
+                    raise SystemExit(f"{self.name} ended with {process.wait()}; run it alone: {process.args!r}")
                 left -= line.startswith("step ")
 
     def signal(self, number: signal.Signals) -> None:

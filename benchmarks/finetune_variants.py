@@ -15,8 +15,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,17 +25,23 @@ from scipy.stats import t as student
 
 from benchmarks import finetune_ceiling
 from jobs.recipes import meadow
-from sheep import inputs, pipeline
 from sheep.config import StudyConfig, View, seed_for
+from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
+from sheep.embed.encoders import ENCODERS
 from sheep.embed.vectors import vectors_of
+from sheep.execution.base import TrainingJob
+from sheep.execution.local import LocalExecutor
 from sheep.finetune import stage as finetune_stage
 from sheep.finetune.job import FinetuneJob
+from sheep.inputs import StudyInputs
 from sheep.io import storage
 from sheep.io.ledger import Manifest, is_finished, read_manifest
+from sheep.models.weights import backbone_uri
 from sheep.search import stage as search_stage
+from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
-from sheep.variants import SHOWN_VIEWS, Variant
+from sheep.variants import Variant
 
 TUNED: Mapping[str, Mapping[str, object]] = {
     "unguided": {"view": "frame"},
@@ -116,11 +121,11 @@ def crops_of(case: Case, config: StudyConfig) -> Manifest:
         drawn.num_annotated + case.unlabelled
     )  # the annotated ones are the same, however many there are besides
     write_archive(replace(drawn, scene=scene, num_animals=num_animals), config.archive.root)
-    return pipeline.crop(config)
+    return crop_stage.run(Study(config))
 
 
 def fit_and_keep(job: FinetuneJob, every: int) -> None:
-    """Train as `training.fit_here` does, and keep the teacher of every so many steps beside the one that is chosen."""
+    """Train as the local executor does, and keep the teacher of every so many steps beside the one that is chosen."""
     from sheep.finetune import checkpoint
     from sheep.finetune.trainer import fit
     from sheep.models import dinov2
@@ -135,23 +140,33 @@ def fit_and_keep(job: FinetuneJob, every: int) -> None:
     fit(job.images(), job.config.backbone, job.config, job.seed, job.out, **kept)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Keeping(LocalExecutor):
+    """Trains in this process and keeps readouts on the way."""
+
+    every: int
+
+    def train(self, job: TrainingJob) -> None:
+        assert isinstance(job, FinetuneJob)
+        fit_and_keep(job, self.every)
+
+
 def backbones(case: Case, config: StudyConfig, cropped: Manifest) -> Iterator[tuple[str, str]]:
     """Fine-tune one after the other; yields the name and folder of each backbone, readouts named `<variant>@<step>`."""
-    answers = inputs.read_answers(config.archive)
-    videos, _ = pipeline.training_videos(answers, cropped)
+    videos = StudyInputs(config).roles(cropped).training_videos
     for name in case.variants:
         out = storage.join(config.out, "finetune", name)
         if name == LABELS:
-            finetune_ceiling.learn(cropped, videos, config, finetune_stage.backbone_uri(out))
+            finetune_ceiling.learn(cropped, videos, config, backbone_uri(out))
         else:
             settings = replace(config.finetune, **{"view": "crop", **TUNED[name]})  # type: ignore[arg-type]
-            fit = partial(fit_and_keep, every=case.readout_every)
-            finetune_stage.finetune(cropped, videos, settings, out, seed=config.seed, fit=fit)
+            executor = Keeping(case.readout_every)
+            finetune_stage.finetune(cropped, videos, settings, out, seed=config.seed, executor=executor)
         for step in range(case.readout_every, case.steps, case.readout_every) if case.readout_every else ():
-            kept = f"{finetune_stage.backbone_uri(out)}-{step}"
+            kept = f"{backbone_uri(out)}-{step}"
             if Path(kept).is_dir():
                 yield f"{name}@{step}", kept
-        yield name, finetune_stage.backbone_uri(out)
+        yield name, backbone_uri(out)
 
 
 def work(case: Case) -> Found:
@@ -165,9 +180,9 @@ def work(case: Case) -> Found:
     cropped = crops_of(case, config)
     if case.start == "untrained":
         dinov2.untrained("pocket", seed_for(case.seed, "untrained", "start")).save(config.finetune.backbone)
-    answers = inputs.read_answers(config.archive)
+    inputs = StudyInputs(config)
     # Only annotated animals are scored, so only they are embedded.
-    named = {row["video"] for row in answers.cohort.to_pylist() if row["animal"] in set(answers.labelled)}
+    named = {row["video"] for row in inputs.cohort.to_pylist() if row["animal"] in inputs.annotated}
     shown = replace(cropped, entries=tuple(entry for entry in cropped.entries if entry.key in named))
     folders = {"frozen": config.finetune.backbone, **dict(backbones(case, config, cropped))}
     asked = {
@@ -183,7 +198,7 @@ def work(case: Case) -> Found:
     for name, view in (source.split("-") for source in embedded):
         every += [Variant(name, view, temporal) for temporal in ((False,) if "@" in name else (False, True))]  # type: ignore[arg-type]
     out = storage.join(config.out, "search")
-    searched = search_stage.run(embedded, answers.truth(cropped), every, config.search, out, seed=config.seed)
+    searched = search_stage.search(embedded, inputs.label_frames(cropped), every, config.search, out, seed=config.seed)
     tuned = {name: read_manifest(storage.join(config.out, "finetune", name)) for name in folders if name in TUNED}
     return Found(
         macros={variant.name: searched.facts[variant.name]["scores"]["macro"]["value"] for variant in every},
@@ -260,7 +275,7 @@ def main() -> None:
     parser.add_argument("--start", default="pocket", help="where training starts: pocket, untrained, or a folder")
     parser.add_argument("--unlabelled", type=int, default=8, help="animals without annotation; even")
     parser.add_argument("--variants", nargs="+", default=["unguided", "guided"], choices=[*TUNED, LABELS])
-    parser.add_argument("--inputs", nargs="+", default=SHOWN_VIEWS, choices=SHOWN_VIEWS)
+    parser.add_argument("--inputs", nargs="+", default=ENCODERS["frozen"].views, choices=ENCODERS["frozen"].views)
     parser.add_argument("--readout-every", type=int, default=0, help="also judge the teacher after every so many steps")
     parser.add_argument("--reuse", action="store_true", help="take the crops that are in the folder")
     parser.add_argument("--workers", type=int, default=2, help="processes, a seed each")

@@ -16,7 +16,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from jobs.recipes import meadow
-from sheep import pipeline
+from sheep.compare import stage as compare_stage
+from sheep.crop import stage as crop_stage
+from sheep.embed import stage as embed_stage
+from sheep.predict import stage as predict_stage
+from sheep.search import stage as search_stage
+from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 
 ARM = "frozen-crop-window"
@@ -41,11 +46,12 @@ def study(seed: int, planted: bool, folder: str) -> list[dict[str, object]]:
         archive=replace(config.archive, root=str(root / "archive")),
         predict=replace(config.predict, variant=ARM),
     )
-    pipeline.crop(config)
-    pipeline.embed(config, [("frozen", "crop")])
-    pipeline.search(config)
-    pipeline.predict(config)
-    comparisons: list[dict[str, object]] = pipeline.compare(config).facts["comparisons"]
+    study = Study(config)
+    crop_stage.run(study)
+    embed_stage.run(study, [("frozen", "crop")])
+    search_stage.run(study)
+    predict_stage.run(study)
+    comparisons: list[dict[str, object]] = compare_stage.run(study).facts["comparisons"]
     return comparisons
 
 

@@ -26,19 +26,21 @@ import numpy as np
 import torch
 import tyro
 
-from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig
+from benchmarks.timed import Timed
+from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig, StudyConfig
 from sheep.crop import codec
 from sheep.crop import stage as crop_stage
-from sheep.crop.job import CropJob, follow, open_tracker
+from sheep.crop.job import CropJob, CropUnit, follow
 from sheep.embed import stage as embed_stage
-from sheep.execution import local
-from sheep.execution.base import Carry, Unit, Work
+from sheep.execution.base import Executor, Work
+from sheep.execution.local import LOCAL
 from sheep.io import storage
 from sheep.io.ledger import Entry, Manifest
 from sheep.models.dinov2 import Backbone
 from sheep.models.sam2.predictor import prepare
 from sheep.models.sam2.tracker import Tracker
-from sheep.models.weights import open_backbone
+from sheep.models.weights import open_backbone, open_tracker
+from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 from sheep.synthetic.scene import SceneConfig
 from sheep.video import reader
@@ -72,14 +74,19 @@ def table(title: str, clock: Clock, count: int, unit: str, baseline: str) -> Non
         print(f"  {name:36}{seconds:9.2f}{count / seconds:12.1f}{clock.seconds[baseline] / seconds:10.2f}")
 
 
+def config_of(archive: ArchiveConfig, out: str) -> StudyConfig:
+    return StudyConfig(name="throughput", archive=archive, crop=CROP, out=out)
+
+
 def crop_beside_models(archive: ArchiveConfig, out: str, clock: Clock) -> Manifest:
     """Crop every video in this process, and after each one run tracker and encoder alone on its frames."""
     tracker = open_tracker("pocket", "cpu")
 
-    def carry(work: Sequence[Work]) -> Iterator[Entry]:
+    def run_units(work: Sequence[Work]) -> Iterator[Entry]:
         do = work[0][0].open()
         for job, unit in work:
             assert isinstance(job, CropJob)
+            assert isinstance(unit, CropUnit)
             uri = storage.join(job.videos, unit.key)
             frames = [(frame.index, frame.image) for frame in reader.decode(uri)]
             exhaust(tracker.track(frames[:WARM_FRAMES], unit.prompts))
@@ -90,7 +97,7 @@ def crop_beside_models(archive: ArchiveConfig, out: str, clock: Clock) -> Manife
             clock.time("decoding, once", partial(exhaust_decoding, uri))
             yield entry
 
-    return crop_stage.crop(archive, CROP, out, carry=carry)
+    return crop_stage.run(Study(config_of(archive, out), Timed(run_units)))
 
 
 @torch.inference_mode()
@@ -103,7 +110,7 @@ def embed_beside_backbone(cropped: Manifest, out: str, clock: Clock) -> None:
     """Embed every video in this process, and after each one run the backbone alone on tensors that are ready."""
     network = open_backbone("pocket", "cpu")
 
-    def carry(work: Sequence[Work]) -> Iterator[Entry]:
+    def run_units(work: Sequence[Work]) -> Iterator[Entry]:
         do = work[0][0].open()
         for _, unit in work:
             jpegs = cropped.read("crops", columns=["crop"], keys=[unit.key]).column(0).to_pylist()
@@ -114,7 +121,7 @@ def embed_beside_backbone(cropped: Manifest, out: str, clock: Clock) -> None:
             clock.time("backbone", partial(forward, network, batches))
             yield entry
 
-    embed_stage.embed(cropped, {out: EMBED}, carry=carry)
+    embed_stage.embed(cropped, {out: EMBED}, executor=Timed(run_units))
 
 
 @torch.inference_mode()
@@ -125,37 +132,37 @@ def forward(network: Backbone, batches: Iterable[torch.Tensor]) -> None:
 
 def crop_on_ray(archive: ArchiveConfig, folder: str) -> Clock:
     """Crop all videos in one process and by 1 and 2 actors; each total includes loading the model."""
-    from sheep.execution.ray.data import carry_over
+    from sheep.execution.ray.executor import RayExecutor
     from sheep.execution.ray.session import session
 
     clock = Clock()
-    timed_crop(archive, storage.join(folder, "here"), local.in_process, "one process", clock)
+    timed_crop(archive, storage.join(folder, "here"), LOCAL, "one process", clock)
     cluster = ClusterConfig(crop_workers=2)
     started = time.perf_counter()
     with session(cluster):
         clock.seconds["starting Ray, once"] = time.perf_counter() - started
         for num_workers in (1, 2):
-            carry = carry_over(ClusterConfig(crop_workers=num_workers))
+            executor = RayExecutor(ClusterConfig(crop_workers=num_workers))
             name = f"Ray, {num_workers} actor{'s'[: num_workers - 1]}"
-            timed_crop(archive, storage.join(folder, f"ray{num_workers}"), carry, name, clock)
+            timed_crop(archive, storage.join(folder, f"ray{num_workers}"), executor, name, clock)
     return clock
 
 
-def timed_crop(archive: ArchiveConfig, out: str, carry: Carry, name: str, clock: Clock) -> None:
+def timed_crop(archive: ArchiveConfig, out: str, executor: Executor, name: str, clock: Clock) -> None:
     """Time a crop stage, whole and from the moment when the first worker has begun its first video."""
     begun: list[float] = []
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.01):
-            if next(Path(out).glob("_attempts/*/*/*"), None) is not None:
+            if next(Path(out, "crop").glob("_attempts/*/*/*"), None) is not None:
                 begun.append(time.perf_counter())
                 return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.perf_counter()
-    crop_stage.crop(archive, CROP, out, carry=carry)
+    crop_stage.run(Study(config_of(archive, out), executor))
     ended = time.perf_counter()
     stop.set()
     watcher.join()
@@ -163,7 +170,7 @@ def timed_crop(archive: ArchiveConfig, out: str, carry: Carry, name: str, clock:
     clock.seconds[f"{name}, start-up excluded"] = ended - (begun or [started])[0]
 
 
-def peak_mib(uri: str, unit: Unit, repeats: int) -> tuple[int, float, float]:
+def peak_mib(uri: str, unit: CropUnit, repeats: int) -> tuple[int, float, float]:
     """Track a video over and over as if it were one long one; in a process of its own.
 
     Returns:
@@ -194,7 +201,7 @@ def high_water_mib() -> float:
     return int(found[1]) / 1024
 
 
-def memory(uri: str, unit: Unit) -> None:
+def memory(uri: str, unit: CropUnit) -> None:
     print(f"\nMemory of tracking one animal\n  {'frames':>8}{'loaded [MiB]':>14}{'peak [MiB]':>12}{'growth [MiB]':>14}")
     growths = []
     for repeats in (1, 4):
@@ -206,7 +213,7 @@ def memory(uri: str, unit: Unit) -> None:
         print(f"  slope: {1024 * (more - less) / (many - few):.1f} KiB a frame between {few} and {many} frames")
 
 
-def exhaust_track(tracker: Tracker, frames: Sequence[tuple[int, np.ndarray]], unit: Unit) -> None:
+def exhaust_track(tracker: Tracker, frames: Sequence[tuple[int, np.ndarray]], unit: CropUnit) -> None:
     exhaust(tracker.track(frames, unit.prompts))
 
 
@@ -252,14 +259,14 @@ def main(frames: int = 60, videos: int = 4) -> None:
         memory(*first_unit(archive))
 
 
-def first_unit(archive: ArchiveConfig) -> tuple[str, Unit]:
+def first_unit(archive: ArchiveConfig) -> tuple[str, CropUnit]:
     """The first video and its unit, as the crop stage lists them."""
     from sheep import prompts
 
     text = storage.read_bytes(storage.join(archive.root, archive.prompts)).decode()
     prompt = prompts.parse(text, name=archive.prompts)[0]
     uri = storage.join(archive.root, archive.videos, prompt.video)
-    return uri, Unit(key=prompt.video, input="", prompts=(prompt,))
+    return uri, CropUnit(key=prompt.video, input="", prompts=(prompt,))
 
 
 if __name__ == "__main__":

@@ -31,14 +31,17 @@ import torch
 import tyro
 from omegaconf import OmegaConf
 
-from sheep.config import ArchiveConfig, CropConfig
+from benchmarks.timed import Timed
+from sheep.config import ArchiveConfig, CropConfig, StudyConfig
 from sheep.crop import stage as crop_stage
+from sheep.crop.job import CropUnit
 from sheep.execution.base import Work
 from sheep.io import storage
-from sheep.io.ledger import Entry, Manifest
+from sheep.io.ledger import Entry
 from sheep.models.sam2 import predictor
 from sheep.models.sam2.tracker import Tracker
 from sheep.schemas import Prompt
+from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, encode, write_archive
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
 from sheep.video import reader
@@ -283,9 +286,10 @@ def job_beside_tracker(folder: str, num_frames: int) -> None:
     tracker = Tracker(load("pocket"))
     seconds = {"bare tracker": 0.0, "crop job": 0.0}
 
-    def carry(work: Sequence[Work]) -> Iterator[Entry]:
+    def run_units(work: Sequence[Work]) -> Iterator[Entry]:
         do = work[0][0].open()
         for number, (_, unit) in enumerate(work):
+            assert isinstance(unit, CropUnit)
             path = storage.join(root, "videos", unit.key)
             for name in list(seconds)[:: 1 - 2 * (number % 2)]:
                 started = time.perf_counter()
@@ -298,7 +302,8 @@ def job_beside_tracker(folder: str, num_frames: int) -> None:
             yield entry
 
     config = CropConfig(device="cpu")
-    manifest: Manifest = crop_stage.crop(ArchiveConfig(root=root), config, storage.join(folder, "crop"), carry=carry)
+    study = StudyConfig(name="tracking", archive=ArchiveConfig(root=root), crop=config, out=folder)
+    manifest = crop_stage.run(Study(study, Timed(run_units)))
     rows = manifest.rows("crops")
     print(f"\nThe crop job (tracks, second decoding, crops, sheet) beside the bare tracker, {rows} frames")
     for name, taken in seconds.items():
