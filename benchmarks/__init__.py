@@ -1,1 +1,4 @@
-"""What a claim about speed or memory rests on: ratios measured side by side in one run, printed, never asserted."""
+"""Measurements behind the project's claims about speed, memory and scores: printed, never asserted.
+
+Speeds and memory are compared as ratios of what one run measured in turn; on another machine or a busy one they differ.
+"""

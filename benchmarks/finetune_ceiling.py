@@ -1,7 +1,8 @@
-"""What could animals without annotation teach at most? The same backbone trained on their crops with their true labels.
+"""A supervised upper bound: the backbone trained with true labels on the crops of the animals without annotation.
 
-Part of `benchmarks.finetune_variants` (variant `labels`): the drawn archive knows what the animals without annotation
-do. Same crops, steps, batch and rates as fine-tuning; neither teacher nor self-supervised terms.
+Part of `benchmarks.finetune_variants` (variant `labels`): the ground truth of a synthetic dataset has the labels of
+animals that are not annotated. Same crops, steps, batch and learning rates as fine-tuning; no teacher and no
+self-supervised terms.
 """
 
 import io
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sheep import schemas
 from sheep.config import StudyConfig, seed_for
@@ -25,19 +27,20 @@ from sheep.io.manifest import Manifest
 from sheep.models import dinov2
 
 AREA = (0.6, 1.0)
-"""Of the image, in a view: the animal stays whole, half of it has no posture."""
+"""Range of a view's area as a share of the image: the whole animal stays visible, since half of it shows no posture."""
 
 
-def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str) -> None:
-    """Train backbone and a linear layer on what a probe would get, and save the backbone.
+def train(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str) -> None:
+    """Train the backbone and a linear layer on the features a probe would get, and save the backbone.
 
     Args:
-        crops: the crop stage of a drawn archive.
+        crops: the crop stage of a synthetic dataset.
         videos: whose crops and true labels are used.
-        config: `archive`, `seed`, and `finetune` for start, steps, batch and rates.
+        config: `archive`, `seed`, and `finetune` for start, steps, batch and learning rates.
         out: folder of the backbone.
     """
-    settings, images, targets = config.finetune, *labelled(crops, videos, config.archive.root)
+    settings = config.finetune
+    images, targets = labelled(crops, videos, config.archive.root)
     network = dinov2.load(settings.backbone)
     head = nn.Linear(width(network, config.embed.advanced.pool), len(schemas.LABELS))
     nn.init.zeros_(head.weight)
@@ -49,7 +52,7 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
     sampler = Sampler(images.animals, images.videos, config.seed)
     pixels = images.decoded(working_px(settings.global_px))
     for step in range(settings.steps):
-        schedules.apply(optimiser, step, settings)  # the backbone's rate is 0 while the head comes first
+        schedules.apply(optimiser, step, settings)  # the backbone's rate is 0 while only the head is trained
         rows = sampler.draw(step, settings.batch_size)
         noise = draw_noise(seed_for(config.seed, "ceiling.views", str(step)), len(rows), 1)[:, 0]
         shown = pixels.take(rows).permute(0, 3, 1, 2).float() / 255
@@ -63,16 +66,25 @@ def learn(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
     network.save(out)
 
 
-def labelled(crops: Manifest, videos: Sequence[str], archive: str) -> tuple[Images, torch.Tensor]:
-    """Crops in which the animal was not lost, and (N, L) float32 labels from the archive's truth."""
+def labelled(crops: Manifest, videos: Sequence[str], archive: str) -> tuple[Images, Tensor]:
+    """Read the crops in which the animal was not lost, with their true labels.
+
+    Args:
+        crops: the crop stage.
+        videos: whose crops are read.
+        archive: folder of the synthetic dataset.
+
+    Returns:
+        N images and their labels (N, 6) float32.
+    """
     rows = crops.read("crops", columns=["video", "animal", "frame", "held", "crop"], keys=set(videos))
-    truth: dict[str, np.ndarray] = {}
+    labels: dict[str, NDArray[np.int8]] = {}
     for video in videos:
         data = storage.read_bytes(storage.join(archive, "truth", video.rsplit(".", 1)[0] + ".parquet"))
         table = pq.read_table(io.BytesIO(data))  # a row per frame, in order
-        truth[video] = np.stack([table.column(label).to_numpy() for label in schemas.LABELS], axis=1)
+        labels[video] = np.stack([table.column(label).to_numpy() for label in schemas.LABELS], axis=1)
     kept = [row for row in rows.to_pylist() if not row["held"]]
-    targets = np.stack([truth[row["video"]][row["frame"]] for row in kept]).astype(np.float32)
+    targets = np.stack([labels[row["video"]][row["frame"]] for row in kept]).astype(np.float32)
     images = Images(
         jpegs=[row["crop"] for row in kept],
         animals=[row["animal"] for row in kept],

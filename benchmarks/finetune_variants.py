@@ -1,17 +1,17 @@
-"""When does fine-tuning on SAM-2's crops help? Every variant over several meadows, with the input held fixed.
+"""When does fine-tuning on SAM-2's crops help? Every variant over several synthetic datasets, input held fixed.
 
-    python -m benchmarks.finetune_variants [--seeds 5] [--first-seed 0] [--steps 100] [--start pocket | untrained |
-        FOLDER] [--unlabelled 8] [--variants unguided guided ...] [--inputs frame crop masked] [--readout-every 0]
-        [--reuse] [--workers 2] [--folder runs/variants]
+    python -m benchmarks.finetune_variants [--seeds 5] [--first-seed 0] [--steps 100]
+        [--start pocket | untrained | FOLDER] [--annotated 16] [--unlabelled 8] [--frames 60]
+        [--variants unguided guided ...] [--inputs frame crop masked] [--readout-every 0] [--reuse] [--workers 2]
+        [--folder runs/variants]
 
-Each seed draws a meadow as the demo does, follows every animal with SAM-2, fine-tunes on whole frames (unguided) and on
-crops (guided) of animals without annotation, embeds and judges all variants on shared folds grouped by animal.
-Differences are paired by seed; their intervals are Student's t over seeds. Further variants change one thing of guided;
-`labels` is told what those animals do, as a ceiling. How far each backbone went from its start is shown beside. Scores
-are also written to FOLDER/scores.json.
+Each seed generates a dataset like the demo's, tracks every animal with SAM-2, fine-tunes on whole frames (unguided) and
+on crops (guided) of the animals without annotation, embeds, and scores all variants on shared folds grouped by animal.
+Differences are paired by seed; their intervals are Student's t over seeds. The other variants change one setting of
+guided; `labels` is trained with the true labels of the animals without annotation, as an upper bound. The report also
+shows how far each backbone moved from its start. Scores are written to FOLDER/scores.json as well.
 """
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -20,19 +20,20 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from benchmarks import finetune_ceiling
 from jobs.recipes import meadow
-from sheep.config import AdvancedFinetuneConfig, StudyConfig, View, seed_for
+from sheep.config import AdvancedFinetuneConfig, EmbedConfig, StudyConfig, View, seed_for
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
-from sheep.embed.encoders import ENCODERS
 from sheep.embed.vectors import vectors_of
-from sheep.execution.base import TrainingJob
+from sheep.execution.base import TrainingContext, TrainingJob
 from sheep.execution.local import LocalExecutor
 from sheep.finetune import stage as finetune_stage
 from sheep.finetune.job import FinetuneJob
@@ -45,6 +46,7 @@ from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 from sheep.variants import Variant
 
+VariantName = Literal["unguided", "guided", "outline", "dim", "swap", "inside", "whole", "sharp", "far", "labels"]
 TUNED: Mapping[str, Mapping[str, object]] = {
     "unguided": {"view": "frame"},
     "guided": {},
@@ -56,189 +58,255 @@ TUNED: Mapping[str, Mapping[str, object]] = {
     "sharp": {"num_prototypes": 128, "advanced": AdvancedFinetuneConfig(teacher_temperature=0.04)},
     "far": {"learning_rate": 1e-2, "advanced": AdvancedFinetuneConfig(layer_decay=1.0)},
 }
-"""Fine-tuning on crops unless said, with these things changed."""
-LABELS = "labels"
-FRAMED = ("frozen", "unguided", "guided")
-"""Shown whole frames too; the rest is shown crops only."""
+"""Fine-tuning on crops with these settings changed."""
+SUPERVISED = "labels"
+"""The upper bound, see `finetune_ceiling`."""
+WITH_FRAMES = ("frozen", "unguided", "guided")
+"""Backbones also embedded from whole frames; the others from crops only."""
 CONFIDENCE = 0.95
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One seed's work."""
 
     seed: int
+    """Seed of dataset and study."""
     folder: str
+    """Where everything is written."""
     steps: int
+    """Steps of fine-tuning."""
     start: str
+    """Weights that training starts from: pocket, untrained, or a folder."""
+    annotated: int
+    """Animals with annotation."""
     unlabelled: int
-    variants: tuple[str, ...]
+    """Animals without annotation."""
+    frames: int
+    """Frames of each video."""
+    variants: tuple[VariantName, ...]
+    """Backbones to train."""
     inputs: tuple[View, ...]
+    """Views to embed."""
     readout_every: int
+    """Steps between teachers that are kept and scored; 0 for none."""
     reuse: bool
+    """Whether to use the crops that an earlier run left."""
 
     @property
     def root(self) -> Path:
-        """Where all of it lies."""
+        """Folder of this seed."""
         return Path(self.folder) / f"seed-{self.seed}"
 
+    def config(self) -> StudyConfig:
+        """Configure the study."""
+        recipe = meadow()
+        start = str(self.root / "start") if self.start == "untrained" else self.start
+        heads = min(25, self.steps // 4)
+        return replace(
+            recipe,
+            seed=self.seed,
+            out=str(self.root / "out"),
+            archive=replace(recipe.archive, root=str(self.root / "archive")),
+            finetune=replace(recipe.finetune, backbone=start, steps=self.steps, head_steps=heads, workers=1),
+            embed=replace(recipe.embed, backbone=start),
+        )
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What one seed gave."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedResult:
+    """Scores and measures of one seed."""
 
     macros: dict[str, float]
     """Variant -> macro average precision."""
     moved: dict[str, tuple[float, float]]
-    """Backbone -> weights' distance from the start over the start's norm, and features' likeness to the start's (linear
-    CKA, crops)."""
+    """Backbone -> relative distance of its weights from the start, and similarity of its features (linear CKA,
+    crops)."""
     kept: dict[str, int]
-    """Fine-tuned backbone -> step whose weights were selected."""
+    """Fine-tuned backbone -> step whose weights model selection chose."""
 
 
-def config_of(case: Case) -> StudyConfig:
-    base = meadow()
-    start = str(case.root / "start") if case.start == "untrained" else case.start
-    heads = min(25, case.steps // 4)
-    settings = replace(base.finetune, backbone=start, steps=case.steps, head_steps=heads, workers=1)
-    return replace(
-        base,
-        seed=case.seed,
-        out=str(case.root / "out"),
-        archive=replace(base.archive, root=str(case.root / "archive")),
-        finetune=settings,
-        embed=replace(base.embed, backbone=start),
-    )
+@dataclass(frozen=True)
+class KeepReadouts(LocalExecutor):
+    """Trains in this process and keeps the teacher at regular steps, in folders beside the selected weights."""
+
+    every: int
+    """Steps between the teachers kept; 0 for none."""
+
+    def train(self, job: TrainingJob) -> None:
+        """Train as the local executor does."""
+        assert isinstance(job, FinetuneJob)
+        backbone, out = job.config.backbone, job.out
+
+        def save(written: str) -> None:
+            from sheep.finetune import checkpoint
+            from sheep.models import dinov2
+
+            network = dinov2.load(backbone)
+            network.model.load_state_dict(checkpoint.teacher_backbone(Path(written)), strict=True)
+            network.save(readout_uri(out, checkpoint.read_progress(Path(written)).step))
+            shutil.rmtree(written)
+
+        saving = {"save": save, "save_every": self.every} if self.every else {}
+        job.train(TrainingContext(folder=out, report=job.show, **saving))  # type: ignore[arg-type]
+
+
+def readout_uri(backbone: str, step: int) -> str:
+    """Folder of the teacher after a step.
+
+    Args:
+        backbone: folder of the selected weights.
+        step: number of steps.
+    """
+    return f"{backbone}-{step}"
 
 
 def crops_of(case: Case, config: StudyConfig) -> Manifest:
-    """Draw and crop; or take what an earlier run left, whatever its settings were."""
+    """Generate and crop the dataset, or return what an earlier run left.
+
+    Args:
+        case: size of the dataset; with `reuse` the crops of an earlier run are returned, whatever its settings were.
+        config: the study.
+    """
     if case.reuse and is_finished(storage.join(config.out, "crop")):
         for name in ("finetune", "embed", "search"):
             shutil.rmtree(Path(config.out) / name, ignore_errors=True)
         return read_manifest(storage.join(config.out, "crop"))
     shutil.rmtree(case.root, ignore_errors=True)
-    drawn = MeadowConfig(seed=case.seed)
-    scene = replace(drawn.scene, num_frames=60, fps_hz=3.0)  # as the Makefile draws the demo
-    num_animals = (
-        drawn.num_annotated + case.unlabelled
-    )  # the annotated ones are the same, however many there are besides
-    write_archive(replace(drawn, scene=scene, num_animals=num_animals), config.archive.root)
+    # The demo's frame rate. The annotated animals are the same for any number of animals without annotation.
+    num_animals = case.annotated + case.unlabelled
+    dataset = MeadowConfig(seed=case.seed, num_annotated=case.annotated, num_animals=num_animals)
+    scene = replace(dataset.scene, num_frames=case.frames, fps_hz=3.0)
+    write_archive(replace(dataset, scene=scene), config.archive.root)
     return crop_stage.run(Study(config))
 
 
-def fit_and_keep(job: FinetuneJob, every: int) -> None:
-    """Train as the local executor does, and keep the teacher of every so many steps beside the one that is chosen."""
-    from sheep.finetune import checkpoint
-    from sheep.finetune.trainer import train
-    from sheep.models import dinov2
-
-    def save(written: str) -> None:
-        network = dinov2.load(job.config.backbone)
-        network.model.load_state_dict(checkpoint.teacher_backbone(Path(written)), strict=True)
-        network.save(f"{job.out}-{checkpoint.read_progress(Path(written)).step}")
-        shutil.rmtree(written)
-
-    kept = {"save": save, "save_every": every} if every else {}
-    train(job.images(), job.config.backbone, job.config, job.seed, job.out, **kept)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Keeping(LocalExecutor):
-    """Trains in this process and keeps readouts on the way."""
-
-    every: int
-
-    def train(self, job: TrainingJob) -> None:
-        assert isinstance(job, FinetuneJob)
-        fit_and_keep(job, self.every)
-
-
 def backbones(case: Case, config: StudyConfig, cropped: Manifest) -> Iterator[tuple[str, str]]:
-    """Fine-tune one after the other; yields the name and folder of each backbone, readouts named `<variant>@<step>`."""
+    """Fine-tune one backbone after the other.
+
+    Args:
+        case: which backbones.
+        config: the study.
+        cropped: its crop stage.
+
+    Yields:
+        Name and folder of each backbone; readouts are named `<variant>@<step>`.
+    """
     videos = StudyInputs(config).roles(cropped).training_videos
     for name in case.variants:
         out = storage.join(config.out, "finetune", name)
-        if name == LABELS:
-            finetune_ceiling.learn(cropped, videos, config, backbone_uri(out))
+        if name == SUPERVISED:
+            finetune_ceiling.train(cropped, videos, config, backbone_uri(out))
         else:
             settings = replace(config.finetune, **{"view": "crop", **TUNED[name]})  # type: ignore[arg-type]
-            executor = Keeping(case.readout_every)
+            executor = KeepReadouts(case.readout_every)
             finetune_stage.finetune(cropped, videos, settings, out, seed=config.seed, executor=executor)
         for step in range(case.readout_every, case.steps, case.readout_every) if case.readout_every else ():
-            kept = f"{backbone_uri(out)}-{step}"
+            kept = readout_uri(backbone_uri(out), step)
             if Path(kept).is_dir():
                 yield f"{name}@{step}", kept
         yield name, backbone_uri(out)
 
 
-def work(case: Case) -> Found:
-    """Go the way for one seed."""
+def embed_configs(case: Case, config: StudyConfig, folders: Mapping[str, str]) -> dict[str, EmbedConfig]:
+    """List what is embedded: every backbone and view, and the baselines.
+
+    Args:
+        case: views.
+        config: the study.
+        folders: backbone -> folder.
+
+    Returns:
+        Source of a variant, `<encoder>-<view>` -> settings.
+    """
+    untrained = seed_for(case.seed, "untrained", "weights")
+    configs = {
+        f"{name}-{view}": replace(config.embed, backbone=folder, view=view)
+        for name, folder in folders.items()
+        for view in (case.inputs if "@" not in name else ("crop",))
+        if view != "frame" or name in WITH_FRAMES
+    }
+    configs["untrained-crop"] = replace(
+        config.embed, backbone="pocket", advanced=replace(config.embed.advanced, untrained_seed=untrained)
+    )
+    configs["pixels-crop"] = replace(config.embed, backbone="pixels")
+    configs["geometry-track"] = replace(config.embed, backbone="geometry", view="track", dtype="float32")
+    return configs
+
+
+def work(case: Case) -> SeedResult:
+    """Run one seed: dataset, crops, backbones, embeddings, search."""
     import torch
 
     from sheep.models import dinov2
 
     torch.set_num_threads(1)
-    config = config_of(case)
+    config = case.config()
     cropped = crops_of(case, config)
     if case.start == "untrained":
         dinov2.untrained("pocket", seed_for(case.seed, "untrained", "start")).save(config.finetune.backbone)
     inputs = StudyInputs(config)
     # Only annotated animals are scored, so only they are embedded.
-    named = {row["video"] for row in inputs.cohort.to_pylist() if row["animal"] in inputs.annotated}
-    shown = replace(cropped, entries=tuple(entry for entry in cropped.entries if entry.key in named))
+    scored = {row["video"] for row in inputs.cohort.to_pylist() if row["animal"] in inputs.annotated}
+    shown = replace(cropped, entries=tuple(entry for entry in cropped.entries if entry.key in scored))
     folders = {"frozen": config.finetune.backbone, **dict(backbones(case, config, cropped))}
-    asked = {
-        f"{name}-{view}": replace(config.embed, backbone=folder, view=view)
-        for name, folder in folders.items()
-        for view in (case.inputs if "@" not in name else ("crop",))
-        if view != "frame" or name in FRAMED
-    }
-    asked |= {name: replace(config.embed, **settings) for name, settings in controls(case).items()}  # type: ignore[arg-type]
-    targets = {storage.join(config.out, "embed", name): settings for name, settings in asked.items()}
-    embedded = dict(zip(asked, embed_stage.embed(shown, targets).values(), strict=True))
-    every: list[Variant] = []
-    for name, view in (source.split("-") for source in embedded):
-        every += [Variant(name, view, temporal) for temporal in ((False,) if "@" in name else (False, True))]  # type: ignore[arg-type]
+    configs = embed_configs(case, config, folders)
+    targets = {storage.join(config.out, "embed", name): settings for name, settings in configs.items()}
+    embedded = dict(zip(configs, embed_stage.embed(shown, targets).values(), strict=True))
+    variants = [
+        Variant(source.rpartition("-")[0], settings.view, temporal)
+        for source, settings in configs.items()
+        for temporal in ((False,) if "@" in source else (False, True))
+    ]
     out = storage.join(config.out, "search")
-    searched = search_stage.search(embedded, inputs.label_frames(cropped), every, config.search, out, seed=config.seed)
+    labels = inputs.label_frames(cropped)
+    searched = search_stage.search(embedded, labels, variants, config.search, out, seed=config.seed)
     tuned = {name: read_manifest(storage.join(config.out, "finetune", name)) for name in folders if name in TUNED}
-    return Found(
-        macros={variant.name: searched.facts[variant.name]["scores"]["macro"]["value"] for variant in every},
+    return SeedResult(
+        macros={variant.name: searched.facts[variant.name]["scores"]["macro"]["value"] for variant in variants},
         moved={name: moved(folders, embedded, name) for name in folders if name != "frozen" and "crop" in case.inputs},
         kept={name: stage.facts["validation"]["weights_step"] for name, stage in tuned.items()},
     )
 
 
-def controls(case: Case) -> dict[str, dict[str, object]]:
-    """What has to be beaten: settings of `embed` by name."""
-    seed = seed_for(case.seed, "untrained", "weights")
-    return {
-        "untrained-crop": {"backbone": "pocket", "untrained_seed": seed},
-        "pixels-crop": {"backbone": "pixels"},
-        "geometry-track": {"backbone": "geometry", "view": "track", "dtype": "float32"},
-    }
-
-
 def moved(folders: Mapping[str, str], embedded: Mapping[str, Manifest], name: str) -> tuple[float, float]:
-    """How far a backbone went from its start: see `Found.moved`."""
+    """Measure how far a backbone moved from its start, see `SeedResult.moved`.
+
+    Args:
+        folders: backbone -> folder; `frozen` is the start.
+        embedded: source -> its embed stage.
+        name: the backbone.
+    """
     from sheep.models import dinov2
 
     start, now = (dinov2.load(folders[one]).model.state_dict() for one in ("frozen", name))
-    far = sum(float((now[key] - value).square().sum()) for key, value in start.items())
+    distance = sum(float((now[key] - value).square().sum()) for key, value in start.items())
     norm = sum(float(value.square().sum()) for value in start.values())
     features = [vectors_of(embedded[f"{one}-crop"].read("embeddings")) for one in ("frozen", name)]
-    return float(np.sqrt(far / norm)), likeness(*features)
+    return float(np.sqrt(distance / norm)), linear_cka(*features)
 
 
-def likeness(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Linear CKA of (F, D) features: 1 where one is the other turned or scaled. Source: arXiv 1905.00414, section 3."""
+def linear_cka(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Compute the linear CKA: 1 where one is the other rotated or scaled. Source: arXiv 1905.00414, section 3.
+
+    Args:
+        first: (F, D).
+        second: (F, D').
+    """
     a, b = ((one - one.mean(axis=0)).astype(np.float64) for one in (first, second))
     return float(np.linalg.norm(a.T @ b) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the paired differences and its interval over seeds (nan for one seed)."""
+    """Compute the mean of paired differences and its interval.
+
+    Args:
+        first: one value per seed.
+        second: one value per seed.
+
+    Returns:
+        Mean, lower and upper limit; the limits are nan for one seed.
+    """
     values = np.asarray(first) - np.asarray(second)
     if len(values) < 2:
         return float(values.mean()), float("nan"), float("nan")
@@ -246,59 +314,88 @@ def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, 
     return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
-def show(found: Sequence[Found], tuned: Sequence[str], inputs: Sequence[View]) -> None:
-    print(f"\nmacro average precision over {len(found)} seeds: mean (standard deviation)")
-    for name in found[0].macros:
-        values = [one.macros[name] for one in found]
+def show_scores(results: Sequence[SeedResult]) -> None:
+    """Print every variant's scores, and how far the backbones moved."""
+    print(f"\nmacro average precision over {len(results)} seeds: mean (standard deviation)")
+    for name in results[0].macros:
+        values = [one.macros[name] for one in results]
         each = " ".join(f"{value:.3f}" for value in values)
         print(f"  {name:26}{np.mean(values):.3f} ({np.std(values):.3f})   {each}")
-    print("\nway from the start: weights (relative), likeness of features (linear CKA, crops), step selected")
-    for name in found[0].moved:
-        far, like = np.mean([one.moved[name] for one in found], axis=0)
-        steps = " ".join(str(one.kept[name]) for one in found if name in one.kept)
-        print(f"  {name:26}{far:.3f}  {like:.3f}  {steps}")
+    print("\ndistance from the start: weights (relative), similarity of features (linear CKA, crops), step selected")
+    for name in results[0].moved:
+        distance, similarity = np.mean([one.moved[name] for one in results], axis=0)
+        steps = " ".join(str(one.kept[name]) for one in results if name in one.kept)
+        print(f"  {name:26}{distance:.3f}  {similarity:.3f}  {steps}")
+
+
+def show_differences(results: Sequence[SeedResult], trained: Sequence[str], views: Sequence[View]) -> None:
+    """Print the paired differences between variants.
+
+    Args:
+        results: by seed.
+        trained: fine-tuned backbones.
+        views: embedded views.
+    """
     print(f"\npaired differences, {CONFIDENCE:.0%} interval over seeds")
-    for view in inputs:
-        shown = [name for name in tuned if view != "frame" or name in FRAMED]
-        pairs = [(name, "frozen") for name in shown]
-        pairs += [("guided", "unguided")] if {"guided", "unguided"} <= set(shown) else []
-        pairs += [(name, "guided") for name in shown if "guided" in shown and name not in FRAMED]
+    for view in views:
+        names = [name for name in trained if view != "frame" or name in WITH_FRAMES]
+        pairs = [(name, "frozen") for name in names]
+        pairs += [("guided", "unguided")] if {"guided", "unguided"} <= set(names) else []
+        pairs += [(name, "guided") for name in names if "guided" in names and name not in WITH_FRAMES]
         for kind in ("single", "window"):
             for first, second in pairs:
-                both = [[one.macros[f"{name}-{view}-{kind}"] for one in found] for name in (first, second)]
+                both = [[one.macros[f"{name}-{view}-{kind}"] for one in results] for name in (first, second)]
                 mean, low, high = difference(*both)
                 print(f"  {view:7}{kind:7}{first:>9} - {second:9}{mean:+.3f} ({low:+.3f} to {high:+.3f})")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--start", default="pocket", help="where training starts: pocket, untrained, or a folder")
-    parser.add_argument("--unlabelled", type=int, default=8, help="animals without annotation; even")
-    parser.add_argument("--variants", nargs="+", default=["unguided", "guided"], choices=[*TUNED, LABELS])
-    parser.add_argument("--inputs", nargs="+", default=ENCODERS["frozen"].views, choices=ENCODERS["frozen"].views)
-    parser.add_argument("--readout-every", type=int, default=0, help="also judge the teacher after every so many steps")
-    parser.add_argument("--reuse", action="store_true", help="take the crops that are in the folder")
-    parser.add_argument("--workers", type=int, default=2, help="processes, a seed each")
-    parser.add_argument("--folder", default="runs/variants")
-    asked = vars(parser.parse_args())
-    first, seeds, workers = asked.pop("first_seed"), asked.pop("seeds"), asked.pop("workers")
-    asked |= {"variants": tuple(asked["variants"]), "inputs": tuple(asked["inputs"])}
-    cases = [Case(seed=seed, **asked) for seed in range(first, first + seeds)]
-    found: list[Found] = []
+def main(
+    seeds: int = 5,
+    first_seed: int = 0,
+    steps: int = 100,
+    start: str = "pocket",
+    annotated: int = 16,
+    unlabelled: int = 8,
+    frames: int = 60,
+    variants: tuple[VariantName, ...] = ("unguided", "guided"),
+    inputs: tuple[View, ...] = ("frame", "crop", "masked"),
+    readout_every: int = 0,
+    reuse: bool = False,
+    workers: int = 2,
+    folder: str = "runs/variants",
+) -> None:
+    """Measure and print.
+
+    Args:
+        seeds: datasets.
+        first_seed: the first of consecutive seeds.
+        steps: of fine-tuning.
+        start: weights that training starts from: pocket, untrained, or a folder.
+        annotated: animals with annotation; even.
+        unlabelled: animals without annotation; even.
+        frames: of each video.
+        variants: backbones to train.
+        inputs: views to embed.
+        readout_every: also score the teacher every so many steps; 0 for no readouts.
+        reuse: use the crops that are in the folder.
+        workers: processes, one seed each.
+        folder: where everything is written.
+    """
+    shared = {"steps": steps, "start": start, "annotated": annotated, "unlabelled": unlabelled, "frames": frames}
+    shared |= {"variants": variants, "inputs": inputs, "readout_every": readout_every, "reuse": reuse}
+    shared |= {"folder": folder}
+    cases = [Case(seed=seed, **shared) for seed in range(first_seed, first_seed + seeds)]  # type: ignore[arg-type]
+    results: list[SeedResult] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for case, one in zip(cases, pool.map(work, cases), strict=True):
-            print(
-                f"seed {case.seed}: " + " ".join(f"{name}={value:.3f}" for name, value in one.macros.items()),
-                flush=True,
-            )
-            found.append(one)
-            plain = {done.seed: dataclasses.asdict(each) for done, each in zip(cases, found, strict=False)}
-            (Path(case.folder) / "scores.json").write_text(json.dumps({"asked": asked, "seeds": plain}, indent=1))
-    show(found, asked["variants"], asked["inputs"])
+        for case, result in zip(cases, pool.map(work, cases), strict=True):
+            scores = " ".join(f"{name}={value:.3f}" for name, value in result.macros.items())
+            print(f"seed {case.seed}: {scores}", flush=True)
+            results.append(result)
+            plain = {done.seed: dataclasses.asdict(one) for done, one in zip(cases, results, strict=False)}
+            (Path(folder) / "scores.json").write_text(json.dumps({"asked": shared, "seeds": plain}, indent=1))
+    show_scores(results)
+    show_differences(results, variants, inputs)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

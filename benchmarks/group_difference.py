@@ -1,23 +1,26 @@
-"""Is a planted difference between groups found, and none where none was planted? The whole way, several seeds of each.
+"""Does a study find a planted group difference, and none where none was planted? Full pipeline, several seeds.
 
-    python -m benchmarks.group_difference [--seeds 3] [--first-seed 0] [--folder runs/groups]
+    python -m benchmarks.group_difference [--seeds 3] [--first-seed 0] [--animals 24] [--frames 100]
+        [--folder runs/groups]
 
-Each seed draws a meadow twice, once with the demo's difference in standing and once with equal groups, follows every
-animal with SAM-2, embeds its crops with the backbone as it came, tunes and fits the probe on the annotated animals and
-compares the groups. Fine-tuning is left out: it changes how well labels are read, not how groups are compared. Two
-processes, one study each.
+Each seed generates two synthetic datasets, one with the demo's difference in standing and one with equal groups. Every
+animal is tracked with SAM-2, its crops are embedded with the frozen backbone, the probe is tuned and fitted on the
+annotated animals, and the groups are compared. There is no fine-tuning: it affects how well labels are predicted, not
+how groups are compared. Two processes, one study each.
 """
 
-import argparse
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import tyro
+
 from jobs.recipes import meadow
 from sheep.compare import stage as compare_stage
+from sheep.config import StudyConfig
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
 from sheep.predict import stage as predict_stage
@@ -25,69 +28,111 @@ from sheep.search import stage as search_stage
 from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 
-ARM = "frozen-crop-window"
+VARIANT = "frozen-crop-window"
+Comparison = dict[str, object]
+"""One label's row of the compare stage's facts."""
 
 
-def study(seed: int, planted: bool, folder: str) -> list[dict[str, object]]:
-    """Draw one archive, go the way, and return the comparisons."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One study."""
+
+    seed: int
+    """Seed of dataset and study."""
+    planted: bool
+    """Whether the groups differ."""
+    animals: int
+    """Animals of the dataset, two thirds of them annotated."""
+    frames: int
+    """Frames of each video."""
+    folder: str
+    """Where dataset and results are written."""
+
+    @property
+    def root(self) -> Path:
+        """Folder of this study."""
+        return Path(self.folder) / f"{'planted' if self.planted else 'null'}-{self.seed}"
+
+    def dataset(self) -> MeadowConfig:
+        """Configure the dataset."""
+        base = MeadowConfig(seed=self.seed, num_animals=self.animals, num_annotated=2 * (self.animals // 3))
+        base = replace(base, scene=replace(base.scene, num_frames=self.frames))
+        if self.planted:
+            return base
+        mean = (base.standing_frac_control + base.standing_frac_treated) / 2
+        return replace(base, standing_frac_control=mean, standing_frac_treated=mean)
+
+    def config(self) -> StudyConfig:
+        """Configure the study."""
+        recipe = meadow()
+        return replace(
+            recipe,
+            seed=self.seed,
+            out=str(self.root / "out"),
+            archive=replace(recipe.archive, root=str(self.root / "archive")),
+            predict=replace(recipe.predict, variant=VARIANT),
+        )
+
+
+def run(case: Case) -> list[Comparison]:
+    """Generate one dataset, run the stages, and return the comparisons."""
     import torch
 
     torch.set_num_threads(1)
-    base = MeadowConfig(seed=seed)
-    mean = (base.standing_frac_control + base.standing_frac_treated) / 2
-    drawn = base if planted else replace(base, standing_frac_control=mean, standing_frac_treated=mean)
-    root = Path(folder) / f"{'planted' if planted else 'null'}-{seed}"
-    shutil.rmtree(root, ignore_errors=True)
-    write_archive(drawn, str(root / "archive"))
-    config = meadow()
-    config = replace(
-        config,
-        seed=seed,
-        out=str(root / "out"),
-        archive=replace(config.archive, root=str(root / "archive")),
-        predict=replace(config.predict, variant=ARM),
-    )
-    study = Study(config)
+    shutil.rmtree(case.root, ignore_errors=True)
+    write_archive(case.dataset(), str(case.root / "archive"))
+    study = Study(case.config())
     crop_stage.run(study)
     embed_stage.run(study, [("frozen", "crop")])
     search_stage.run(study)
     predict_stage.run(study)
-    comparisons: list[dict[str, object]] = compare_stage.run(study).facts["comparisons"]
+    comparisons: list[Comparison] = compare_stage.run(study).facts["comparisons"]
     return comparisons
 
 
-def rows(seeds: range, folder: str) -> Iterator[tuple[int, bool, list[dict[str, object]]]]:
-    """Every study, two at a time, in order."""
-    cases = [(seed, planted) for seed in seeds for planted in (True, False)]
+def run_all(cases: list[Case]) -> Iterator[tuple[Case, list[Comparison]]]:
+    """Run the studies, two at a time; yields them in order."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        running = [(case, pool.submit(study, *case, folder)) for case in cases]
-        for (seed, planted), one in running:
-            yield seed, planted, one.result()
+        yield from zip(cases, pool.map(run, cases), strict=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--folder", default="runs/groups")
-    asked = parser.parse_args()
-    found = {True: 0, False: 0}
+def main(
+    seeds: int = 3, first_seed: int = 0, animals: int = 24, frames: int = 100, folder: str = "runs/groups"
+) -> None:
+    """Measure and print.
+
+    Args:
+        seeds: datasets of each kind.
+        first_seed: the first of consecutive seeds.
+        animals: of each dataset; even.
+        frames: of each video.
+        folder: where datasets and results are written.
+    """
+    numbers = range(first_seed, first_seed + seeds)
+    cases = [
+        Case(seed=seed, planted=planted, animals=animals, frames=frames, folder=folder)
+        for seed in numbers
+        for planted in (True, False)
+    ]
+    standing = {True: 0, False: 0}
     anything = {True: 0, False: 0}
     print("seed  groups   standing: difference   interval           adjusted p  found  other labels found")
-    for seed, planted, comparisons in rows(range(asked.first_seed, asked.first_seed + asked.seeds), asked.folder):
-        one = next(row for row in comparisons if row["label"] == "standing")
-        others = [row["label"] for row in comparisons if row["found"] and row["label"] != "standing"]
-        found[planted] += bool(one["found"])
-        anything[planted] += bool(one["found"]) or bool(others)
+    for case, comparisons in run_all(cases):
+        row = next(one for one in comparisons if one["label"] == "standing")
+        others = [str(one["label"]) for one in comparisons if one["found"] and one["label"] != "standing"]
+        standing[case.planted] += bool(row["found"])
+        anything[case.planted] += bool(row["found"]) or bool(others)
+        kind = "planted" if case.planted else "null   "
+        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
         print(
-            f"{seed:4d}  {'planted' if planted else 'null   '}  {one['difference']:+.3f}                 "
-            f"{one['low']:+.3f} to {one['high']:+.3f}   {one['p_adjusted']:.4f}      {one['found']!s:5}  "
-            f"{', '.join(map(str, others)) or '-'}",
+            f"{case.seed:4d}  {kind}  {row['difference']:+.3f}                 {interval}   {row['p_adjusted']:.4f}  "
+            "    "
+            f"{row['found']!s:5}  {', '.join(others) or '-'}",
             flush=True,
         )
     for planted, name in ((True, "planted"), (False, "null")):
-        print(f"{name}: standing found in {found[planted]} of {asked.seeds} seeds, any label in {anything[planted]}")
+        print(f"{name}: standing found in {standing[planted]} of {seeds} seeds, any label in {anything[planted]}")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -1,21 +1,16 @@
-"""How much of a worker's time is the model's, what Ray costs, and whether memory stays flat.
+"""The model's share of a worker's time, the cost of Ray, and whether memory stays flat.
 
     python -m benchmarks.throughput [--frames 60] [--videos 4]
 
-Pocket models on drawn videos, one thread per process. Figures are ratios of things measured in turn in this run; on
-another machine, with larger models or beside other work they differ. Nothing is asserted.
+Pocket models on synthetic videos, one thread per process.
 """
 
 import logging
-import multiprocessing
 import os
-import platform
-import re
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -25,8 +20,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
+from benchmarks.measure import exhaust, in_process, print_machine, resident_mib
 from benchmarks.timed import Timed
+from sheep import prompts
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig, StudyConfig
 from sheep.crop import codec
 from sheep.crop import stage as crop_stage
@@ -48,76 +46,130 @@ from sheep.video import reader
 CROP = CropConfig(device="cpu")
 EMBED = EmbedConfig(device="cpu")
 WARM_FRAMES = 4
-
+"""Frames processed before a measurement starts."""
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class Clock:
-    """Sums seconds by name."""
+    """Adds up seconds by name."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     def time(self, name: str, work: Callable[[], Result]) -> Result:
-        """Do some work and add its time."""
+        """Do some work and add its time.
+
+        Args:
+            name: row of the table.
+            work: what to time.
+        """
         started = time.perf_counter()
         result = work()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         return result
 
 
-def table(title: str, clock: Clock, count: int, unit: str, baseline: str) -> None:
-    """Print seconds, rate, and speed relative to one of the rows."""
+def print_table(title: str, clock: Clock, count: int, unit: str, baseline: str) -> None:
+    """Print seconds, rate, and speed relative to one of the rows.
+
+    Args:
+        title: of the table.
+        clock: seconds of each row.
+        count: items processed by each row.
+        unit: name of the items.
+        baseline: row whose relative speed is 1.
+    """
     print(f"\n{title}; relative to: {baseline}\n  {'':36}{'seconds':>9}{unit + '/s':>12}{'relative':>10}")
     for name, seconds in clock.seconds.items():
         print(f"  {name:36}{seconds:9.2f}{count / seconds:12.1f}{clock.seconds[baseline] / seconds:10.2f}")
 
 
-def config_of(archive: ArchiveConfig, out: str) -> StudyConfig:
-    return StudyConfig(name="throughput", archive=archive, crop=CROP, out=out)
+def study_of(archive: ArchiveConfig, out: str, executor: Executor) -> Study:
+    """Make a study that crops with the pocket SAM-2.
+
+    Args:
+        archive: the videos.
+        out: folder of the results.
+        executor: who runs the units.
+    """
+    return Study(StudyConfig(name="throughput", archive=archive, crop=CROP, out=out), executor)
 
 
 def crop_beside_models(archive: ArchiveConfig, out: str, clock: Clock) -> Manifest:
-    """Crop every video in this process, and after each one run tracker and encoder alone on its frames."""
+    """Crop every video in this process, and after each one run the tracker and the image encoder alone on its frames.
+
+    Args:
+        archive: the videos.
+        out: folder of the results.
+        clock: times of the crop stage and of its parts are added.
+    """
     tracker = open_tracker("pocket", "cpu")
 
     def run_units(work: Sequence[Work]) -> Iterator[Entry]:
-        do = work[0][0].open()
+        run_unit = work[0][0].open()
         for job, unit in work:
             assert isinstance(job, CropJob)
             assert isinstance(unit, CropUnit)
             uri = storage.join(job.videos, unit.key)
             frames = [(frame.index, frame.image) for frame in reader.decode(uri)]
             exhaust(tracker.track(frames[:WARM_FRAMES], unit.prompts))
-            entry = clock.time("crop stage", partial(do, unit))
-            clock.time("tracker", partial(exhaust_track, tracker, frames, unit))
+            entry = clock.time("crop stage", partial(run_unit, unit))
+            clock.time("tracker", partial(track, tracker, frames, unit))
             pixels = [prepare(image, tracker.model.image_size)[None] for _, image in frames]
             clock.time("image encoder", partial(encode, tracker, pixels))
-            clock.time("decoding, once", partial(exhaust_decoding, uri))
+            clock.time("decoding, once", partial(decode, uri))
             yield entry
 
-    return crop_stage.run(Study(config_of(archive, out), Timed(run_units)))
+    return crop_stage.run(study_of(archive, out, Timed(run_units)))
+
+
+def track(tracker: Tracker, frames: Sequence[tuple[int, NDArray[np.uint8]]], unit: CropUnit) -> None:
+    """Track a video's animals and drop the masks.
+
+    Args:
+        tracker: the network.
+        frames: decoded frames with their indices.
+        unit: the video and its prompts.
+    """
+    exhaust(tracker.track(frames, unit.prompts))
+
+
+def decode(uri: str) -> None:
+    """Decode a video and drop the frames."""
+    exhaust(reader.decode(uri))
 
 
 @torch.inference_mode()
 def encode(tracker: Tracker, pixels: Iterable[torch.Tensor]) -> None:
+    """Run the image encoder alone.
+
+    Args:
+        tracker: holds the network.
+        pixels: prepared frames (1, 3, S, S).
+    """
     for image in pixels:
         tracker.model.forward_image(image)
 
 
 def embed_beside_backbone(cropped: Manifest, out: str, clock: Clock) -> None:
-    """Embed every video in this process, and after each one run the backbone alone on tensors that are ready."""
+    """Embed every video in this process, and after each one run the backbone alone on preprocessed tensors.
+
+    Args:
+        cropped: the crop stage.
+        out: folder of the embed stage.
+        clock: times of the embed stage and of the backbone are added.
+    """
     network = open_backbone("pocket", "cpu")
 
     def run_units(work: Sequence[Work]) -> Iterator[Entry]:
-        do = work[0][0].open()
+        run_unit = work[0][0].open()
         for _, unit in work:
             jpegs = cropped.read("crops", columns=["crop"], keys=[unit.key]).column(0).to_pylist()
             images = np.stack([codec.from_jpeg(jpeg) for jpeg in jpegs])
             batches = list(torch.split(network.preprocess(images, EMBED.image_px), EMBED.batch_size))
             forward(network, batches[:1])
-            entry = clock.time("embed stage", partial(do, unit))
+            entry = clock.time("embed stage", partial(run_unit, unit))
             clock.time("backbone", partial(forward, network, batches))
             yield entry
 
@@ -126,20 +178,30 @@ def embed_beside_backbone(cropped: Manifest, out: str, clock: Clock) -> None:
 
 @torch.inference_mode()
 def forward(network: Backbone, batches: Iterable[torch.Tensor]) -> None:
+    """Run the backbone alone.
+
+    Args:
+        network: the backbone.
+        batches: preprocessed images (B, 3, S, S).
+    """
     for batch in batches:
         network.forward(batch)
 
 
 def crop_on_ray(archive: ArchiveConfig, folder: str) -> Clock:
-    """Crop all videos in one process and by 1 and 2 actors; each total includes loading the model."""
+    """Crop all videos in one process and with 1 and 2 Ray actors; each total includes loading the model.
+
+    Args:
+        archive: the videos.
+        folder: for the results, one subfolder per run.
+    """
     from sheep.execution.ray.executor import RayExecutor
     from sheep.execution.ray.session import session
 
     clock = Clock()
     timed_crop(archive, storage.join(folder, "here"), LOCAL, "one process", clock)
-    cluster = ClusterConfig(crop_workers=2)
     started = time.perf_counter()
-    with session(cluster):
+    with session(ClusterConfig(crop_workers=2)):
         clock.seconds["starting Ray, once"] = time.perf_counter() - started
         for num_workers in (1, 2):
             executor = RayExecutor(ClusterConfig(crop_workers=num_workers))
@@ -149,29 +211,43 @@ def crop_on_ray(archive: ArchiveConfig, folder: str) -> Clock:
 
 
 def timed_crop(archive: ArchiveConfig, out: str, executor: Executor, name: str, clock: Clock) -> None:
-    """Time a crop stage, whole and from the moment when the first worker has begun its first video."""
-    begun: list[float] = []
+    """Time a crop stage: in total, and from the moment the first worker starts its first video.
+
+    Args:
+        archive: the videos.
+        out: folder of the results.
+        executor: who runs the units.
+        name: prefix of the two rows.
+        clock: both times are added.
+    """
+    first_start: list[float] = []
     stop = threading.Event()
 
     def watch() -> None:
+        # A worker marks each attempt in storage before it starts.
         while not stop.wait(0.01):
             if next(Path(out, "crop").glob("_attempts/*/*/*"), None) is not None:
-                begun.append(time.perf_counter())
+                first_start.append(time.perf_counter())
                 return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.perf_counter()
-    crop_stage.run(Study(config_of(archive, out), executor))
+    crop_stage.run(study_of(archive, out, executor))
     ended = time.perf_counter()
     stop.set()
     watcher.join()
     clock.seconds[f"{name}, start-up included"] = ended - started
-    clock.seconds[f"{name}, start-up excluded"] = ended - (begun or [started])[0]
+    clock.seconds[f"{name}, start-up excluded"] = ended - (first_start or [started])[0]
 
 
-def peak_mib(uri: str, unit: CropUnit, repeats: int) -> tuple[int, float, float]:
-    """Track a video over and over as if it were one long one; in a process of its own.
+def tracking_memory(uri: str, unit: CropUnit, repeats: int) -> tuple[int, float, float]:
+    """Track a video several times as if it were one long video; call it in a process of its own.
+
+    Args:
+        uri: the video.
+        unit: its prompts.
+        repeats: number of times, >= 1.
 
     Returns:
         Frames tracked, and the process's peak memory [MiB] after a few frames and at the end.
@@ -179,12 +255,18 @@ def peak_mib(uri: str, unit: CropUnit, repeats: int) -> tuple[int, float, float]
     torch.set_num_threads(1)
     tracker = open_tracker("pocket", "cpu")
     exhaust(tracker.track(((f.index, f.image) for f in reader.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
-    before = high_water_mib()
+    before = resident_mib("VmHWM")
     num_rows = sum(1 for _ in follow(repeated(uri, repeats), tracker, unit.prompts))
-    return num_rows, before, high_water_mib()
+    return num_rows, before, resident_mib("VmHWM")
 
 
 def repeated(uri: str, repeats: int) -> Iterator[reader.Frame]:
+    """Decode a video several times, with indices and times that keep rising.
+
+    Args:
+        uri: the video.
+        repeats: number of times.
+    """
     first, first_s = 0, 0.0
     for _ in range(repeats):
         frame = None
@@ -194,82 +276,59 @@ def repeated(uri: str, repeats: int) -> Iterator[reader.Frame]:
             first, first_s = first + frame.index + 1, first_s + frame.time_s + 0.1
 
 
-def high_water_mib() -> float:
-    """Peak resident memory of this process.
-
-    Not getrusage, whose figure a process inherits from the one that started it.
-    """
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, "no VmHWM in /proc/self/status: this needs Linux"
-    return int(found[1]) / 1024
-
-
 def memory(uri: str, unit: CropUnit) -> None:
-    print(f"\nMemory of tracking one animal\n  {'frames':>8}{'loaded [MiB]':>14}{'peak [MiB]':>12}{'growth [MiB]':>14}")
+    """Print the memory of tracking over the length of the video.
+
+    Args:
+        uri: the video.
+        unit: its prompts.
+    """
+    header = f"{'frames':>8}{'loaded [MiB]':>14}{'peak [MiB]':>12}{'growth [MiB]':>14}"
+    print(f"\nMemory of tracking one animal\n  {header}")
     growths = []
     for repeats in (1, 4):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            num_frames, before, peak = pool.submit(peak_mib, uri, unit, repeats).result()
+        num_frames, before, peak = in_process(tracking_memory, uri, unit, repeats)
         growths.append((num_frames, peak - before))
         print(f"  {num_frames:8}{before:14.0f}{peak:12.0f}{peak - before:14.1f}")
     for (few, less), (many, more) in pairwise(growths):
         print(f"  slope: {1024 * (more - less) / (many - few):.1f} KiB a frame between {few} and {many} frames")
 
 
-def exhaust_track(tracker: Tracker, frames: Sequence[tuple[int, np.ndarray]], unit: CropUnit) -> None:
-    exhaust(tracker.track(frames, unit.prompts))
-
-
-def exhaust_decoding(uri: str) -> None:
-    exhaust(reader.decode(uri))
-
-
-def exhaust(items: Iterable[object]) -> None:
-    for _ in items:
-        pass
+def first_unit(archive: ArchiveConfig) -> tuple[str, CropUnit]:
+    """Return the URI of the first video and its unit, as the crop stage lists them."""
+    text = storage.read_bytes(storage.join(archive.root, archive.prompts)).decode()
+    prompt = prompts.parse(text, name=archive.prompts)[0]
+    uri = storage.join(archive.root, archive.videos, prompt.video)
+    return uri, CropUnit(key=prompt.video, input="", prompts=(prompt,))
 
 
 def main(frames: int = 60, videos: int = 4) -> None:
     """Measure and print.
 
     Args:
-        frames: of each video; about two minutes at 60 on two quiet cores.
+        frames: of each video; 60 take about two minutes on two idle cores.
         videos: even, at least 4.
     """
     torch.set_num_threads(1)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("sheep").setLevel(logging.WARNING)
-    load = os.getloadavg()[0]
-    print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
-    print(f"{os.cpu_count()} cores, 1 thread per process, load {load:.1f} before; {videos} videos of {frames} frames")
-    if load > 0.5:
-        print("Something else is running: the figures below are of a busy machine.")
+    print_machine("torch", settings=f"1 thread per process, {videos} videos of {frames} frames")
     with tempfile.TemporaryDirectory(prefix="sheep-bench-") as folder:
         root = storage.join(folder, "archive")
         scene = SceneConfig(num_frames=frames)
         write_archive(MeadowConfig(num_animals=videos, videos_per_animal=1, num_annotated=2, scene=scene), root)
         archive = ArchiveConfig(root=root)
         clock = Clock()
-        cropped = crop_beside_models(archive, storage.join(folder, "crop"), clock)
-        table("One process, cropping", clock, cropped.rows("crops"), "frames", "tracker")
+        cropped = crop_beside_models(archive, storage.join(folder, "beside"), clock)
+        print_table("One process, cropping", clock, cropped.rows("crops"), "frames", "tracker")
         clock = Clock()
         embed_beside_backbone(cropped, storage.join(folder, "embed"), clock)
-        table("One process, embedding", clock, cropped.rows("crops"), "images", "backbone")
+        print_table("One process, embedding", clock, cropped.rows("crops"), "images", "backbone")
         clock = crop_on_ray(archive, storage.join(folder, "ray"))
-        starting = clock.seconds.pop("starting Ray, once")
-        table("Cropping through Ray", clock, cropped.rows("crops"), "frames", "one process, start-up excluded")
-        print(f"  starting Ray took {starting:.1f} s, once, in none of the rows")
+        start_s = clock.seconds.pop("starting Ray, once")
+        print_table("Cropping with Ray", clock, cropped.rows("crops"), "frames", "one process, start-up excluded")
+        print(f"  starting Ray took {start_s:.1f} s once, which is in none of the rows")
         memory(*first_unit(archive))
-
-
-def first_unit(archive: ArchiveConfig) -> tuple[str, CropUnit]:
-    """The first video and its unit, as the crop stage lists them."""
-    from sheep import prompts
-
-    text = storage.read_bytes(storage.join(archive.root, archive.prompts)).decode()
-    prompt = prompts.parse(text, name=archive.prompts)[0]
-    uri = storage.join(archive.root, archive.videos, prompt.video)
-    return uri, CropUnit(key=prompt.video, input="", prompts=(prompt,))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An executor that lets a benchmark run units its own way; not a benchmark."""
+"""An executor that lets a benchmark run units in its own way; not a benchmark."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from sheep.io.manifest import Entry
 
 @dataclass(frozen=True)
 class Timed(LocalExecutor):
-    """Runs units in this process by a function that may time them."""
+    """Runs units in this process with a function that may time them."""
 
     run: Callable[[Sequence[Work]], Iterator[Entry]]
 
     def run_units(self, work: Sequence[Work]) -> Iterator[Entry]:
+        """Run units with `run`."""
         return self.run(work)

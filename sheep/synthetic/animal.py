@@ -1,27 +1,25 @@
-"""How an animal looks: coat and pose -> antialiased capsules painted on a planar canvas.
+"""How an animal looks: a coat and a pose, painted as tapered segments on a canvas.
 
-The body is a small three-dimensional skeleton (forward, left, up, in body units) seen by a camera that looks slightly
-down. Each part is a segment with a radius at either end, painted only inside its own box, so the cost of an animal is
-that of its pixels. Positions are real numbers: an animal that moves by a tenth of a pixel changes its edges by as much.
+The body is a small 3D skeleton in body units (forward, left, up), seen by a camera that points slightly down.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sheep.errors import ConfigError
+from sheep.synthetic.canvas import TEXTURE_PX, Canvas, Colour, Skin
 from sheep.synthetic.pasture import fractal
 
-Plane = NDArray[np.float32]
-Colour = tuple[float, float, float]
-
 NOSE_TO_TAIL = 1.62
-"""Length of a standing sheep with a neutral head, in body units; pixels per unit = length / this."""
-TEXTURE_PX = 128
+"""Length of a standing sheep with its head level, in body units; pixels per unit = length in pixels / this."""
 CAMERA_SIN = 0.24
+"""Body units up in the image per body unit away from the camera: the camera's tilt."""
 CAMERA_COS = 0.97
+"""Body units up in the image per body unit above the ground."""
+_NECK = {"sheep": (0.40, 0.29), "cow": (0.42, 0.36), "dog": (0.26, 0.24)}
+"""Species -> length of the neck and of the head in body units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,36 +39,54 @@ class Coat:
     leg: float
     """Length of a straight leg, hip to ground."""
     ear: float
-    """Ear droop, -1 up to 1 hanging."""
+    """Ear droop, -1 (up) to 1 (hanging)."""
     horned: bool
     """Whether it has horns."""
     patches: float
     """Share of the body in the face's colour, 0 to 1."""
     texture_seed: int
-    """Seed of the wool's texture."""
+    """Seed of the body's texture."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
-    """One animal in one frame: ground point (x, y) [px], px per body unit, and the state of its joints."""
+    """One animal in one frame: where it stands, how large it appears, and the state of its joints."""
 
     x: float
+    """Ground point below the body's centre [px]."""
     y: float
+    """Ground point [px], downwards."""
     unit_px: float
+    """Pixels per body unit."""
     yaw: float
+    """Heading [rad]: 0 faces right, pi faces left, positive values up to pi face away from the camera."""
     upright: float
+    """0 lying to 1 standing."""
     neck: float
+    """Elevation of the neck, -1 down to 1 up."""
     stride: float
+    """Strides walked so far; the fractional part is the phase of the gait."""
     speed: float
+    """Share of walking speed, 0 to 1; scales the swing of the legs."""
     chew: float
+    """Displacement of jaw and muzzle, -1 to 1."""
 
 
 def _toned(colour: Colour, tone: float) -> Colour:
+    """Scale the brightness of a colour."""
     return colour[0] * tone, colour[1] * tone, colour[2] * tone
 
 
 def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
-    """Draw one individual's appearance; `species` is sheep, cow or dog."""
+    """Sample one individual's appearance.
+
+    Args:
+        rng: source of randomness.
+        species: sheep, cow or dog.
+
+    Raises:
+        ConfigError: another species.
+    """
     if species == "sheep":
         light = rng.uniform(165, 235)
         wool = (light, light * rng.uniform(0.92, 0.99), light * rng.uniform(0.76, 0.93))
@@ -83,12 +99,8 @@ def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
     elif species == "cow":
         wool = _toned((205.0, 198.0, 188.0), rng.uniform(0.75, 1.1))
         face = _toned((70.0, 45.0, 32.0), rng.uniform(0.5, 1.5))
-        size, girth, leg, patches = (
-            rng.uniform(1.35, 1.6),
-            rng.uniform(0.25, 0.29),
-            rng.uniform(0.7, 0.78),
-            rng.uniform(0.35, 0.6),
-        )
+        size, girth, leg = rng.uniform(1.35, 1.6), rng.uniform(0.25, 0.29), rng.uniform(0.7, 0.78)
+        patches = rng.uniform(0.35, 0.6)
     elif species == "dog":
         wool = _toned((60.0, 48.0, 40.0), rng.uniform(0.5, 2.2))
         face = _toned(wool, rng.uniform(0.8, 1.2))
@@ -110,110 +122,8 @@ def draw_coat(rng: np.random.Generator, species: str = "sheep") -> Coat:
     )
 
 
-class Canvas:
-    """A planar image (3, H, W) float32 to paint on, and the coverage (H, W) of the animal being painted."""
-
-    def __init__(self, image: Plane) -> None:
-        self.image = image
-        self.cover: Plane = np.zeros_like(image[0])
-        self._xs = np.arange(image.shape[2], dtype=np.float32)
-        self._ys = np.arange(image.shape[1], dtype=np.float32)[:, None]
-
-    def _span(self, low: float, high: float, axis: int) -> tuple[int, int]:
-        """Pixels from low to high along an axis of the image, clipped to it; empty where stop <= start."""
-        return max(0, math.floor(low)), min(self.image.shape[axis], math.ceil(high) + 1)
-
-    def segment(
-        self,
-        a: tuple[float, float],
-        b: tuple[float, float],
-        radii: tuple[float, float],
-        colour: Colour,
-        *,
-        light: float = 0.22,
-        skin: "Skin | None" = None,
-        offset: float = 0.0,
-    ) -> None:
-        """Paint a segment from a to b [px] whose radius goes from radii[0] to radii[1] [px]."""
-        ra, rb = max(radii[0], 0.6), max(radii[1], 0.6)
-        pad = 1.0 + (skin.lumps * ra if skin else 0.0)
-        x0, x1 = self._span(min(a[0] - ra, b[0] - rb) - pad, max(a[0] + ra, b[0] + rb) + pad, 2)
-        y0, y1 = self._span(min(a[1] - ra, b[1] - rb) - pad, max(a[1] + ra, b[1] + rb) + pad, 1)
-        if x0 >= x1 or y0 >= y1:
-            return
-        xs, ys = self._xs[x0:x1] - np.float32(a[0]), self._ys[y0:y1] - np.float32(a[1])
-        dx, dy = b[0] - a[0], b[1] - a[1]
-        square = max(dx * dx + dy * dy, 1e-6)
-        along = xs * np.float32(dx / square) + ys * np.float32(dy / square)
-        np.maximum(along, 0, out=along)
-        np.minimum(along, 1, out=along)
-        off_x, off_y = xs - along * np.float32(dx), ys - along * np.float32(dy)
-        radius = along
-        radius *= np.float32(rb - ra)
-        radius += np.float32(ra)
-        tone = off_y / radius
-        tone *= np.float32(-light)
-        tone += np.float32(1.0)
-        off_x *= off_x
-        off_y *= off_y
-        off_x += off_y
-        alpha = np.sqrt(off_x, out=off_x)
-        np.subtract(radius, alpha, out=alpha)
-        alpha += np.float32(0.5)
-        colours: list[Plane | np.float32] = [np.float32(value) for value in colour]
-        if skin is not None:
-            iu = ((xs + np.float32(offset)) * np.float32(skin.texels / ra)).astype(np.int32) & (TEXTURE_PX - 1)
-            iv = (ys * np.float32(skin.texels / ra)).astype(np.int32) & (TEXTURE_PX - 1)
-            index = iv * TEXTURE_PX + iu
-            alpha += skin.bump.take(index) * np.float32(skin.lumps * ra)
-            tone *= skin.tone.take(index)
-            if skin.patch is not None:
-                patch = skin.patch.take(index)
-                colours = [
-                    value + patch * np.float32(other - value)
-                    for value, other in zip(colour, skin.patch_colour, strict=True)
-                ]
-        np.maximum(alpha, 0, out=alpha)
-        np.minimum(alpha, 1, out=alpha)
-        for channel in range(3):
-            under = self.image[channel, y0:y1, x0:x1]
-            under += alpha * (tone * colours[channel] - under)
-        cover = self.cover[y0:y1, x0:x1]
-        cover += alpha * (1 - cover)
-
-    def shade(self, centre: tuple[float, float], radii: tuple[float, float], strength: float) -> None:
-        """Darken a soft ellipse of the ground by at most `strength`."""
-        x0, x1 = self._span(centre[0] - radii[0], centre[0] + radii[0], 2)
-        y0, y1 = self._span(centre[1] - radii[1], centre[1] + radii[1], 1)
-        if x0 >= x1 or y0 >= y1:
-            return
-        xs = (self._xs[x0:x1] - np.float32(centre[0])) / np.float32(radii[0])
-        ys = (self._ys[y0:y1] - np.float32(centre[1])) / np.float32(radii[1])
-        dark = 1 - (xs * xs + ys * ys)
-        np.maximum(dark, 0, out=dark)
-        dark *= np.float32(-1.6 * strength)
-        np.maximum(dark, np.float32(-strength), out=dark)
-        dark += 1
-        self.image[:, y0:y1, x0:x1] *= dark
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skin:
-    """A tileable texture for a body.
-
-    Tone (factor), bump (silhouette, -1 to 1) and patch (0 to 1), TEXTURE_PX square.
-    """
-
-    tone: Plane
-    bump: Plane
-    patch: Plane | None
-    patch_colour: Colour
-    lumps: float
-    texels: float
-
-
 def make_skin(coat: Coat) -> Skin:
-    """The texture of a coat's body, the same for the same coat."""
+    """Generate the texture of a coat's body; equal coats give equal textures."""
     rng = np.random.default_rng(coat.texture_seed)
     shape = (TEXTURE_PX, TEXTURE_PX)
     woolly = coat.species == "sheep"
@@ -234,17 +144,30 @@ def make_skin(coat: Coat) -> Skin:
     )
 
 
-_NECK = {"sheep": (0.40, 0.29), "cow": (0.42, 0.36), "dog": (0.26, 0.24)}
-"""Species -> length of neck and head in body units."""
-
-
 def _mix(low: float, mid: float, high: float, level: float) -> float:
-    """Piecewise linear through (-1, low), (0, mid), (1, high)."""
+    """Interpolate linearly between (-1, low), (0, mid) and (1, high).
+
+    Args:
+        low: value at level -1.
+        mid: value at level 0.
+        high: value at level 1.
+        level: usually -1 to 1; extrapolates beyond.
+    """
     return mid + level * (high - mid if level > 0 else mid - low)
 
 
 def _leg_joints(hip: tuple[float, float], foot: tuple[float, float], length: float, bend: float) -> tuple[float, float]:
-    """Middle joint of a leg of two equal segments, in the plane (forward, up); `bend` 1 forward, -1 backward."""
+    """Place the middle joint of a leg of two equal segments.
+
+    Args:
+        hip: (forward, up) in body units.
+        foot: (forward, up) in body units.
+        length: of the straight leg in body units.
+        bend: 1 bends the joint forward, -1 backward.
+
+    Returns:
+        (forward, up) of the joint; on the line from hip to foot where the leg is stretched.
+    """
     df, du = foot[0] - hip[0], foot[1] - hip[1]
     reach = math.hypot(df, du)
     out = math.sqrt(max(0.0, (length / 2) ** 2 - (reach / 2) ** 2)) * bend
@@ -253,13 +176,23 @@ def _leg_joints(hip: tuple[float, float], foot: tuple[float, float], length: flo
 
 
 class _Camera:
-    """Body units of one pose -> pixels."""
+    """Projects body units of one pose to pixels."""
 
     def __init__(self, pose: Pose) -> None:
         self._pose = pose
         self._cos, self._sin = math.cos(pose.yaw), math.sin(pose.yaw)
 
     def __call__(self, forward: float, left: float, up: float) -> tuple[float, float]:
+        """Project a point of the skeleton.
+
+        Args:
+            forward: towards the head, in body units.
+            left: towards the animal's left side, in body units.
+            up: above the ground, in body units.
+
+        Returns:
+            (x, y) [px].
+        """
         across = forward * self._cos - left * self._sin
         away = forward * self._sin + left * self._cos
         unit = self._pose.unit_px
@@ -267,23 +200,25 @@ class _Camera:
 
 
 def paint(canvas: Canvas, pose: Pose, coat: Coat, skin: Skin, sun: float) -> None:
-    """Paint one animal; afterwards canvas.cover holds its coverage (0 to 1) on top of what it held before.
+    """Paint one animal with its shadow, and add the animal to `canvas.cover`.
 
     Args:
         canvas: painted in place.
-        pose: where and how.
-        coat: who.
-        skin: the texture of that coat.
-        sun: sideways direction of the light, -1 to 1.
+        pose: position, size and joints.
+        coat: appearance.
+        skin: texture of that coat.
+        sun: sideways direction of the light, -1 to 1; the shadow falls to the opposite side.
     """
     unit, camera = pose.unit_px, _Camera(pose)
     body_up = coat.leg + 0.14 if coat.species != "dog" else coat.leg + 0.06
+    # Height of the spine: the straight legs hold it up, or the belly rests on the ground.
     height = coat.girth * 0.98 + (body_up - coat.girth * 0.98) * pose.upright
     canvas.shade(
         (pose.x - 0.15 * sun * unit, pose.y - 0.02 * unit),
         (unit * (0.45 + 0.5 * abs(math.cos(pose.yaw))), unit * 0.26),
         0.42,
     )
+    # Farthest parts first: the end that points away from the camera is painted before the body hides part of it.
     _paint_legs(canvas, pose, coat, camera, height)
     facing_away = math.sin(pose.yaw) > 0.15
     if facing_away:
@@ -302,36 +237,33 @@ def paint(canvas: Canvas, pose: Pose, coat: Coat, skin: Skin, sun: float) -> Non
 
 
 def _paint_legs(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height: float) -> None:
-    unit = pose.unit_px
-    thick = {"sheep": 0.055, "cow": 0.06, "dog": 0.04}[coat.species] * unit
+    """Paint four legs, the far side first. Args as `_paint_head`."""
+    thick = {"sheep": 0.055, "cow": 0.06, "dog": 0.04}[coat.species] * pose.unit_px
     half = 0.30 if coat.species == "sheep" else 0.40
-    near_first = math.cos(pose.yaw) > 0  # the left side is the far side when the animal looks right
-    for left in (0.13, -0.13) if near_first else (-0.13, 0.13):
-        far = (left > 0) == near_first
-        colour = _toned(coat.face, 0.62 if far else 0.9)
+    left_is_far = math.cos(pose.yaw) > 0  # facing right
+    folded = 1 - pose.upright
+    for left in (0.13, -0.13) if left_is_far else (-0.13, 0.13):
+        colour = _toned(coat.face, 0.62 if (left > 0) == left_is_far else 0.9)
         for front in (False, True):
+            # Diagonal legs move together, half a stride after the other pair.
             cycle = pose.stride + (0.5 if (left > 0) == front else 0.0)
             swing = math.sin(2 * math.pi * cycle) * 0.24 * pose.speed
             lift = max(0.0, math.cos(2 * math.pi * cycle)) * 0.13 * pose.speed
             hip_f = half if front else -half
             hip_u = max(height - 0.12 * pose.upright - 0.05, 0.1)
-            folded = 1 - pose.upright
             foot_f = hip_f + swing + folded * (0.14 if front else 0.22)
             foot_u = lift + 0.05
-            knee = _leg_joints(
-                (hip_f, hip_u), (foot_f, foot_u), (coat.leg - 0.03) * (1 - 0.45 * folded), 1.0 if front else -1.0
-            )
+            length = (coat.leg - 0.03) * (1 - 0.45 * folded)
+            knee = _leg_joints((hip_f, hip_u), (foot_f, foot_u), length, 1.0 if front else -1.0)
             spread = left * (1 + 0.5 * folded)
-            hip_px, knee_px, foot_px = (
-                camera(hip_f, spread, hip_u),
-                camera(knee[0], spread, max(knee[1], 0.06)),
-                camera(foot_f, spread, foot_u),
-            )
+            hip_px, foot_px = camera(hip_f, spread, hip_u), camera(foot_f, spread, foot_u)
+            knee_px = camera(knee[0], spread, max(knee[1], 0.06))
             canvas.segment(hip_px, knee_px, (thick * 1.35, thick), colour, light=0.1)
             canvas.segment(knee_px, foot_px, (thick, thick * 0.85), colour, light=0.1)
 
 
 def _paint_tail(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height: float) -> None:
+    """Paint the tail. Args as `_paint_head`."""
     unit = pose.unit_px
     root = camera(-0.34 - coat.girth * 0.85, 0, height + coat.girth * 0.35)
     wag = 0.05 * math.sin(2 * math.pi * pose.stride)
@@ -345,6 +277,15 @@ def _paint_tail(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
 
 
 def _paint_head(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height: float) -> None:
+    """Paint neck, head, horn and ears.
+
+    Args:
+        canvas: painted in place.
+        pose: position, size and joints.
+        coat: appearance.
+        camera: projection of that pose.
+        height: of the spine in body units.
+    """
     unit = pose.unit_px
     neck_length, head_length = _NECK[coat.species]
     level = max(-1.15, min(1.1, pose.neck + 0.05 * pose.chew))
@@ -353,6 +294,7 @@ def _paint_head(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
     neck_angle = _mix(-1.12 + 0.72 * lying, 0.30, 1.15, level)
     head_angle = _mix(-1.30 + 1.05 * lying, -0.42, -0.12, level) + 0.07 * pose.chew
     half = 0.34 if coat.species == "sheep" else 0.42
+    # A standing animal that lowers its head also lowers its shoulders and stretches its neck.
     reach = max(0.0, -level) * (1 - lying)
     root = (half + 0.10 + 0.03 * reach, height + 0.10 - 0.12 * reach)
     stretch = neck_length * (1 + 0.15 * reach)
@@ -365,15 +307,13 @@ def _paint_head(canvas: Canvas, pose: Pose, coat: Coat, camera: _Camera, height:
     thick = coat.girth / 0.30
     wool_neck = _toned(coat.wool, 0.96)
     root_px, poll_px, nose_px = camera(root[0], 0, root[1]), camera(poll[0], 0, poll[1]), camera(nose[0], 0, nose[1])
-    side = 1.0 if math.cos(pose.yaw) > 0 else -1.0  # the left ear is the far one when looking right
+    side = 1.0 if math.cos(pose.yaw) > 0 else -1.0  # the left ear is the far one when facing right
     _paint_ear(canvas, coat, camera, poll, head_angle, 0.09 * side, unit, 0.7)
     canvas.segment(root_px, poll_px, (0.165 * thick * unit, 0.115 * thick * unit), wool_neck, light=0.24)
     canvas.segment(poll_px, nose_px, (0.10 * unit, 0.066 * unit), coat.face, light=0.25)
     if coat.horned:
-        tip = camera(poll[0] - 0.08, -0.10 * side, poll[1] + 0.19)
-        canvas.segment(
-            camera(poll[0], -0.05 * side, poll[1] + 0.08), tip, (0.035 * unit, 0.015 * unit), (196.0, 184.0, 150.0)
-        )
+        base, tip = camera(poll[0], -0.05 * side, poll[1] + 0.08), camera(poll[0] - 0.08, -0.10 * side, poll[1] + 0.19)
+        canvas.segment(base, tip, (0.035 * unit, 0.015 * unit), (196.0, 184.0, 150.0))
     _paint_ear(canvas, coat, camera, poll, head_angle, -0.09 * side, unit, 0.95)
 
 
@@ -387,10 +327,20 @@ def _paint_ear(
     unit: float,
     tone: float,
 ) -> None:
+    """Paint one ear.
+
+    Args:
+        canvas: painted in place.
+        coat: droop and colour.
+        camera: projection.
+        poll: (forward, up) of the top of the head in body units.
+        angle: of the head above the horizontal [rad].
+        left: of the ear's base, in body units.
+        unit: pixels per body unit.
+        tone: factor on the colour; the far ear is darker.
+    """
     base = (poll[0] - 0.02, poll[1] + 0.055)
     tip_f = base[0] - 0.10 * math.cos(angle)
     tip_u = base[1] + 0.06 - 0.13 * coat.ear - 0.04 * math.sin(angle)
-    colour = _toned(coat.face, tone)
-    canvas.segment(
-        camera(base[0], left, base[1]), camera(tip_f, left * 2.0, tip_u), (0.04 * unit, 0.025 * unit), colour, light=0.1
-    )
+    base_px, tip_px = camera(base[0], left, base[1]), camera(tip_f, left * 2.0, tip_u)
+    canvas.segment(base_px, tip_px, (0.04 * unit, 0.025 * unit), _toned(coat.face, tone), light=0.1)

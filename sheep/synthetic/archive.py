@@ -1,12 +1,12 @@
-"""A drawn study -> the folder a lab would have, and the exact truth apart from it.
+"""Generate a synthetic dataset: the folder a lab would have, with the exact ground truth kept apart.
 
-    videos/<animal>_<n>.mp4          real H.264
+    videos/<animal>_<n>.mp4          H.264
     annotations/<animal>_<n>.csv     BORIS tabular events, for the annotated animals only
     prompts.csv                      one click or box per video
     cohort.csv                       video, animal, group
     truth/<animal>_<n>.parquet       per frame: the focal animal's mask (COCO run lengths) and labels
 
-Every video is drawn from (seed, its name), so the folder does not depend on how many processes wrote it.
+Every video is generated from (seed, its name), so the folder does not depend on how many processes wrote it.
 """
 
 import csv
@@ -33,47 +33,70 @@ from sheep.io import storage
 from sheep.synthetic.scene import Frame, SceneConfig, draw_coat, draw_scene, render
 
 GROUPS = ("control", "treated")
-_CRF = "18"  # visually lossless, as a camera's own encoder at a good setting
+"""Each animal belongs to one of them."""
+_CRF = "18"
+"""Quality of the H.264 encoder: visually lossless, like a camera at a high setting."""
 _BORIS_HEADER = (
-    "Observation "
-    "id", "Observation date", "Description", "Observation duration", "Observation type", "Source", "Time offset (s)",
-    "Media duration "
-    "(s)", "FPS (frame/s)", "Subject", "Behavior", "Behavioral category", "Behavior type", "Time", "Media file name",
-    "Image index", "Image file path", "Comment",
-)  # fmt: skip
+    "Observation id",
+    "Observation date",
+    "Description",
+    "Observation duration",
+    "Observation type",
+    "Source",
+    "Time offset (s)",
+    "Media duration (s)",
+    "FPS (frame/s)",
+    "Subject",
+    "Behavior",
+    "Behavioral category",
+    "Behavior type",
+    "Time",
+    "Media file name",
+    "Image index",
+    "Image file path",
+    "Comment",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeadowConfig:
-    """A study on the meadow."""
+    """A synthetic dataset: how many animals and videos, and the difference between the groups."""
 
     seed: int = 0
-    """Everything descends from it."""
+    """Seed of everything random."""
     num_animals: int = 24
     """Animals, half of them in each group; even, >= 4."""
     videos_per_animal: int = 2
-    """>= 1."""
+    """Videos of each animal, >= 1."""
     num_annotated: int = 16
-    """Animals with annotations, half of them in each group; even, 2 to num_animals. The others are there to learn
-    from."""
+    """Animals with annotations, half of them in each group; even, 2 to num_animals. The rest is for fine-tuning."""
     standing_frac_control: float = 0.75
     """Mean share of time that control animals stand, 0.1 to 0.9."""
     standing_frac_treated: float = 0.25
-    """The same for treated animals; equal to the control's in a null study."""
+    """Mean share of time that treated animals stand, 0.1 to 0.9; equal to the control group's in a null study."""
     animal_sd_frac: float = 0.05
-    """Standard deviation of that share between animals of a group."""
+    """Standard deviation of that share between animals of a group, >= 0."""
     scene: SceneConfig = field(default_factory=SceneConfig)
-    """What each video is drawn from; its standing_frac is replaced by the animal's."""
+    """The distribution of each video; its standing_frac is replaced by the animal's."""
 
     def __post_init__(self) -> None:
-        if self.num_animals < 4 or self.num_animals % 2 or self.videos_per_animal < 1:
-            got = (self.num_animals, self.videos_per_animal)
+        """Check the ranges.
+
+        Raises:
+            ConfigError: a value is outside the range given in its docstring, or the frame size is odd.
+        """
+        if self.num_animals < 4 or self.num_animals % 2:
             raise ConfigError(
-                f"meadow: animals and videos {got}, expected an even number >= 4 and >= 1. Change the flags."
+                f"meadow.num_animals: got {self.num_animals}, expected an even number >= 4. Change the flag."
+            )
+        if self.videos_per_animal < 1:
+            raise ConfigError(
+                f"meadow.videos_per_animal: got {self.videos_per_animal}, expected >= 1. Change the flag."
             )
         if self.num_annotated % 2 or not 2 <= self.num_annotated <= self.num_animals:
             raise ConfigError(
-                f"meadow.num_annotated: got {self.num_annotated}, expected an even number, 2 to num_animals."
+                f"meadow.num_annotated: got {self.num_annotated}, expected an even number from 2 to "
+                f"meadow.num_animals = {self.num_animals}. Change the flag."
             )
         for name in ("standing_frac_control", "standing_frac_treated"):
             if not 0.1 <= getattr(self, name) <= 0.9:
@@ -82,23 +105,28 @@ class MeadowConfig:
             raise ConfigError(f"meadow.animal_sd_frac: got {self.animal_sd_frac}, expected 0 or more. Change the flag.")
         if self.scene.height_px % 2 or self.scene.width_px % 2:
             got = (self.scene.height_px, self.scene.width_px)
-            raise ConfigError(f"meadow.scene: {got} pixels, expected even sizes, as H.264 needs. Change the flags.")
+            raise ConfigError(f"meadow.scene: got {got} pixels, expected even sizes, as H.264 needs. Change the flags.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """One video to draw."""
+    """One video to generate."""
 
     name: str
+    """File name without its extension."""
     animal: str
+    """The focal animal."""
     group: str
+    """The animal's group."""
     annotated: bool
+    """Whether an annotation file is written."""
     standing_frac: float
+    """Expected share of time that the animal stands."""
 
 
 def clips(config: MeadowConfig) -> list[Clip]:
-    """List the videos of a study. Animals of the two groups alternate; the first `num_annotated` are annotated."""
-    found = []
+    """List the videos of a dataset. Animals of the two groups alternate; the first `num_annotated` are annotated."""
+    listed = []
     for number in range(config.num_animals):
         group = GROUPS[number % 2]
         animal = f"sheep{number + 1:02d}"
@@ -106,32 +134,30 @@ def clips(config: MeadowConfig) -> list[Clip]:
         rng = np.random.default_rng(seed_for(config.seed, "meadow", f"standing {animal}"))
         standing = float(np.clip(rng.normal(mean, config.animal_sd_frac), 0.1, 0.9))
         for video in range(config.videos_per_animal):
-            annotated = number < config.num_annotated
-            found.append(
-                Clip(
-                    name=f"{animal}_{video + 1}",
-                    animal=animal,
-                    group=group,
-                    annotated=annotated,
-                    standing_frac=standing,
-                )
+            clip = Clip(
+                name=f"{animal}_{video + 1}",
+                animal=animal,
+                group=group,
+                annotated=number < config.num_annotated,
+                standing_frac=standing,
             )
-    return found
+            listed.append(clip)
+    return listed
 
 
 def write_archive(config: MeadowConfig, root: str, *, workers: int = 1) -> None:
-    """Draw a study and write its folder.
+    """Generate a synthetic dataset and write its folder.
 
     Args:
-        config: the study.
+        config: the dataset.
         root: plain path, file:// or s3://.
-        workers: processes that draw.
+        workers: processes that render, >= 1; the bytes do not depend on it.
 
     Raises:
         ConfigError: root already holds a cohort.
     """
     if storage.exists(storage.join(root, "cohort.csv")):
-        raise ConfigError(f"{root}: holds an archive already, expected an empty folder. Delete it or choose another.")
+        raise ConfigError(f"{root}: holds a dataset already, expected an empty folder. Delete it or choose another.")
     listed = clips(config)
     if workers == 1:
         prompts = [write_clip(config, clip, root) for clip in listed]
@@ -145,13 +171,25 @@ def write_archive(config: MeadowConfig, root: str, *, workers: int = 1) -> None:
 
 
 def write_clip(config: MeadowConfig, clip: Clip, root: str) -> tuple[object, ...]:
-    """Draw one video, write it with its annotation and truth, and return its row of the prompt file."""
+    """Generate one video and write it with its annotation and ground truth.
+
+    Args:
+        config: the dataset.
+        clip: the video.
+        root: folder of the dataset.
+
+    Returns:
+        Its row of the prompt file.
+
+    Raises:
+        ConfigError: the focal animal is occluded in frame 0, so that it cannot be prompted.
+    """
     scene_config = replace(config.scene, standing_frac=clip.standing_frac)
     coat = draw_coat(np.random.default_rng(seed_for(config.seed, "meadow", f"coat {clip.animal}")))
     rng = np.random.default_rng(seed_for(config.seed, "meadow", clip.name))
     scene = draw_scene(scene_config, rng, coat=coat)
     masks: list[bytes] = []
-    video = encode((_note(frame, masks) for frame in render(scene)), scene_config.fps_hz)
+    video = encode((_collect(frame, masks) for frame in render(scene)), scene_config.fps_hz)
     labels = scene.actors[0].behaviour.labels
     storage.write_bytes(storage.join(root, "videos", f"{clip.name}.mp4"), video)
     storage.write_bytes(storage.join(root, "truth", f"{clip.name}.parquet"), _truth(scene_config, masks, labels))
@@ -162,10 +200,14 @@ def write_clip(config: MeadowConfig, clip: Clip, root: str) -> tuple[object, ...
 
 
 def encode(images: Iterator[NDArray[np.uint8]], fps_hz: float) -> bytes:
-    """Encode RGB frames (H, W, 3) as H.264 in mp4, the same bytes each time.
+    """Encode frames as H.264 in an MP4; equal frames give equal bytes.
 
-    Neither encoder threads nor macroblock tree: where the width is not a multiple of 128, the tree's vector code reads
-    memory that nobody wrote, and the bytes depend on what lay there.
+    Encoder threads and the macroblock tree are off. Where the width is not a multiple of 128, the tree's vector code
+    reads uninitialised memory, and the bytes depend on what it held.
+
+    Args:
+        images: (H, W, 3) RGB frames of one even size.
+        fps_hz: frames per second, above 0.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -186,24 +228,44 @@ def encode(images: Iterator[NDArray[np.uint8]], fps_hz: float) -> bytes:
 
 
 def bouts(labels: NDArray[np.uint8], fps_hz: float) -> list[tuple[str, float, float]]:
-    """Turn labels (F, 6) into (label, start_s, stop_s), half-open, frame i lasting from i / fps to (i + 1) / fps."""
-    found = []
+    """Turn labels into half-open bouts.
+
+    Args:
+        labels: (F, 6) 0 or 1, in the order of LABELS.
+        fps_hz: frames per second; frame i lasts from i / fps to (i + 1) / fps.
+
+    Returns:
+        (label, start [s], stop [s]) of every bout, by label and time.
+    """
+    rows = []
     for index, label in enumerate(schemas.LABELS):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], labels[:, index], [0]]).astype(np.int8)))
-        found += [
+        rows += [
             (label, float(start / fps_hz), float(stop / fps_hz))
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
         ]
-    return found
+    return rows
 
 
-def _note(frame: Frame, masks: list[bytes]) -> NDArray[np.uint8]:
-    """Note the focal animal's mask as run lengths, so that a long clip costs its frames' run lengths and no pixels."""
+def _collect(frame: Frame, masks: list[bytes]) -> NDArray[np.uint8]:
+    """Return a frame's image and append the focal animal's mask as run lengths, so frames need not be kept.
+
+    Args:
+        frame: a rendered frame.
+        masks: appended to.
+    """
     masks.append(to_rle(frame.ids == 1))
     return frame.image
 
 
 def _truth(scene: SceneConfig, masks: Sequence[bytes], labels: NDArray[np.uint8]) -> bytes:
+    """Serialise the ground truth as Parquet, one row per frame.
+
+    Args:
+        scene: frame size and rate.
+        masks: run lengths of each frame.
+        labels: (F, 6).
+    """
     columns = {
         "frame": pa.array(range(len(masks)), pa.int64()),
         "time_s": pa.array([index / scene.fps_hz for index in range(len(masks))], pa.float64()),
@@ -218,28 +280,47 @@ def _truth(scene: SceneConfig, masks: Sequence[bytes], labels: NDArray[np.uint8]
 
 
 def _boris(clip: Clip, labels: NDArray[np.uint8], fps_hz: float) -> bytes:
-    duration_s = f"{len(labels) / fps_hz:.3f}"
+    """Write the labels as BORIS exports tabular events: a START and a STOP row per bout, with times in milliseconds.
+
+    Args:
+        clip: the video.
+        labels: (F, 6).
+        fps_hz: frames per second.
+    """
+    duration_s, media = f"{len(labels) / fps_hz:.3f}", f"videos/{clip.name}.mp4"
+    source = ("Media file(s)", f"player #1:{media}", "0.000", duration_s, f"{fps_hz:.3f}")
+    observation = (clip.name, "2026-05-01 09:00:00", "", duration_s, *source, clip.animal)
     events = []
     for label, start_s, stop_s in bouts(labels, fps_hz):
+        # Where one bout ends as the next begins, BORIS has the STOP first; the second item sorts it so.
         for time_s, kind, order in ((stop_s, "STOP", 0), (start_s, "START", 1)):
             events.append((round(time_s, 3), order, label, kind))
     rows = [
-        (
-            clip.name, "2026-05-01 09:00:00", "", duration_s, "Media file(s)", f"player #1:videos/{clip.name}.mp4",
-            "0.000", duration_s, f"{fps_hz:.3f}", clip.animal, label, "", kind, f"{time_s:.3f}",
-            f"videos/{clip.name}.mp4", round(time_s * fps_hz), "NA", "",
-        )
+        (*observation, label, "", kind, f"{time_s:.3f}", media, round(time_s * fps_hz), "NA", "")
         for time_s, _, label, kind in sorted(events)
-    ]  # fmt: skip
+    ]
     return _csv(_BORIS_HEADER, rows)
 
 
 def _prompt(clip: Clip, mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[object, ...]:
-    """A click deep inside the animal, or, in one video of three, a box around it."""
+    """Prompt with the animal's innermost pixel or, in one video of three, with a box around it.
+
+    Args:
+        clip: the video.
+        mask: (H, W) the animal in frame 0.
+        rng: source of randomness.
+
+    Returns:
+        A row of the prompt file.
+
+    Raises:
+        ConfigError: the mask is empty.
+    """
     box = bounds(mask)
     if box is None:
         raise ConfigError(
-            f"{clip.name}: the focal animal is hidden in the first frame. Change the scene's props or the seed."
+            f"{clip.name}: the focal animal is occluded in frame 0, expected a visible one to prompt. "
+            "Change meadow.scene.prop_prob or meadow.seed."
         )
     if rng.random() < 1 / 3:
         return (f"{clip.name}.mp4", clip.animal, 0, "box", "", "", *box)
@@ -248,6 +329,12 @@ def _prompt(clip: Clip, mask: NDArray[np.bool_], rng: np.random.Generator) -> tu
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    """Serialise rows as CSV with Unix line ends.
+
+    Args:
+        header: column names.
+        rows: one value per column.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -1,10 +1,10 @@
-"""What an animal does, frame by frame: a semi-Markov machine of posture, activity and head, and its labels.
+"""What an animal does in each frame: a semi-Markov process of posture, activity and head position, and its labels.
 
-Times are compressed. A real sheep lies for an hour and grazes for many minutes; here a posture lasts 8 to 15 s and
-an activity 2 to 6 s, so that a clip of 20 s shows several bouts of each. Rates, bout lengths and the
-dependence between labels are therefore the meadow's own and say nothing about living sheep.
+Times are compressed. A real sheep lies for an hour and grazes for many minutes; here a posture lasts 8 to 15 s and an
+activity 2 to 6 s, so that a clip of 20 s shows several bouts of each. Rates, bout lengths and the dependence between
+labels therefore belong to the synthetic dataset and say nothing about living sheep.
 
-Labels are read from the pose that is drawn, not from the hidden state: a head is called down once it *is* down.
+Labels are read from the pose that is rendered, not from the hidden state: `head_down` holds once the head *is* down.
 Order: head_down, lying, standing, eating, head_up, moving.
 """
 
@@ -19,19 +19,19 @@ FloatArray = NDArray[np.float64]
 
 
 CYCLE_S = 22.0
-"""Mean length of stand, lie down, lie, stand up."""
+"""Mean length of one posture cycle: stand, lie down, lie, stand up."""
 TRANSITION_S = 0.8
-"""Length of lying down and of standing up; neither posture label holds meanwhile."""
+"""Length of lying down and of standing up; meanwhile neither posture label holds."""
 DWELL_SHAPE = 4.0
-"""Gamma shape of every dwell time: standard deviation is half the mean."""
+"""Shape of the gamma distribution of every dwell time: the standard deviation is half the mean."""
 HEAD_LAG_S = 0.14
 """Time constant with which the neck follows its target."""
 SPEED_LAG_S = 0.12
 """Time constant with which walking starts and stops."""
 HEAD_THRESHOLD = 0.5
-"""Neck elevation beyond which the head is called up (or, negative, down)."""
+"""Neck elevation above which the head is labelled up; below the negative value it is labelled down."""
 SPEED_THRESHOLD = 0.4
-"""Share of walking speed beyond which the animal is called moving."""
+"""Share of walking speed above which the animal is labelled moving."""
 
 _STAND, _SINK, _LIE, _RISE = range(4)
 _IDLE, _GRAZE, _WALK, _RUMINATE = range(4)
@@ -51,23 +51,28 @@ _LYING = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Behaviour:
-    """One animal's behaviour, F frames.
-
-    upright: (F,) 0 lying to 1 standing. neck: (F,) elevation, -1 down to 1 up (bobs reach slightly beyond).
-    speed: (F,) 0 to 1 of walking speed. chew: (F,) jaw and muzzle motion, -1 to 1. bout: (F,) int, a number
-    that changes with every walking bout. labels: (F, 6) uint8 in the order of LABELS.
-    """
+    """One animal's behaviour over F frames."""
 
     upright: FloatArray
+    """(F,) 0 lying to 1 standing."""
     neck: FloatArray
+    """(F,) elevation, -1 down to 1 up."""
     speed: FloatArray
+    """(F,) share of walking speed, 0 to 1."""
     chew: FloatArray
+    """(F,) displacement of jaw and muzzle, -1 to 1."""
     bout: NDArray[np.int64]
+    """(F,) number of the activity bout; it changes with every new activity."""
     labels: NDArray[np.uint8]
+    """(F, 6) 0 or 1, in the order of LABELS."""
 
 
 def _posture_means(standing_frac: float) -> tuple[float, float, float, float]:
-    """Mean length [s] of each phase, such that standing takes `standing_frac` of the whole cycle."""
+    """Mean length [s] of each phase, such that standing takes `standing_frac` of the cycle.
+
+    Raises:
+        ConfigError: standing_frac is not within 0.1 to 0.9.
+    """
     if not 0.1 <= standing_frac <= 0.9:
         raise ConfigError(f"standing_frac: got {standing_frac}, expected 0.1 to 0.9. Change the setting.")
     stand_s = standing_frac * CYCLE_S
@@ -75,16 +80,25 @@ def _posture_means(standing_frac: float) -> tuple[float, float, float, float]:
 
 
 def _dwell(mean_s: float, rng: np.random.Generator) -> float:
+    """Sample a dwell time [s] with the given mean."""
     return float(rng.gamma(DWELL_SHAPE, mean_s / DWELL_SHAPE))
 
 
 def _phases(
     times_s: FloatArray, standing_frac: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """Phase of the posture cycle and the share of it that has passed, per frame.
+    """Sample the posture cycle.
 
-    The first phase and how much of it is left come from the stationary law (a length-biased dwell, cut uniformly), so
-    that the expected share of standing is `standing_frac` in every frame and for clips of any length.
+    The first phase and its remaining time come from the stationary distribution (a length-biased dwell time, cut
+    uniformly), so the expected share of standing is `standing_frac` in every frame and for clips of any length.
+
+    Args:
+        times_s: (F,) time of each frame [s].
+        standing_frac: expected share of standing, 0.1 to 0.9.
+        rng: source of randomness.
+
+    Returns:
+        (F,) phase of each frame, and (F,) the share of that phase that has passed, 0 to 1.
     """
     means = _posture_means(standing_frac)
     phase = int(rng.choice(4, p=np.array(means) / sum(means)))
@@ -106,18 +120,24 @@ def _phases(
 def _pick(
     table: dict[int, tuple[float, float, tuple[tuple[float, float], ...]]], last: int, rng: np.random.Generator
 ) -> int:
-    """The next activity: any but the last one, by weight."""
+    """Sample the next activity by weight, never the last one again.
+
+    Args:
+        table: the activities of a posture, see `_STANDING`.
+        last: the activity that ends; -1 for none.
+        rng: source of randomness.
+    """
     names = [name for name in table if name != last]
     weights = np.array([table[name][1] for name in names])
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
 
 def simulate(num_frames: int, fps_hz: float, standing_frac: float, rng: np.random.Generator) -> Behaviour:
-    """Draw one animal's behaviour.
+    """Sample one animal's behaviour.
 
     Args:
         num_frames: F, at least 1.
-        fps_hz: frames per second.
+        fps_hz: frames per second, above 0.
         standing_frac: expected share of frames labelled standing, 0.1 to 0.9.
         rng: the only source of randomness.
 
@@ -139,7 +159,7 @@ def simulate(num_frames: int, fps_hz: float, standing_frac: float, rng: np.rando
             now = _pick(table, now if group == posture else -1, rng)
             heads = table[now][2]
             head = heads[int(rng.choice(len(heads), p=[weight for _, weight in heads]))][0]
-            # A bout under way at frame 0 is cut like the posture is; only its mean matters here.
+            # The first bout starts at frame 0, unlike the posture, whose first phase is already under way.
             end_s, posture, count = time_s + _dwell(table[now][0], rng), group, count + 1
         activity[index], target[index], bout[index] = now, head, count
     walking = (activity == _WALK) & (phases == _STAND)
@@ -147,7 +167,12 @@ def simulate(num_frames: int, fps_hz: float, standing_frac: float, rng: np.rando
 
 
 def _follow(target: FloatArray, lag: float) -> FloatArray:
-    """First-order lag; `lag` is the share of the difference that is left after one frame."""
+    """Smooth a target with a first-order lag.
+
+    Args:
+        target: (F,).
+        lag: share of the difference that remains after one frame, 0 to 1.
+    """
     out = np.empty_like(target)
     value = target[0]
     for index, goal in enumerate(target):
@@ -166,8 +191,20 @@ def _posed(
     bout: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Behaviour:
-    """Smooth the targets into a pose and read the labels from it."""
+    """Smooth the targets into a pose and read the labels from it.
+
+    Args:
+        times_s: (F,) time of each frame [s].
+        phases: (F,) phase of the posture cycle.
+        upright: (F,) 0 lying to 1 standing.
+        activity: (F,) current activity.
+        target: (F,) neck elevation that the animal aims for.
+        walking: (F,) whether it walks.
+        bout: (F,) number of the activity bout.
+        rng: source of randomness.
+    """
     step_s = times_s[1] - times_s[0] if len(times_s) > 1 else 1.0
+    # While it lies down or stands up, an animal does not lower its head.
     settled = np.where(np.isin(phases, (_SINK, _RISE)), np.maximum(target, _NEUTRAL), target)
     neck = _follow(settled, float(np.exp(-step_s / HEAD_LAG_S)))
     speed = _follow(walking.astype(np.float64), float(np.exp(-step_s / SPEED_LAG_S)))

@@ -1,1 +1,1 @@
-"""Training and scoring of the pocket models on synthetic scenes."""
+"""Training and scoring of the pocket models, on synthetic scenes only."""

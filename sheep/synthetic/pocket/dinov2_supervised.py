@@ -1,8 +1,8 @@
-"""Can the pocket DINOv2's network learn the six behaviours at all? The same network, trained with labels.
+"""A supervised upper bound for the pocket DINOv2: the same architecture trained with labels.
 
-A network that fails with the answers before it says nothing about pre-training without them. So the architecture of the
-pocket DINOv2 is trained from random weights on labelled crops, and 20 x 20 pixels with a logistic regression on the
-very same crops; both are scored on crops of scenes that neither saw.
+If a network cannot learn the six behaviours with labels, its scores say nothing about pre-training without them. So the
+architecture of the pocket DINOv2 is trained from random weights on labelled crops, and so is a logistic regression on
+the same crops at 20 x 20 pixels. Both are scored on crops of scenes that neither was trained on.
 """
 
 import math
@@ -11,12 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -25,12 +22,14 @@ from sheep.embed.features import pool_tokens, width
 from sheep.finetune.augment import draw_noise, make_views
 from sheep.models import dinov2 as backbones
 from sheep.models.dinov2 import normalise, resize
-from sheep.synthetic.pocket.dinov2 import draw_crops
+from sheep.synthetic.pocket.dinov2 import make_classifier, make_reducer, small_pixels
+from sheep.synthetic.pocket.dinov2_data import Pixels, generate_crops
 
 _NAMESPACE = "pocket.dinov2.supervised"
 _IMAGE_PX = 64
 _BATCH = 48
-_AREA = (0.6, 1.0)  # the animal stays whole in the view: half of it has no posture
+_AREA = (0.6, 1.0)
+"""Range of a view's area as a share of the image: the whole animal stays visible, since half of it shows no posture."""
 _PEAK_RATE = 1e-3
 
 
@@ -43,48 +42,50 @@ def compare(
     num_scored_scenes: int = 72,
     train_seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Train network and pixels on the same labelled crops and score both on fresh ones.
+    """Train the network and the pixel baseline on the same labelled crops, and score both on unseen ones.
 
     Args:
-        seeds: of the scored scenes, those that `pocket_dinov2.evaluate` scores.
+        seeds: of the scored scenes, the same that `dinov2.evaluate` scores.
         steps: of AdamW, 48 images each.
-        num_scenes: scenes of the training crops, an animal each; a namespace of their own.
-        frames_per_scene: crops of each, 0.4 s apart.
+        num_scenes: scenes of the training crops, in a namespace of their own; each has an animal of its own.
+        frames_per_scene: crops of each scene, 0.4 s apart.
         num_scored_scenes: scenes of each scored set, 40 crops each.
         train_seed: of training scenes, weights and batches.
 
     Returns:
         `network` and `pixels` -> macro average precision per scored seed.
     """
-    images, labels, _ = draw_crops(train_seed, num_scenes, frames_per_scene, _NAMESPACE)
+    images, labels, _ = generate_crops(train_seed, num_scenes, frames_per_scene, _NAMESPACE)
     network, head = train(images, labels, steps, train_seed)
-    regressions = _regress(_small(images), labels)
-    found: dict[str, list[float]] = {"network": [], "pixels": []}
+    regressions = _regress(small_pixels(images), labels)
+    scores: dict[str, list[float]] = {"network": [], "pixels": []}
     for seed in seeds:
-        fresh, truth, _ = draw_crops(seed, num_scored_scenes, 40)
-        found["network"].append(macro(predict(network, head, fresh), truth))
-        pixels = _small(fresh)
+        unseen, targets, _ = generate_crops(seed, num_scored_scenes, 40)
+        scores["network"].append(macro(predict(network, head, unseen), targets))
+        pixels = small_pixels(unseen)
         columns = [model.predict_proba(pixels)[:, 1] for model in regressions]
-        found["pixels"].append(macro(np.stack(columns, axis=1), truth))
-    return found
+        scores["pixels"].append(macro(np.stack(columns, axis=1), targets))
+    return scores
 
 
-def table(found: dict[str, list[float]]) -> str:
-    """Lay out what `compare` returned, for a terminal."""
-    count = len(found["network"])
+def table(scores: dict[str, list[float]]) -> str:
+    """Format the result of `compare` for a terminal."""
+    count = len(scores["network"])
     lines = [f"{'macro AP':<10}" + "".join(f"  set {number}" for number in range(count)) + "   mean"]
-    for name, macros in found.items():
-        lines.append(f"{name:<10}" + "".join(f"  {macro:.3f}" for macro in macros) + f"  {np.mean(macros):.3f}")
+    for name, macros in scores.items():
+        lines.append(f"{name:<10}" + "".join(f"  {value:.3f}" for value in macros) + f"  {np.mean(macros):.3f}")
     return "\n".join(lines)
 
 
-def train(images: list[np.ndarray], labels: np.ndarray, steps: int, seed: int) -> tuple[backbones.Backbone, nn.Linear]:
-    """Fit every weight of the network, and a linear layer on the features that a probe would get, to the labels.
+def train(
+    images: Sequence[Pixels], labels: NDArray[np.uint8], steps: int, seed: int
+) -> tuple[backbones.Backbone, nn.Linear]:
+    """Train every weight of the network, and a linear layer on the features that a probe would get.
 
     Args:
-        images: (96, 96, 3) uint8 crops.
+        images: F crops (96, 96, 3).
         labels: (F, L) 0 or 1.
-        steps: of AdamW.
+        steps: of AdamW, >= 0.
         seed: of weights and batches.
 
     Returns:
@@ -99,6 +100,7 @@ def train(images: list[np.ndarray], labels: np.ndarray, steps: int, seed: int) -
     rng = np.random.default_rng(seed_for(seed, _NAMESPACE, "batches"))
     pixels, targets = torch.from_numpy(np.stack(images)), torch.from_numpy(labels).float()
     for step in range(steps):
+        # 50 steps of linear warm-up, then a cosine to 0.
         for group in optimiser.param_groups:
             group["lr"] = _PEAK_RATE * min((step + 1) / 50, (1 + math.cos(math.pi * step / steps)) / 2)
         rows = torch.from_numpy(rng.integers(len(images), size=_BATCH))
@@ -113,34 +115,56 @@ def train(images: list[np.ndarray], labels: np.ndarray, steps: int, seed: int) -
 
 
 def _logits(network: backbones.Backbone, head: nn.Linear, views: Tensor) -> Tensor:
+    """Run the network and the linear layer.
+
+    Args:
+        network: the backbone.
+        head: the linear layer.
+        views: (B, 3, S, S) normalised.
+
+    Returns:
+        (B, L).
+    """
     logits: Tensor = head(pool_tokens(network.forward(views), "cls_grid"))
     return logits
 
 
 @torch.inference_mode()
-def predict(network: backbones.Backbone, head: nn.Linear, images: list[np.ndarray]) -> np.ndarray:
-    """Return (F, L) logits of crops."""
+def predict(network: backbones.Backbone, head: nn.Linear, images: Sequence[Pixels]) -> NDArray[np.float32]:
+    """Compute the logits of crops.
+
+    Args:
+        network: the backbone.
+        head: the linear layer.
+        images: F crops (96, 96, 3).
+
+    Returns:
+        (F, L).
+    """
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     parts = [normalise(resize(part.float() / 255, _IMAGE_PX)) for part in pixels.split(256)]
     return torch.cat([_logits(network, head, part) for part in parts]).numpy()
 
 
-def _small(images: list[np.ndarray]) -> np.ndarray:
-    shrunk = [np.asarray(Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)) for image in images]
-    return np.stack(shrunk).reshape(len(images), -1).astype(np.float32)
+def _regress(features: NDArray[np.float32], labels: NDArray[np.uint8]) -> list[Pipeline]:
+    """Fit one logistic regression per label, with the preprocessing of `dinov2.evaluate`.
 
-
-def _regress(features: np.ndarray, labels: np.ndarray) -> list[Pipeline]:
-    """One logistic regression per label, prepared as `pocket_dinov2.evaluate` prepares every encoder."""
-    models = []
+    Args:
+        features: (F, D).
+        labels: (F, L) 0 or 1.
+    """
     with threadpool_limits(1):
-        for column in range(labels.shape[1]):
-            reduce = make_pipeline(StandardScaler(), PCA(64, random_state=0, svd_solver="randomized"), StandardScaler())
-            regression = LogisticRegression(C=0.02, class_weight="balanced", max_iter=300)
-            models.append(make_pipeline(reduce, regression).fit(features, labels[:, column]))
-    return models
+        return [
+            make_pipeline(make_reducer(), make_classifier()).fit(features, labels[:, column])
+            for column in range(labels.shape[1])
+        ]
 
 
-def macro(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over labels of the average precision of scores (F, L)."""
-    return float(np.mean([average_precision_score(truth[:, i], scores[:, i]) for i in range(truth.shape[1])]))
+def macro(scores: NDArray[np.floating], labels: NDArray[np.uint8]) -> float:
+    """Compute the mean over labels of the average precision.
+
+    Args:
+        scores: (F, L); only their order counts.
+        labels: (F, L) 0 or 1.
+    """
+    return float(np.mean([average_precision_score(labels[:, i], scores[:, i]) for i in range(labels.shape[1])]))

@@ -1,12 +1,13 @@
-"""Meadow scenes -> what a small SAM-2 learns from: images, the animals in them, prompts, and what each should give.
+"""Synthetic scenes -> training data of the pocket SAM-2: images, the animals in them, prompts and their targets.
 
-Any animal may be the target, the others (mostly of its species) are what it must be told apart by; a click beside every
-animal means "nothing". Without these a network can score well while it ignores its prompt, as our first attempt did.
+Any animal may be the target; the others, mostly of its species, are what it must be told apart from. A click on no
+animal has an empty target. Without these a network can score well while it ignores its prompt, as our first attempt
+did.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,86 +21,95 @@ from sheep.synthetic.scene import Scene, SceneConfig, draw_scene, render
 MIN_PROMPT_PX = 24
 """Visible pixels, at the network's resolution, from which an animal may be prompted."""
 MIN_SEEN_PX = 4
-"""Visible pixels from which an animal counts as present."""
+"""Visible pixels, at the network's resolution, from which an animal counts as present."""
+_MIN_OTHER_PX = 150
+"""Visible pixels, at the video's resolution, from which another animal is prompted in the evaluation."""
 _FAR_PX = -10_000.0
+"""A column outside every frame."""
+
+Ids = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+PromptKind = Literal["box", "point", "two", "ground"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenes:
-    """Rendered scenes. images: (S, F, H, W, 3) uint8 RGB.
-
-    Ids: (S, F, H, W) uint8, 0 ground, 1 the focal animal, 2.. others.
-    """
+    """S rendered scenes of F frames."""
 
     images: NDArray[np.uint8]
-    ids: NDArray[np.uint8]
+    """(S, F, H, W, 3) RGB."""
+    ids: Ids
+    """(S, F, H, W): 0 ground, 1 the focal animal, 2 and up the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompts:
-    """P prompts. coords: (P, N, 2) float32 [network px].
-
-    Labels: (P, N) int32 as in SAM-2 (0 not, 1 on, 2 3 corners); targets: (P,) ids, 0 none.
-    """
+    """P prompts of N points each, as SAM-2's prompt encoder takes them."""
 
     coords: Tensor
+    """(P, N, 2) float32, x and y in pixels of the network's input."""
     labels: Tensor
+    """(P, N) int32: 0 a negative click, 1 a positive click, 2 and 3 the corners of a box."""
     targets: Tensor
+    """(P,) id of the animal asked for, 0 for none."""
 
 
-def draw_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator, *, away_share: float = 0.0) -> Scenes:
+def render_scenes(config: SceneConfig, num_scenes: int, rng: np.random.Generator, *, away_share: float = 0.0) -> Scenes:
     """Render scenes into memory: 0.2 MB a frame of 192 x 256.
 
     Args:
-        config: what they are drawn from.
-        num_scenes: how many.
+        config: distribution of the scenes.
+        num_scenes: S.
         rng: source of randomness.
-        away_share: share of the scenes whose focal animal is away for a quarter to a half of the frames; pasture and
-            others stay.
+        away_share: share of the scenes whose focal animal is absent for a quarter to a half of the frames, 0 to 1.
     """
     shape = (num_scenes, config.num_frames, config.height_px, config.width_px)
     images, ids = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
-    for scene in range(num_scenes):
-        drawn = draw_scene(config, rng)
+    for number in range(num_scenes):
+        scene = draw_scene(config, rng)
         if rng.random() < away_share:
             length = int(rng.integers(config.num_frames // 4, config.num_frames // 2 + 1))
             start = int(rng.integers(1, config.num_frames - length + 1))
-            drawn = take_away(drawn, slice(start, start + length))
-        for index, frame in enumerate(render(drawn)):
-            images[scene, index], ids[scene, index] = frame.image, frame.ids
+            scene = remove_focal(scene, slice(start, start + length))
+        for index, frame in enumerate(render(scene)):
+            images[number, index], ids[number, index] = frame.image, frame.ids
     return Scenes(images=images, ids=ids)
 
 
-def take_away(scene: Scene, frames: slice) -> Scene:
-    """Put the focal animal far outside for some frames."""
+def remove_focal(scene: Scene, frames: slice) -> Scene:
+    """Move the focal animal out of the frame for a while; pasture and other animals stay.
+
+    Args:
+        scene: a sampled scene.
+        frames: when it is absent.
+    """
     x = scene.actors[0].x.copy()
     x[frames] = _FAR_PX
     return replace(scene, actors=(replace(scene.actors[0], x=x), *scene.actors[1:]))
 
 
-def draw_clip(
+def sample_clip(
     scenes: Scenes, num_frames: int, image_px: int, rng: np.random.Generator, *, num_tries: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Cut a random clip from a random scene.
+    """Cut a random clip from a random scene, and augment it.
 
-    Every frame or every second, a window of it or all, mirrored or not, recoloured.
-
-    Every fourth is repainted, each animal and the ground in a colour of its own, so that an animal is not known by its
-    colour.
+    A clip is every frame or every second one, all of it or part of it, flipped or not, with changed colours. Every
+    fourth clip is repainted, each animal and the ground in a colour of its own, so that colour alone does not identify
+    an animal.
 
     Args:
         scenes: what to cut from.
         num_frames: frames of the clip, F.
         image_px: side of the network's input, S.
         rng: source of randomness.
-        num_tries: clips drawn; of those in which animals touch, the one in which they touch most is taken, else the
-            last. Two animals that pass are rare in a random clip, and are where a track is lost.
+        num_tries: clips sampled, of which the one is used in which animals touch most, or the last if none touch.
+            Animals that pass each other are rare in a random clip, and there tracks get lost.
 
     Returns:
         images (F, 3, S, S) float32, normalised; ids (F, S, S) uint8.
     """
-    drawn = [_draw_times(scenes, num_frames, rng) for _ in range(num_tries)]
-    scene, times = max(reversed(drawn), key=lambda one: _touching(scenes.ids[one])) if num_tries > 1 else drawn[0]
+    tried = [_sample_times(scenes, num_frames, rng) for _ in range(num_tries)]
+    scene, times = max(reversed(tried), key=lambda one: _num_touching(scenes.ids[one])) if num_tries > 1 else tried[0]
     rows, columns = _window(scenes.images.shape[2], rng), _window(scenes.images.shape[3], rng)
     images, ids = scenes.images[scene, times, rows, columns], scenes.ids[scene, times, rows, columns]
     if rng.random() < 0.5:
@@ -109,14 +119,24 @@ def draw_clip(
     pixels = torch.stack([prepare(image, image_px) for image in images])
     gain = torch.from_numpy(rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3)).float()[:, None, None]
     offset = torch.from_numpy(rng.normal(0, 0.15, 3)).float()[:, None, None]
+    # Ids cannot be interpolated: each pixel of the network's input takes the nearest one.
     at = [((np.arange(image_px) + 0.5) * size / image_px).astype(np.int64) for size in ids.shape[1:]]
     return pixels * gain + offset, torch.from_numpy(ids[:, at[0]][:, :, at[1]])
 
 
-def draw_cut(
+def replace_frames(
     clip: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Show another scene for a while, with none of the animals followed: they are gone, though others are there."""
+    """Replace some frames by another scene: the target is absent, though other animals are visible.
+
+    Args:
+        clip: images (F, 3, S, S) and ids (F, S, S).
+        other: another clip of the same size.
+        rng: source of randomness.
+
+    Returns:
+        The clip, with ids 0 in the replaced frames; frame 0 is never replaced.
+    """
     images, ids = clip[0].clone(), clip[1].clone()
     start = int(rng.integers(1, len(ids)))
     stop = int(rng.integers(start + 1, len(ids) + 1))
@@ -125,16 +145,15 @@ def draw_cut(
     return images, ids
 
 
-def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Prompts:
-    """Draw one prompt per kind for one image.
+def sample_prompts(ids: Tensor, kinds: list[PromptKind], rng: np.random.Generator) -> Prompts:
+    """Sample one prompt per kind for one image; prompts of one image ask for different animals where there are enough.
 
     Args:
         ids: (S, S) uint8.
-        kinds: of `box`, `point`, `two` (a click on it and one beside it) and `ground` (a click on no animal); `point`s
-            become `ground` and the others clicks on ground where no animal is large enough. All of one number of
-            points: box with two, point with ground.
-        rng: source of randomness. Animals are dealt in a random order, so that prompts of one image ask for different
-            ones.
+        kinds: `box`, `point`, `two` (a positive and a negative click) or `ground` (a click on no animal), all with
+            equally many points: `box` with `two`, `point` with `ground`. Where no animal is large enough, all are
+            clicks on the ground.
+        rng: source of randomness.
     """
     plane = ids.numpy()
     sizes = np.bincount(plane.ravel(), minlength=2)
@@ -144,11 +163,11 @@ def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Pro
         ground = kind == "ground" or not len(animals)
         target = 0 if ground else int(animals[index % len(animals)])
         if kind == "box" and target:
-            points, label = _draw_box(plane == target, rng), [2, 3]
+            points, label = _jittered_box(plane == target, rng), [2, 3]
         else:
-            points, label = _draw_point(plane == target, rng)[None], [1]
+            points, label = _random_point(plane == target, rng)[None], [1]
             if kind in ("two", "box"):
-                points, label = np.concatenate([points, _draw_point(plane != target, rng)[None]]), [1, 0]
+                points, label = np.concatenate([points, _random_point(plane != target, rng)[None]]), [1, 0]
                 if not target:
                     label = [1, 1]  # two clicks on the ground
         coords.append(points)
@@ -161,8 +180,14 @@ def draw_prompts(ids: Tensor, kinds: list[str], rng: np.random.Generator) -> Pro
     )
 
 
-def _repaint(images: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Move the mean colour of every animal and of the ground to a random one, and lower the contrast within each."""
+def _repaint(images: NDArray[np.uint8], ids: Ids, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Move the mean colour of every animal and of the ground to a random one, and lower the contrast within each.
+
+    Args:
+        images: (F, H, W, 3).
+        ids: (F, H, W).
+        rng: source of randomness.
+    """
     first, owners = images[0].reshape(-1, 3).astype(np.float32), ids[0].ravel()
     gains = np.zeros((256, 1), np.float32)
     offsets = np.zeros((256, 3), np.float32)
@@ -172,32 +197,53 @@ def _repaint(images: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.G
         tone, tint = rng.uniform(15, 240), rng.normal(0, 15, 3)
         gains[owner] = rng.uniform(0.15, 1.0)
         offsets[owner] = tone + tint - gains[owner] * mean
-    painted = images * gains[ids] + offsets[ids]
-    return np.clip(painted, 0, 255).astype(np.uint8)
+    painted: NDArray[np.uint8] = np.clip(images * gains[ids] + offsets[ids], 0, 255).astype(np.uint8)
+    return painted
 
 
-def _draw_times(scenes: Scenes, num_frames: int, rng: np.random.Generator) -> tuple[int, slice]:
-    num_scenes, num_drawn = scenes.images.shape[:2]
+def _sample_times(scenes: Scenes, num_frames: int, rng: np.random.Generator) -> tuple[int, slice]:
+    """Sample a scene and a range of its frames, with a stride of 1 or 2.
+
+    Args:
+        scenes: what to choose from.
+        num_frames: frames of the clip, at most those of a scene.
+        rng: source of randomness.
+    """
+    num_scenes, num_rendered = scenes.images.shape[:2]
     scene = int(rng.integers(num_scenes))
-    stride = 1 + int(rng.random() < 0.4 and 2 * (num_frames - 1) < num_drawn)
-    start = int(rng.integers(num_drawn - stride * (num_frames - 1)))
+    stride = 1 + int(rng.random() < 0.4 and 2 * (num_frames - 1) < num_rendered)
+    start = int(rng.integers(num_rendered - stride * (num_frames - 1)))
     return scene, slice(start, start + stride * (num_frames - 1) + 1, stride)
 
 
-def _touching(ids: NDArray[np.uint8]) -> int:
-    """Count pairs of neighbours in a row that show two different animals, over all frames (F, H, W)."""
+def _num_touching(ids: Ids) -> int:
+    """Count horizontal neighbours that show two different animals, over all frames (F, H, W)."""
     left, right = ids[:, :, :-1], ids[:, :, 1:]
     return int(((left != right) & (left > 0) & (right > 0)).sum())
 
 
 def _window(size: int, rng: np.random.Generator) -> slice:
+    """Sample a range of rows or columns: all of them, or 55 % and more.
+
+    Args:
+        size: number of rows or columns.
+        rng: source of randomness.
+    """
     length = size if rng.random() < 0.4 else int(size * rng.uniform(0.55, 1.0))
     start = int(rng.integers(size - length + 1))
     return slice(start, start + length)
 
 
-def _draw_point(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw x, y in a pixel of `where`; SAM-2 adds half a pixel to coordinates."""
+def _random_point(where: Bools, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sample a point in a random pixel of a mask; SAM-2 adds half a pixel to coordinates.
+
+    Args:
+        where: (S, S); any point where it is empty.
+        rng: source of randomness.
+
+    Returns:
+        (2,) x, y.
+    """
     inside = np.flatnonzero(where)
     if not len(inside):
         return rng.uniform(0, where.shape[1], 2)
@@ -205,8 +251,16 @@ def _draw_point(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[n
     return np.array([column, row]) + rng.uniform(-0.5, 0.5, 2)
 
 
-def _draw_box(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a box's two corners, each off by about 3 % of the side."""
+def _jittered_box(where: Bools, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the corners of a mask's box with noise of 3 % of its sides (standard deviation), at most 10 %.
+
+    Args:
+        where: (S, S), not empty.
+        rng: source of randomness.
+
+    Returns:
+        (2, 2): x0 y0, x1 y1.
+    """
     rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     corners = np.array([[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], np.float64)
     noise = np.clip(rng.normal(0, 0.03, (2, 2)), -0.1, 0.1) * (corners[1] - corners[0])
@@ -214,45 +268,69 @@ def _draw_box(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     return jittered
 
 
-def draw_questions(ids: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[tuple[str, int, Prompt]]:
-    """Prompts on a first frame: kind, the animal they are scored against, the prompt."""
+def evaluation_prompts(ids: Ids, rng: np.random.Generator) -> Iterator[tuple[str, int, Prompt]]:
+    """Prompt the first frame of an evaluation video.
+
+    Args:
+        ids: (H, W) of frame 0.
+        rng: source of randomness.
+
+    Yields:
+        Kind, the animal that the result is scored against, and the prompt. `box` and `point` are on the focal animal,
+        `ground` is a click on no animal, `other` a box around another animal of more than 150 pixels.
+    """
     sizes = np.bincount(ids.ravel(), minlength=2)
     if sizes[1]:
         yield "box", 1, _prompt("box", _box_of(ids == 1))
         yield "point", 1, _prompt("point", _pixel_of(ids == 1, rng))
         yield "ground", 1, _prompt("point", _pixel_of(ids == 0, rng))
-    others = np.flatnonzero(sizes[2:] > 150) + 2
+    others = np.flatnonzero(sizes[2:] > _MIN_OTHER_PX) + 2
     if len(others):
         other = int(rng.choice(others))
         yield "other", other, _prompt("box", _box_of(ids == other))
 
 
-def _prompt(kind: Any, xy: tuple[float, ...]) -> Prompt:
+def _prompt(kind: Literal["box", "point"], xy: tuple[float, ...]) -> Prompt:
+    """Make a prompt in frame 0."""
     return Prompt(video="eval", animal="a", frame=0, kind=kind, xy=xy)
 
 
-def _box_of(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+def _box_of(mask: Bools) -> tuple[float, ...]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def _pixel_of(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, ...]:
+def _pixel_of(mask: Bools, rng: np.random.Generator) -> tuple[float, ...]:
+    """Sample a pixel (x, y) of a mask."""
     row, column = divmod(int(rng.choice(np.flatnonzero(mask))), mask.shape[1])
     return float(column), float(row)
 
 
-def draw_ellipse(box: tuple[float, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Fill the ellipse inscribed in a box x0, y0, x1, y1: what a box alone tells."""
+def inscribed_ellipse(box: tuple[float, ...], shape: tuple[int, ...]) -> Bools:
+    """Fill the ellipse inscribed in a box: the best guess from a box alone.
+
+    Args:
+        box: x0, y0, x1, y1 [px].
+        shape: (H, W) of the result.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
-    inside: NDArray[np.bool_] = ((x - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2) ** 2 + (
-        (y - (box[1] + box[3]) / 2) / (box[3] - box[1]) * 2
-    ) ** 2 <= 1
+    across = (x - (box[0] + box[2]) / 2) / (box[2] - box[0]) * 2
+    down = (y - (box[1] + box[3]) / 2) / (box[3] - box[1]) * 2
+    inside: Bools = across**2 + down**2 <= 1
     return inside
 
 
-def jaccard(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """J per frame (F, H, W) of those in which there is something to find."""
+def jaccard(predicted: Bools, truth: Bools) -> NDArray[np.float64]:
+    """Compute the intersection over union of each frame in which the animal is visible.
+
+    Args:
+        predicted: (F, H, W).
+        truth: (F, H, W).
+
+    Returns:
+        One value 0 to 1 per frame whose truth is not empty.
+    """
     seen = truth.any((1, 2))
-    both, either = (found & truth)[seen].sum((1, 2)), (found | truth)[seen].sum((1, 2))
+    both, either = (predicted & truth)[seen].sum((1, 2)), (predicted | truth)[seen].sum((1, 2))
     scores: NDArray[np.float64] = both / np.maximum(either, 1)
     return scores

@@ -1,11 +1,16 @@
+"""Rendered scenes: bytes follow the seed, masks match the pixels, occlusion follows the order of depth."""
+
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sheep.errors import ConfigError
 from sheep.schemas import LABELS
-from sheep.synthetic.animal import Canvas
+from sheep.synthetic.animal import make_skin
+from sheep.synthetic.canvas import Canvas
 from sheep.synthetic.pasture import shifted
 from sheep.synthetic.scene import Frame, Scene, SceneConfig, draw_coat, draw_scene, render
 
@@ -28,7 +33,7 @@ def alone(scene: Scene) -> Scene:
     return replace(scene, actors=scene.actors[:1], props=())
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     runs = [list(render(scene_of(TINY, seed))) for seed in (3, 3, 4)]
     for left, right in zip(runs[0], runs[1], strict=True):
         assert left.image.tobytes() == right.image.tobytes()
@@ -37,7 +42,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
     assert runs[0][0].image.tobytes() != runs[2][0].image.tobytes()
 
 
-def test_frames_have_the_promised_form():
+def test_frames_have_the_documented_shapes_and_types() -> None:
     frames = list(render(scene_of(replace(TINY, num_others=(3, 3)), 0)))
     assert len(frames) == 6
     for frame in frames:
@@ -51,7 +56,7 @@ def test_frames_have_the_promised_form():
     assert frames[0].image.std() > 10
 
 
-def test_the_focal_animal_can_be_seen_at_first_and_is_never_lost_for_long():
+def test_the_focal_animal_is_visible_in_frame_0_and_never_occluded_for_long() -> None:
     crowded = replace(TINY, num_frames=15, fps_hz=0.75, num_others=(2, 3), prop_prob=1.0)  # 20 s in few frames
     for seed in range(20):
         scene = scene_of(crowded, seed)
@@ -62,14 +67,14 @@ def test_the_focal_animal_can_be_seen_at_first_and_is_never_lost_for_long():
         assert np.mean(share < 0.1) <= 0.1, seed
 
 
-def test_masks_have_a_usual_size():
+def test_masks_have_a_plausible_size() -> None:
     areas = [np.mean(first(scene_of(TINY, seed)).ids == 1) for seed in range(40)]
     assert 0.02 < np.median(areas) < 0.1
     assert min(areas) > 0.005
     assert max(areas) < 0.2
 
 
-def test_the_mask_is_where_the_animal_changes_the_picture():
+def test_the_mask_is_where_the_animal_changes_the_image() -> None:
     scene = scene_of(STILL, 5)
     dark = replace(scene.actors[0].coat, wool=(0.0, 0.0, 0.0), face=(0.0, 0.0, 0.0))
     painted = first(
@@ -81,7 +86,7 @@ def test_the_mask_is_where_the_animal_changes_the_picture():
     assert np.median(painted.image[~mask]) > 40
 
 
-def test_who_stands_nearer_hides_who_stands_behind():
+def test_the_nearer_animal_occludes_the_farther_one() -> None:
     scene = scene_of(STILL, 5)
     focal = scene.actors[0]
     nearer, farther = (replace(focal, y=focal.y + shift) for shift in (0.5, -0.5))
@@ -91,14 +96,14 @@ def test_who_stands_nearer_hides_who_stands_behind():
     assert np.count_nonzero(shown.ids == 1) == np.count_nonzero(first(scene).ids == 1)
 
 
-def test_a_coat_stays_with_its_animal():
+def test_a_given_coat_is_used_with_the_same_texture() -> None:
     coat = draw_coat(np.random.default_rng(9))
     scenes = [draw_scene(TINY, np.random.default_rng(seed), coat=coat) for seed in (1, 2)]
     assert [scene.actors[0].coat for scene in scenes] == [coat, coat]
     np.testing.assert_array_equal(scenes[0].actors[0].skin.tone, scenes[1].actors[0].skin.tone)
 
 
-def test_walking_displaces_and_nothing_else_does():
+def test_animals_move_only_while_they_walk() -> None:
     for seed in range(10):
         focal = scene_of(replace(STILL, num_frames=80), seed).actors[0]
         step_px = np.hypot(np.diff(focal.x), np.diff(focal.y)) / focal.unit_px[1:]
@@ -108,7 +113,7 @@ def test_walking_displaces_and_nothing_else_does():
         assert (step_px[focal.behaviour.speed[1:] == 0] == 0).all()
 
 
-def test_lying_is_lower_than_standing():
+def test_lying_is_lower_than_standing() -> None:
     scene = scene_of(STILL, 5)
     focal = scene.actors[0]
     heights = []
@@ -118,12 +123,12 @@ def test_lying_is_lower_than_standing():
     assert heights[0] < 0.75 * heights[1]
 
 
-def test_shift_is_exact_between_pixels():
+def test_a_shift_interpolates_between_pixels() -> None:
     plane = np.arange(5, dtype=np.float32)[None, None, :] + 10 * np.arange(4, dtype=np.float32)[None, :, None]
     np.testing.assert_allclose(shifted(plane, 0.5, 1.25, (2, 3))[0], [[6.25, 7.25, 8.25], [16.25, 17.25, 18.25]])
 
 
-def test_a_tenth_of_a_pixel_moves_an_edge_by_a_tenth():
+def test_a_shift_of_a_tenth_of_a_pixel_moves_an_edge_by_a_tenth() -> None:
     sums = []
     for shift in (0.0, 0.1):
         canvas = Canvas(np.zeros((3, 20, 20), np.float32))
@@ -133,7 +138,7 @@ def test_a_tenth_of_a_pixel_moves_an_edge_by_a_tenth():
     assert sums[1] - sums[0] == pytest.approx(0.1, abs=0.01)
 
 
-def test_things_partly_or_wholly_outside_the_frame_are_clipped():
+def test_shapes_partly_or_fully_outside_the_frame_are_clipped() -> None:
     canvas = Canvas(np.zeros((3, 20, 20), np.float32))
     canvas.segment((-30.0, 5.0), (-20.0, 5.0), (3.0, 3.0), (9.0, 9.0, 9.0))
     canvas.shade((90.0, 5.0), (4.0, 4.0), 0.5)
@@ -146,12 +151,33 @@ def test_things_partly_or_wholly_outside_the_frame_are_clipped():
     "change",
     [
         {"height_px": 8},
+        {"width_px": 31},
+        {"num_frames": 0},
         {"fps_hz": 0.0},
         {"num_others": (2, 1)},
         {"standing_frac": 0.95},
         {"focal_length_frac": (0.4, 0.2)},
+        {"other_species": (0.0, 0.0, 0.0)},
+        {"prop_prob": 1.1},
+        {"jitter_px": 2.5},
+        {"flicker_frac": 0.3},
+        {"cloud_frac": 1.0},
+        {"noise_sd": (3.0, 1.0)},
     ],
 )
-def test_bad_settings_are_refused_by_name(change):
-    with pytest.raises(ConfigError, match=next(iter(change))):
+def test_bad_settings_are_refused_by_name(change: dict[str, Any]) -> None:
+    [(name, value)] = change.items()
+    with pytest.raises(ConfigError, match=re.escape(f"scene.{name}: got {value}, expected")):
         replace(TINY, **change)
+
+
+def test_an_unknown_species_is_refused() -> None:
+    with pytest.raises(ConfigError, match="species: got 'goat', expected sheep, cow or dog"):
+        draw_coat(np.random.default_rng(0), "goat")
+
+
+def test_equal_coats_have_equal_textures() -> None:
+    coats = [draw_coat(np.random.default_rng(seed), "cow") for seed in (4, 4, 5)]
+    tones = [make_skin(coat).tone.tobytes() for coat in coats]
+    assert tones[0] == tones[1]
+    assert tones[0] != tones[2]

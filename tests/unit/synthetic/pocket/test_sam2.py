@@ -1,5 +1,4 @@
-"""The pocket SAM-2: its training resumes, its training data ask what they say, and the shipped weights use prompt and
-memory."""
+"""The pocket SAM-2: training resumes, prompts match their targets, the shipped weights use prompt and memory."""
 
 import dataclasses
 from pathlib import Path
@@ -10,8 +9,8 @@ import torch
 
 from sheep.errors import ConfigError
 from sheep.synthetic.pocket.sam2 import PocketSam2Config, StageConfig, train
-from sheep.synthetic.pocket.sam2_data import Scenes, draw_clip, draw_prompts
-from sheep.synthetic.pocket.sam2_score import by_colour, evaluate
+from sheep.synthetic.pocket.sam2_data import Scenes, replace_frames, sample_clip, sample_prompts
+from sheep.synthetic.pocket.sam2_score import by_colour, evaluate, table
 from sheep.synthetic.scene import SceneConfig
 
 TINY = PocketSam2Config(
@@ -26,7 +25,7 @@ TINY = PocketSam2Config(
 )
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_bytes_of_an_unbroken_one(tmp_path: Path) -> None:
     first = dataclasses.replace(TINY, stages=TINY.stages[:1])
     train(TINY, str(tmp_path / "whole"))
     train(first, str(tmp_path / "parts"))
@@ -35,35 +34,34 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     assert whole == parts
 
 
-def test_resume_needs_something_to_resume(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"resume\.pt"):
+def test_resume_without_an_earlier_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no resume\.pt, expected one from an earlier run"):
         train(TINY, str(tmp_path), resume=True)
 
 
-def test_repainting_moves_colours_not_truth() -> None:
-    """Whatever is done to a clip's colours, ids come from the same window, so that image and truth stay aligned."""
+def test_augmentation_keeps_image_and_ids_aligned() -> None:
+    """Colours change, but ids come from the same window as the image."""
     ids = np.zeros((1, 2, 64, 64), np.uint8)
     ids[..., 16:48, 16:48] = 1
     images = np.where(ids[..., None] == 1, np.uint8(200), np.uint8(40)).repeat(3, -1)
     scenes = Scenes(images=images, ids=ids)
     for seed in range(12):
-        pixels, plane = draw_clip(scenes, 2, 64, np.random.default_rng(seed))
+        pixels, plane = sample_clip(scenes, 2, 64, np.random.default_rng(seed))
         inside, outside = (pixels[0].mean(0)[plane[0] == value] for value in (1, 0))
-        if len(inside) and len(outside):  # a flat square on flat ground stays two flat colours but for resized edges
+        if len(inside) and len(outside):  # both stay flat colours, except for the resized edges
             assert inside.median() == pytest.approx(float(inside.mean()), abs=0.3)
             assert outside.median() == pytest.approx(float(outside.mean()), abs=0.3)
 
 
-def test_of_several_clips_the_one_where_animals_touch_is_taken() -> None:
-    """Ten scenes of two squares; only in the last do they touch. Twelve tries see it in 1 - .9 ** 12 = 72 % of the
-    draws, one try in 10 %."""
+def test_of_several_clips_the_one_in_which_animals_touch_is_used() -> None:
+    """Ten scenes of two squares that touch in the last only: 12 tries meet it in 1 - .9 ** 12 = 72 %, one in 10 %."""
     ids = np.zeros((10, 2, 64, 64), np.uint8)
     ids[:, :, 16:48, 8:24], ids[:, :, 16:48, 40:56] = 1, 2
     ids[-1, :, 16:48, 24:40] = 2
     scenes = Scenes(images=ids[..., None].repeat(3, -1) * np.uint8(60), ids=ids)
 
     def touching(seed: int, num_tries: int) -> bool:
-        _, planes = draw_clip(scenes, 2, 64, np.random.default_rng(seed), num_tries=num_tries)
+        _, planes = sample_clip(scenes, 2, 64, np.random.default_rng(seed), num_tries=num_tries)
         left, right = planes[:, :, :-1].int(), planes[:, :, 1:].int()
         return bool((left * right == 2).any())
 
@@ -75,37 +73,48 @@ def test_prompts_of_one_image_ask_for_different_animals() -> None:
     ids = torch.zeros(64, 64, dtype=torch.uint8)
     ids[:20, :20], ids[40:60, 40:60] = 1, 2
     for seed in range(5):
-        prompts = draw_prompts(ids, ["box", "two"], np.random.default_rng(seed))
+        prompts = sample_prompts(ids, ["box", "two"], np.random.default_rng(seed))
         assert sorted(prompts.targets.tolist()) == [1, 2]
         x, y = prompts.coords[1, 0].round().long().clamp(0, 63).tolist()  # the click of `two` is on its animal
         assert ids[y, x] == prompts.targets[1]
-    nothing = draw_prompts(torch.zeros(64, 64, dtype=torch.uint8), ["box"], np.random.default_rng(0))
+    nothing = sample_prompts(torch.zeros(64, 64, dtype=torch.uint8), ["box"], np.random.default_rng(0))
     assert nothing.targets.tolist() == [0]
 
 
-def test_following_by_colour_keeps_to_the_animal_it_started_on() -> None:
-    """Two equal squares: colour finds both, the overlap with the frame before chooses the one that was asked for."""
+def test_replaced_frames_hold_no_target_and_never_the_first() -> None:
+    clip, other = ((torch.full((6, 3, 8, 8), value), torch.ones(6, 8, 8, dtype=torch.uint8)) for value in (0.0, 1.0))
+    for seed in range(8):
+        images, ids = replace_frames(clip, other, np.random.default_rng(seed))
+        replaced = images[:, 0, 0, 0] == 1
+        assert not replaced[0]
+        assert replaced.any()
+        assert torch.equal(ids[:, 0, 0] == 0, replaced)
+    assert not clip[0].any(), "the clip itself is not changed"
+
+
+def test_tracking_by_colour_stays_on_the_prompted_animal() -> None:
+    """Two equal squares: colour segments both, and the overlap with the frame before selects the prompted one."""
     images = np.full((3, 40, 40, 3), 50, np.uint8)
     for frame in range(3):
         images[frame, 5:15, 5 + frame : 15 + frame] = 220
         images[frame, 25:35, 20:30] = 220
     first = np.zeros((40, 40), bool)
     first[5:15, 5:15] = True
-    found = by_colour(list(images), first)
+    masks = by_colour(list(images), first)
     for frame in range(3):
         expected = np.zeros((40, 40), bool)
         expected[5:15, 5 + frame : 15 + frame] = True
-        assert np.array_equal(found[frame], expected)
+        assert np.array_equal(masks[frame], expected)
 
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, float]:
-    # Long enough that a copied first mask has gone stale: in 24 frames most animals stay where they were.
+    # Long enough that a copied first mask no longer fits: within 24 frames most animals stay where they are.
     return evaluate("pocket", num_videos=8, num_frames=45, seed=11, thorough=True)
 
 
 def test_shipped_weights_use_their_prompt(shipped: dict[str, float]) -> None:
-    """An earlier network gave the same mask for the animal's box and for a click on the grass."""
+    """An earlier network returned the same mask for the animal's box and for a click on the grass."""
     assert shipped["box_frame0"] > shipped["ellipse_frame0"] + 0.1
     assert shipped["box"] > 0.6
     assert shipped["point"] > 0.5
@@ -118,3 +127,9 @@ def test_shipped_weights_use_their_memory(shipped: dict[str, float]) -> None:
     assert shipped["box"] > shipped["no_memory"] + 0.2
     assert shipped["box_late"] > shipped["copy_late"] + 0.15
     assert shipped["back"] > 0.6
+
+
+def test_the_table_has_every_measure(shipped: dict[str, float]) -> None:
+    text = table(shipped)
+    for name in ("box", "point", "other", "ground", "no_memory", "back", "copy", "colour", "switched", "gone_right"):
+        assert f"{shipped[name]:.3f}" in text, name
