@@ -29,7 +29,7 @@ import tyro
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig
 from sheep.crop import codec
 from sheep.crop import stage as crop_stage
-from sheep.crop.job import CropJob, follow, open_tracker
+from sheep.crop.job import CropJob, open_tracker, track_video
 from sheep.embed import stage as embed_stage
 from sheep.execution import local
 from sheep.execution.base import Carry, Unit, Work
@@ -173,7 +173,7 @@ def peak_mib(uri: str, unit: Unit, repeats: int) -> tuple[int, float, float]:
     tracker = open_tracker("pocket", "cpu")
     exhaust(tracker.track(((f.index, f.image) for f in reader.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
     before = high_water_mib()
-    num_rows = sum(1 for _ in follow(repeated(uri, repeats), tracker, unit.prompts))
+    num_rows = sum(1 for _ in track_video(repeated(uri, repeats), tracker, unit.prompts))
     return num_rows, before, high_water_mib()
 
 
