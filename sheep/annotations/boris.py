@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from sheep.annotations.intervals import EDGE_S, Annotation
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.schemas import LABELS
 
 _MEDIA_COLUMNS = ("Media file name", "Media file path", "Media file", "Source")
@@ -130,7 +131,8 @@ def _table(text: str, name: str) -> tuple[list[tuple[int, list[str]]], list[str]
     text = text.removeprefix("\ufeff")
     for delimiter in "\t,;":
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        with parsed(name):
+            rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
         for position, (_, cells) in enumerate(rows):
             if {"Subject", "Behavior"} <= {cell.strip() for cell in cells}:
                 return rows[position + 1 :], cells

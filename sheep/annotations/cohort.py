@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from sheep.annotations.intervals import _some
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.schemas import COHORT
 
 
@@ -24,31 +25,30 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
     Raises:
         ConfigError: a column or value is missing, a (video, animal) occurs twice, or an animal is in two groups.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    with parsed(name):
+        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+        header = [(field or "").strip() for field in reader.fieldnames or ()]
+        reader.fieldnames = header
+        records = [(reader.line_num, record) for record in reader]
     wanted = tuple(COHORT.names)
-    if not set(wanted) <= {(field or "").strip() for field in reader.fieldnames or ()}:
-        raise ConfigError(
-            f"{name}: header {reader.fieldnames}, expected the columns {', '.join(wanted)}. Add what is missing."
-        )
-    reader.fieldnames = [(field or "").strip() for field in reader.fieldnames or ()]
+    if not set(wanted) <= set(header):
+        raise ConfigError(f"{name}: header {header}, expected the columns {', '.join(wanted)}. Add what is missing.")
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()
-    for record in reader:
+    for line, record in records:
         row = tuple((record[column] or "").strip() for column in wanted)
         if not all(row):
             raise ConfigError(
-                f"{name}, row {reader.line_num}: {dict(zip(wanted, row, strict=True))}, expected a value in each. "
-                "Fill it in."
+                f"{name}, row {line}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
             )
         if row[:2] in seen:
             raise ConfigError(
-                f"{name}, row {reader.line_num}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. "
-                "Remove one row."
+                f"{name}, row {line}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
             )
         if group_of.setdefault(row[1], row[2]) != row[2]:
             raise ConfigError(
-                f"{name}, row {reader.line_num}: animal {row[1]!r} is in group {row[2]!r} and in "
+                f"{name}, row {line}: animal {row[1]!r} is in group {row[2]!r} and in "
                 f"{group_of[row[1]]!r}, expected one. "
                 "Correct it, or name different animals differently.",
             )

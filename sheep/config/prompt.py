@@ -13,8 +13,8 @@ class PromptConfig:
     """Videos -> a prompt file, for a person to look over."""
 
     how: How = "motion"
-    """`motion`: what moves before a still camera. `exemplar`: what looks like an animal clicked in another video. `text`: what a detector
-    finds for a phrase."""
+    """`motion`: what moves before a still camera. `exemplar`: what looks like an animal clicked in another video.
+    `text`: what a detector finds for a phrase."""
     exemplar: str = "exemplar.csv"
     """For `exemplar`: a prompt file, relative to the archive's root, with one click, box or mask, or a few."""
     backbone: str = "pocket"
@@ -32,7 +32,8 @@ class PromptConfig:
     within_s: float = 600.0
     """Look at the first so many seconds only; 0 looks at the whole video."""
     min_score: float = 0.5
-    """Videos with a prompt below this are listed for a person; 0 to 1. Scores of detectors are low: take about 0.3 for `text`."""
+    """Videos with a prompt below this are listed for a person; 0 to 1. Scores of detectors are low: take about 0.3 for
+    `text`."""
     overwrite: bool = False
     """Replace a prompt file that is there."""
     device: str = "auto"

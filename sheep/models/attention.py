@@ -1,7 +1,7 @@
 """Images + backbone -> where the class token looks, and how much of that lies on the animal.
 
-The poster's title is a claim about attention, so it is measured: the last block's attention from the class token to each patch,
-per head, and the share of it inside the animal's mask.
+The poster's title is a claim about attention, so it is measured: the last block's attention from the class token to
+each patch, per head, and the share of it inside the animal's mask.
 """
 
 from collections.abc import Iterator
@@ -24,9 +24,8 @@ def attention_maps(backbone: Backbone, images: np.ndarray, image_px: int) -> np.
         images: (B, H, W, 3) uint8 RGB.
         image_px: side the images are resized to, a multiple of the patch size.
 
-    Returns:
-        (B, heads, h, w) float32 >= 0, h = w = image_px / patch size. Each map sums to at most 1: the rest goes to the class
-        token itself and to registers, which are no places in the image.
+    Returns: (B, heads, h, w) float32 >= 0, h = w = image_px / patch size. Each map sums to at most 1: the rest goes to
+        the class token itself and to registers, which are no places in the image.
 
     Raises:
         ConfigError: see Backbone.preprocess.
@@ -49,9 +48,8 @@ def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
         maps: (B, heads, h, w) as attention_maps gives them.
         masks: (B, H, W) bool or in [0, 1], the animal in the same image at any size; averaged over each patch.
 
-    Returns:
-        (B, heads) float32 in [0, 1]; compare it with the mask's share of the image, which even attention would score. NaN where
-        the mask is empty: there is nothing to look at.
+    Returns: (B, heads) float32 in [0, 1]; compare it with the mask's share of the image, which even attention would
+        score. NaN where the mask is empty: there is nothing to look at.
 
     Raises:
         ContractError: shapes do not belong together.
@@ -72,7 +70,8 @@ def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _eager(backbone: Backbone) -> Iterator[None]:
-    # Fused attention never forms the matrix that is asked for here; transformers then returns None or silently falls back.
+    # Fused attention never forms the matrix that is asked for here; transformers then returns None or silently falls
+    # back.
     before = backbone.model.config._attn_implementation
     backbone.model.set_attn_implementation("eager")
     try:

@@ -1,7 +1,8 @@
 """The image encoder every stage shares: a DINOv2 network, loaded, fed and saved.
 
-In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens per image. Networks are transformers models in
-`save_pretrained` folders (JSON and safetensors), so that any released DINOv2 and any network fine-tuned here are loaded alike.
+In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens per image. Networks are transformers
+models in `save_pretrained` folders (JSON and safetensors), so that any released DINOv2 and any network fine-tuned here
+are loaded alike.
 """
 
 from pathlib import Path
@@ -60,8 +61,8 @@ class Backbone:
             images: (B, H, W, 3) uint8 RGB.
             image_px: side of the result, a multiple of the patch size.
 
-        Returns:
-            (B, 3, image_px, image_px) float32, ImageNet mean and variance removed; antialiased bilinear where the size changes.
+        Returns: (B, 3, image_px, image_px) float32, ImageNet mean and variance removed; antialiased bilinear where the
+            size changes.
 
         Raises:
             ConfigError: shape or type of the images, or image_px is no multiple of the patch size.
@@ -77,8 +78,8 @@ class Backbone:
         """Turn normalised images into tokens.
 
         Args:
-            pixels: (B, 3, S, S) float32 as `preprocess` makes them; other sizes than the trained one interpolate the position
-                embeddings.
+            pixels: (B, 3, S, S) float32 as `preprocess` makes them; other sizes than the trained one interpolate the
+                position embeddings.
             hidden: (B, P) bool, patches replaced by the mask token (masked image modelling); none by default.
 
         Raises:
@@ -139,18 +140,22 @@ def load(name: str, *, device: str = "auto") -> Backbone:
         raise ConfigError(
             f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
         ) from error
-    # transformers fills missing weights with random numbers and only warns; a half-random encoder must not pass for a trained one.
+    # transformers fills missing weights with random numbers and only warns; a half-random encoder must not pass for a
+    # trained one.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"backbone {name!r}: {len(missing)} weights are missing in {source!r}, first {missing[0]!r}, expected all of "
+            f"backbone {name!r}: {len(missing)} weights are missing in {source!r}, first {missing[0]!r}, expected "
+            "all of "
             f"{model_class.__name__}. Save it with save_pretrained from that class."
         )
     return Backbone(model.to(place), name)
 
 
 def untrained(name: str, seed: int, *, device: str = "auto") -> Backbone:
-    """Make a network of the architecture that a name stands for, with weights drawn anew; nothing is read of its weights.
+    """Make a network of the architecture that a name stands for, with weights drawn anew.
+
+    Nothing is read of its weights.
 
     Args:
         name: as for `load`.
@@ -210,7 +215,8 @@ def device_of(name: str) -> torch.device:
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise ConfigError(
-            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU (cluster.gpus)."
+            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU "
+            "(cluster.gpus)."
         )
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 
@@ -221,7 +227,8 @@ def _locate(name: str) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(
-                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point to that folder."
+                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point to that "
+                "folder."
             )
         return str(folder)
     if name == "pocket":
@@ -231,7 +238,8 @@ def _locate(name: str) -> str:
     # An id is "owner/name"; anything else that is no folder was meant as a path.
     if not name or name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name:
         raise ConfigError(
-            f"backbone {name!r}: no such folder, and not a Hugging Face id. Expected 'pocket', a save_pretrained folder "
+            f"backbone {name!r}: no such folder, and not a Hugging Face id. Expected 'pocket', a save_pretrained "
+            "folder "
             "or an id such as 'facebook/dinov2-small'."
         )
     return name
@@ -244,11 +252,13 @@ def _architecture(source: str, name: str) -> str:
         kind = str(AutoConfig.from_pretrained(source).model_type)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"backbone {name!r}: no model configuration found, neither as a local folder nor as a Hugging Face id ({type(error).__name__}). "
+            f"backbone {name!r}: no model configuration found, neither as a local folder nor as a Hugging Face id "
+            f"({type(error).__name__}). "
             "Check the spelling and the network, or download it once and give the folder."
         ) from error
     if kind not in ARCHITECTURES:
         raise ConfigError(
-            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose a DINOv2 network."
+            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose a DINOv2 "
+            "network."
         )
     return kind

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sheep.config import digest
 from sheep.errors import ConfigError
 from sheep.io import storage
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:  # networks are imported by the job that opens one: the others
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
+
+_NETWORK_CONFIG = "config.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+"""What `save_pretrained` writes beside the configuration."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -42,7 +47,10 @@ def open_tracker(
 
 @contextlib.contextmanager
 def local_path(name: str, what: str) -> Iterator[str]:
-    """Give a local path of weights: names and paths as they are, what lies at a URI copied here for the duration of the block."""
+    """Give a local path of weights.
+
+    Names and paths as they are, what lies at a URI copied here for the duration of the block.
+    """
     if "://" not in name:
         yield name
         return
@@ -64,18 +72,38 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
         ids: hub ids that can be loaded; None for any.
 
     Raises:
-        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt name.
+        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt
+            name.
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
     try:
-        return storage.fingerprint(target)
+        return weights_digest(target)
     except FileNotFoundError as error:
         if name in ids if ids is not None else _HUB_ID.fullmatch(name):
             return name
         known = f"one of {', '.join(ids)}" if ids is not None else "a Hugging Face id (owner/name)"
         raise ConfigError(
-            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. Correct the name."
+            f"weights {name!r}: nothing is there, expected 'pocket', a file or folder at a path or URI, or {known}. "
+            "Correct the name."
         ) from error
+
+
+def weights_digest(uri: str) -> str:
+    """Digest weights: a file, or a folder of a network.
+
+    Of a `save_pretrained` folder only config.json and the weights count. What else lies there, such as training.json
+    with its wall time, changes nothing that is computed with them, and must not make later stages due again.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if not storage.exists(storage.join(uri, _NETWORK_CONFIG)):
+        return storage.fingerprint(uri)
+    names = [name for name in storage.find(uri) if name == _NETWORK_CONFIG or name.endswith(_WEIGHT_SUFFIXES)]
+    return digest({name: storage.fingerprint(storage.join(uri, name)) for name in names})
 
 
 def backbone_uri(finetuned: str) -> str:

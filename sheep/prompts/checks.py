@@ -25,7 +25,8 @@ def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float,
     """Make a point or a box.
 
     Raises:
-        ConfigError: no name, a frame below 0, a coordinate that is no number, a box without area; `where` begins the message.
+        ConfigError: no name, a frame below 0, a coordinate that is no number, a box without area; `where` begins the
+            message.
     """
     _require_names(video, animal, frame, where)
     if not all(math.isfinite(value) for value in xy):
@@ -56,7 +57,8 @@ def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[
     runs = _runs(counts)
     if height < 1 or width < 1 or min(runs, default=-1) < 0 or sum(runs) != height * width:
         raise ConfigError(
-            f"{where}: mask of {sum(runs)} px for a frame {width} x {height}, expected run lengths that fill it. Export the masks again."
+            f"{where}: mask of {sum(runs)} px for a frame {width} x {height}, expected run lengths that fill it. "
+            "Export the masks again."
         )
     rle = {"counts": counts, "size": [height, width]}
     if not int(coco.area(rle)):
@@ -71,7 +73,8 @@ def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[
 def _runs(counts: bytes) -> list[int]:
     """Lengths of the runs of COCO's compressed counts, which pycocotools expands without looking where it writes.
 
-    Six bits a character from 48, the sixth saying that more follow; from the fourth run on, the difference to the run before last.
+    Six bits a character from 48, the sixth saying that more follow; from the fourth run on, the difference to the run
+    before last.
     """
     runs: list[int] = []
     value = shift = 0
@@ -110,7 +113,8 @@ def settle(given: Iterable[Given]) -> list[Prompt]:
         others = kept.setdefault((prompt.video, prompt.animal, prompt.frame), {})
         if prompt.kind in others:
             raise ConfigError(
-                f"{one.where}: {prompt.animal!r} in {prompt.video} has more than one prompt of kind {prompt.kind} on frame {prompt.frame}, the other in "
+                f"{one.where}: {prompt.animal!r} in {prompt.video} has more than one prompt of kind {prompt.kind} on "
+                f"frame {prompt.frame}, the other in "
                 f"{others[prompt.kind].where}; expected one, as they contradict. Delete one."
             )
         others[prompt.kind] = one
@@ -131,14 +135,16 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
     strangers = sorted({prompt.video for prompt in prompts if prompt.video not in matched})
     if strangers:
         raise ConfigError(
-            f"{name}: prompts for {len(strangers)} videos that are not there, first {strangers[0]!r}; the archive has {videos[0]!r} ... Correct the names."
+            f"{name}: prompts for {len(strangers)} videos that are not there, first {strangers[0]!r}; the archive "
+            f"has {videos[0]!r} ... Correct the names."
         )
     for prompt in prompts:
         matched[prompt.video].append(prompt)
     silent = [video for video, found in matched.items() if not found]
     if silent:
         raise ConfigError(
-            f"{name}: {len(silent)} of {len(videos)} videos have no prompt, first {silent[0]!r}, expected one for each. Add a click or a box, or move them away."
+            f"{name}: {len(silent)} of {len(videos)} videos have no prompt, first {silent[0]!r}, expected one for "
+            "each. Add a click or a box, or move them away."
         )
     return matched
 
@@ -160,12 +166,14 @@ def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, in
         height, width = sizes_px[prompt.video]
         if prompt.kind == "mask" and prompt.size_px != (height, width):
             raise ConfigError(
-                f"{name}: mask of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is {prompt.size_px[1]} x {prompt.size_px[0]} px, expected the "
+                f"{name}: mask of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is {prompt.size_px[1]} "
+                f"x {prompt.size_px[0]} px, expected the "
                 f"video's {width} x {height}. Export it at the video's size, upright as players show it."
             )
         if any(not 0 <= x <= width for x in prompt.xy[0::2]) or any(not 0 <= y <= height for y in prompt.xy[1::2]):
             raise ConfigError(
-                f"{name}: {prompt.kind} {prompt.xy} of {prompt.animal!r} in {prompt.video} is outside the frame, expected x in 0..{width}, y in 0..{height}. "
+                f"{name}: {prompt.kind} {prompt.xy} of {prompt.animal!r} in {prompt.video} is outside the frame, "
+                f"expected x in 0..{width}, y in 0..{height}. "
                 "Correct the prompt; pixels count from the top left of the picture as players show it."
             )
 
@@ -179,7 +187,8 @@ def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
     skipped = [prompt for prompt in prompts if prompt.frame % stride]
     if skipped:
         raise ConfigError(
-            f"prompt of {skipped[0].animal!r} in {skipped[0].video}: frame {skipped[0].frame}, expected a multiple of crop.stride_frames = {stride}, as "
+            f"prompt of {skipped[0].animal!r} in {skipped[0].video}: frame {skipped[0].frame}, expected a multiple "
+            f"of crop.stride_frames = {stride}, as "
             "other frames are not tracked. Prompt a neighbouring frame, or change the stride."
         )
     return min(prompt.frame for prompt in prompts)

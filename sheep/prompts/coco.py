@@ -1,9 +1,10 @@
 """COCO JSON -> prompts: what annotation tools (CVAT, Label Studio, COCO Annotator) export.
 
-Which frame an image is: its fields `video` and `frame` where it has both, otherwise its file name, read as `<video>/<frame>.jpg` (or
-.png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. Who an annotation is: its `animal`, as a field or among its
-`attributes`; otherwise its category's name, followed by its `track_id` or `instance_id` where it has one (`sheep7`). A `segmentation`
-(polygons or run lengths) makes a mask prompt; without one, `bbox` ([x, y, width, height]) makes a box.
+Which frame an image is: its fields `video` and `frame` where it has both, otherwise its file name, read as
+`<video>/<frame>.jpg` (or .png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. Who an annotation
+is: its `animal`, as a field or among its `attributes`; otherwise its category's name, followed by its `track_id` or
+`instance_id` where it has one (`sheep7`). A `segmentation` (polygons or run lengths) makes a mask prompt; without one,
+`bbox` ([x, y, width, height]) makes a box.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from pycocotools import mask as coco
 
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.prompts.checks import Given, coordinates, outlined
 
 _FRAME_FILE = re.compile(r"(?P<video>.+)/\D*?(?P<frame>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
@@ -31,17 +33,21 @@ def annotations(text: str, *, name: str) -> Iterator[Given]:
         One prompt for each.
 
     Raises:
-        ConfigError: no COCO file; an image that names no frame of a video; an annotation without image, animal or outline, or with a
-            degenerate one.
+        ConfigError: no COCO file; an image that names no frame of a video; an annotation without image, animal or
+            outline, or with a degenerate one.
     """
     try:
-        whole = json.loads(text)
+        with parsed(name):
+            whole = json.loads(text)
         images = {image["id"]: image for image in whole["images"]}
         categories = {category["id"]: str(category["name"]) for category in whole.get("categories", [])}
         marks = list(whole["annotations"])
+    except ConfigError:  # a ValueError too
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{name}: {type(error).__name__} {error}, expected COCO JSON: images and categories with ids, annotations. Export it again."
+            f"{name}: {type(error).__name__} {error}, expected COCO JSON: images and categories with ids, "
+            "annotations. Export it again."
         ) from error
     for mark in marks:
         where = f"{name}, annotation {mark.get('id', '?')}"
@@ -77,7 +83,8 @@ def _place(image: Values, where: str) -> tuple[str, int]:
     found = _FRAME_FILE.fullmatch(str(image["file_name"]))
     if found is None:
         raise ConfigError(
-            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as day1/pen3.mp4/000120.jpg, or fields video and frame. "
+            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as day1/pen3.mp4/000120.jpg, or "
+            "fields video and frame. "
             "Rename the images in the file."
         )
     return found["video"], int(found["frame"])

@@ -1,7 +1,7 @@
 """Videos -> a prompt file that nobody clicked, and the list of videos that need a person.
 
-One video after the other, in one process: a few frames of each are looked at, so an archive takes about as long as decoding it. A video that
-cannot be read, or in which nothing is found, is listed and gets no prompt.
+One video after the other, in one process: a few frames of each are looked at, so an archive takes about as long as
+decoding it. A video that cannot be read, or in which nothing is found, is listed and gets no prompt.
 """
 
 import itertools
@@ -61,7 +61,8 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Fo
         config: how.
 
     Raises:
-        ConfigError: the prompt file is there already or is no CSV; no exemplar, or one without a video; unknown weights; no videos.
+        ConfigError: the prompt file is there already or is no CSV; no exemplar, or one without a video; unknown
+            weights; no videos.
     """
     uri = storage.join(archive.root, archive.prompts)
     if not uri.lower().endswith(".csv"):
@@ -70,7 +71,8 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Fo
         )
     if storage.exists(uri) and not config.overwrite:
         raise ConfigError(
-            f"{uri}: is there already, expected none, as somebody may have clicked it. Move it, name another with --archive.prompts, or give "
+            f"{uri}: is there already, expected none, as somebody may have clicked it. Move it, name another with "
+            "--archive.prompts, or give "
             "--prompt.overwrite."
         )
     folder = storage.join(archive.root, archive.videos)
@@ -102,7 +104,9 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Fo
 
 
 def animals_of(archive: ArchiveConfig, videos: Sequence[str], num_animals: int) -> dict[str, list[str]]:
-    """Say who is in each video: by the cohort file; without one by the video's own name, numbered where there are several.
+    """Say who is in each video: by the cohort file.
+
+    Without one by the video's own name, numbered where there are several.
 
     Raises:
         ConfigError: the cohort does not fit the videos.
@@ -208,7 +212,8 @@ def _exemplars(uri: str, videos: Sequence[str]) -> dict[str, list[Prompt]]:
         found = prompts.read(storage.read_bytes(uri), name=uri)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{uri}: no exemplar file there, expected a prompt file with one click or box. Make it, or name it with --prompt.exemplar."
+            f"{uri}: no exemplar file there, expected a prompt file with one click or box. Make it, or name it with "
+            "--prompt.exemplar."
         ) from error
     if not found:
         raise ConfigError(f"{uri}: holds no prompt, expected one click or box. Add it.")

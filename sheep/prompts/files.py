@@ -1,7 +1,8 @@
 """The three kinds of prompt file, read and written.
 
-CSV: header video,animal,frame,kind,x,y,x0,y0,x1,y1 (kind point uses x, y; kind box the other four). Parquet: the same columns, and for
-kind mask `mask`, `height_px` and `width_px` (`tables.PROMPTS`). COCO JSON: see `sheep/prompts/coco.py`. More columns are ignored.
+CSV: header video,animal,frame,kind,x,y,x0,y0,x1,y1 (kind point uses x, y; kind box the other four). Parquet: the same
+columns, and for kind mask `mask`, `height_px` and `width_px` (`tables.PROMPTS`). COCO JSON: see
+`sheep/prompts/coco.py`. More columns are ignored.
 """
 
 import csv
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sheep.errors import ConfigError
+from sheep.io.text import parsed
 from sheep.prompts import coco
 from sheep.prompts.checks import COORDINATES, Given, coordinates, outlined, settle
 from sheep.schemas import PROMPTS, Prompt
@@ -26,8 +28,8 @@ def read(data: bytes, *, name: str) -> list[Prompt]:
         data: its content.
         name: ending in .csv, .parquet or .json; named in errors.
 
-    Returns:
-        Prompts sorted by video, animal and frame, one for each. Where an animal has several kinds on one frame, the one that says most is
+    Returns: Prompts sorted by video, animal and frame, one for each. Where an animal has several kinds on one frame,
+        the one that says most is
         kept: mask, then box, then point.
 
     Raises:
@@ -60,7 +62,8 @@ def parse(text: str, *, name: str) -> list[Prompt]:
     Raises:
         ConfigError: wrong header, kind or number, an upside-down box, or two prompts that contradict.
     """
-    return settle(_csv(text, name))
+    with parsed(name):
+        return settle(_csv(text, name))
 
 
 def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | None = None) -> bytes:
@@ -97,7 +100,8 @@ def _csv(text: str, name: str) -> Iterator[Given]:
             frame = int(row["frame"])
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. Correct the line."
+                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. Correct "
+                "the line."
             ) from error
         yield coordinates(row["video"], row["animal"], frame, kind, xy, where)
 

@@ -1,12 +1,13 @@
 """One video file -> its pictures in order, by PyAV or by decord, from the start or from a mark.
 
-What a library gives is passed on unchecked; `sheep/video.py` holds it to its promises. A mark is where an earlier pass stopped:
-a seek by time stamp is only believed when the very picture of the mark comes out of the decoder, because at open groups
-of pictures (HEVC, H.264) decoders silently leave out those that hang on what was skipped.
+What a library gives is passed on unchecked; `sheep/video.py` holds it to its promises. A mark is where an earlier pass
+stopped: a seek by time stamp is only believed when the very picture of the mark comes out of the decoder, because at
+open groups of pictures (HEVC, H.264) decoders silently leave out those that hang on what was skipped.
 """
 
 import contextlib
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,8 +21,23 @@ from numpy.typing import NDArray
 from sheep.errors import ConfigError, MediaError
 from sheep.io import storage
 
+CONTAINERS = (
+    "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "asf", "flv", "ogg", "mxf",
+    "dv", "gxf", "ivf", "nut", "rm", "gif", "mjpeg", "yuv4mpegpipe",
+    # a single picture: refused below, by name
+    "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe", "gif_pipe",
+)  # fmt: skip
+"""Container formats that are opened. FFmpeg goes by a file's content, not by its name, and some formats (concat, HLS,
+DASH, image sequences) are text that names other files or addresses to open: a file in a video folder may not do
+that."""
+MAX_FRAME_PX = 2**27
+"""Frames of more pixels than this are refused: 134 million, four times 8K, some 400 MB as RGB. A damaged or hostile
+header can ask for any."""
+_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
+
 BLOCK_BYTES = 4 * 2**20
-"""A remote file is read in ranges of this size, one at a time, the next when it is needed (fsspec's `readahead` cache)."""
+"""A remote file is read in ranges of this size, one at a time, the next when it is needed (fsspec's `readahead`
+cache)."""
 _MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); more than this is a broken file
 _BACK_S = (
     0.0,
@@ -81,33 +97,42 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
         after: begin at this picture, which is given again first; None begins at the first.
 
     Raises:
-        MediaError: not a readable video, no picture in it, one without a time stamp, it ends before its container says, or it
-            has no such mark.
+        MediaError: not a readable video, no picture in it, one without a time stamp, it ends before its container says,
+            or it has no such mark.
         ConfigError: access refused.
     """
     fs, path = storage.filesystem(uri)
     try:
         with (
             storage.explained(uri, "reading"),
+            _as_media_error(uri),  # inside: an FFmpeg error of refused access is not one of the storage
             fs.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead") as file,
         ):
             if not fs.size(path):  # FFmpeg would seek to before its start, which is no error of FFmpeg's
-                raise MediaError(f"{uri}: is empty (0 bytes), expected a video. Copy it again.")
+                raise _empty(uri)
             yield from _decode_open(file, uri, after)
-    except ConfigError:  # a ValueError too: refused access, which is no fault of the video
-        raise
     except FileNotFoundError as error:
         raise _gone(uri) from error
+
+
+@contextlib.contextmanager
+def _as_media_error(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:  # a ValueError too: refused access, which is no fault of the video
+        raise
     except (av.error.FFmpegError, ValueError) as error:  # ValueError: a damaged index leads to a seek out of the file
         raise MediaError(
-            f"{uri}: cannot be decoded ({error}), expected a readable video. Re-export or re-copy the file."
+            f"{uri}: cannot be decoded ({error}), expected a readable video in a container such as MP4, MOV, MKV, "
+            "AVI or MPEG. "
+            "Re-export or re-copy the file."
         ) from error
 
 
 def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Picture]:
     for back_s in _BACK_S if after else (None,):
         file.seek(0)
-        with av.open(file, mode="r") as container:
+        with av.open(file, mode="r", options=_OPTIONS) as container:
             stream = _video_stream(container, uri)
             pictures = (
                 _from_start(container, stream, uri)
@@ -131,6 +156,12 @@ def _video_stream(container: Any, uri: str) -> Any:
     if container.format.name.endswith("_pipe"):  # png_pipe, jpeg_pipe
         raise MediaError(f"{uri}: is a picture, expected a video. Take it out of the folder.")
     stream = container.streams.video[0]
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_FRAME_PX:
+        raise MediaError(
+            f"{uri}: frames of {width} x {height} px, expected at most {MAX_FRAME_PX} pixels. Re-export it smaller, "
+            "or copy it again."
+        )
     stream.thread_type = "SLICE"  # frame threads would hold several frames and reorder errors
     return stream
 
@@ -192,10 +223,13 @@ def _picture(frame: av.VideoFrame, index: int, first_pts: int, uri: str) -> Pict
 
 
 def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None:
-    """Refuse a file that ends early: by its sample table in MP4 and MOV (less what an edit list cuts off), elsewhere by the length that the header states.
+    """Refuse a file that ends early.
 
-    Other containers state no count, or one of time slots (AVI). Without a length of its own, a video with sound goes unchecked:
-    the file's length may be the sound's.
+    By its sample table in MP4 and MOV (less what an edit list cuts off), elsewhere by the length that the header
+    states.
+
+    Other containers state no count, or one of time slots (AVI). Without a length of its own, a video with sound goes
+    unchecked: the file's length may be the sound's.
     """
     num_frames = last.index + 1
     if "mp4" in container.format.name:
@@ -215,13 +249,24 @@ def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None
 
 
 def length_s(uri: str) -> float:
-    """Length that the container states [s]; nan where it states none or cannot be read, which decoding will say better."""
+    """Length that the container states [s].
+
+    Nan where it states none or cannot be read, which decoding will say better.
+    """
     fs, path = storage.filesystem(uri)
     try:
-        with storage.explained(uri, "reading"), fs.open(path, "rb") as file, av.open(file, mode="r") as container:
+        with (
+            storage.explained(uri, "reading"),
+            fs.open(path, "rb") as file,
+            av.open(file, mode="r", options=_OPTIONS) as container,
+        ):
             return container.duration / av.time_base if container.duration else math.nan
     except (av.error.FFmpegError, OSError, ValueError):
         return math.nan
+
+
+def _empty(uri: str) -> MediaError:
+    return MediaError(f"{uri}: is empty (0 bytes), expected a video. Copy it again.")
 
 
 def _gone(uri: str) -> MediaError:
@@ -236,7 +281,8 @@ def _none_decodes(uri: str) -> MediaError:
 
 def _unmet(uri: str, mark: Mark) -> MediaError:
     return MediaError(
-        f"{uri}: has no frame {mark.index} with time stamp {mark.pts}, where an earlier pass stopped. The file was replaced: process it "
+        f"{uri}: has no frame {mark.index} with time stamp {mark.pts}, where an earlier pass stopped. The file was "
+        "replaced: process it "
         "from the start."
     )
 
@@ -248,7 +294,9 @@ def _upright(frame: av.VideoFrame) -> Pixels:
 
 
 def by_decord(uri: str, after: Mark | None = None) -> Iterator[Picture]:
-    """Decode with decord, from a local copy; a mark is reached by decoding from the start, since decord's seeking is not exact.
+    """Decode with decord, from a local copy.
+
+    A mark is reached by decoding from the start, since decord's seeking is not exact.
 
     Args:
         uri: where it lies.
@@ -272,6 +320,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
     with contextlib.ExitStack() as stack:
         try:
             path = stack.enter_context(storage.local_copy(uri))
+            _require_container(path, uri)
             reader = decord.VideoReader(path, num_threads=1)
             times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0] if len(reader) else []
             stamps = [round(time_s / _DECORD_CLOCK_S) for time_s in times]
@@ -279,7 +328,8 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
                 image = reader.next().asnumpy()
                 if image.shape[2] != 3:  # what decord 0.6 makes of a frame that is to be turned by 90 degrees
                     raise MediaError(
-                        f"{uri}: decord gives {image.shape[2]} channels, expected 3: the video is rotated. Set crop.decoder to pyav."
+                        f"{uri}: decord gives {image.shape[2]} channels, expected 3: the video is rotated. Set "
+                        "crop.decoder to pyav."
                     )
                 yield Picture(index, stamps[index], stamps[0], float(time_s - times[0]), partial(_as_is, image))
         except FileNotFoundError as error:
@@ -293,6 +343,18 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
             ) from error
     if not len(times):
         raise _none_decodes(uri)
+
+
+def _require_container(path: str, uri: str) -> None:
+    """Refuse what `by_pyav` would refuse to open, before decord opens it by name.
+
+    Raises:
+        MediaError: another container format, no video stream, or frames that are too large.
+    """
+    if not os.path.getsize(path):
+        raise _empty(uri)
+    with _as_media_error(uri), open(path, "rb") as file, av.open(file, mode="r", options=_OPTIONS) as container:
+        _video_stream(container, uri)
 
 
 def _as_is(image: Pixels) -> Pixels:

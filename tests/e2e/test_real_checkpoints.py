@@ -1,4 +1,5 @@
-"""The hub's checkpoints, as files: the real formats and sizes with random weights, since no hub can be reached from a test."""
+"""The hub's checkpoints, as files: the real formats and sizes with random weights, since no hub can be reached from a
+test."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -15,7 +15,8 @@ pytestmark = [
 
 
 def test_equals_the_official_predictor_on_the_same_device() -> None:
-    """The same kernels in the same order; sam2 itself is not repeatable to the last bit on every GPU, then this test says so."""
+    """The same kernels in the same order; sam2 itself is not repeatable to the last bit on every GPU, then this test
+    says so."""
     tracker = sam2_tracker.load("pocket", device="cuda")
     prompts = [box("a", 5, 10, 20, 22), box("a", 8, 12, 24, 24, frame=9)]
     expected = track_officially(tracker.model, wandering(), prompts)

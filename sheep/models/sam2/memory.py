@@ -53,7 +53,8 @@ def unpack(data: bytes, device: torch.device) -> tuple[dict[str, Outputs], dict[
         tensors = load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ContractError(
-            f"tracking state of {len(data)} bytes: not readable ({error}), expected what Tracking.save gave. Start the video anew."
+            f"tracking state of {len(data)} bytes: not readable ({error}), expected what Tracking.save gave. Start "
+            "the video anew."
         ) from error
     if header.get("form") != _FORM:
         raise ContractError(f"tracking state: form {header.get('form')}, expected {_FORM}. Start the video anew.")

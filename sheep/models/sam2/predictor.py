@@ -6,6 +6,7 @@ bit by bit. `sheep.models.sam2.tracker` tracks with it.
 """
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,10 +26,12 @@ from torch import Tensor
 from sheep.errors import ConfigError, ContractError
 
 KEPT_PROMPTS = 4
-"""Prompted frames of one animal that a frame attends to, the newest; sam2 takes all, so that cost would grow with corrections."""
+"""Prompted frames of one animal that a frame attends to, the newest; sam2 takes all, so that cost would grow with
+corrections."""
 _POCKET = Path(__file__).parents[2] / "weights" / "pocket_sam2"
 _ENDLESS = 2**40
-"""Frames promised to sam2, which only compares with them; for clips under 16 frames the official result differs by 1e-5."""
+"""Frames promised to sam2, which only compares with them; for clips under 16 frames the official result differs by
+1e-5."""
 _MEAN = (0.485, 0.456, 0.406)  # sam2.utils.misc.load_video_frames
 _STD = (0.229, 0.224, 0.225)
 _TARGETS = {  # all that a yaml may build: hydra would reach any function of any module, also through what sam2 imports
@@ -42,7 +45,10 @@ _TARGETS = {  # all that a yaml may build: hydra would reach any function of any
     *(f"sam2.modeling.memory_attention.{name}" for name in ("MemoryAttention", "MemoryAttentionLayer")),
     *(f"sam2.modeling.memory_encoder.{name}" for name in ("MemoryEncoder", "MaskDownSampler", "Fuser", "CXBlock")),
 }
-_POSTPROCESSING = {  # what sam2.build_sam adds to every yaml of a video predictor; a folder's own yaml may say otherwise
+_MAX_YAML_BYTES = 2**20
+_ALIAS = re.compile(r"(?m)^[^#]*(?:^|[\s:,\[{-])\*[A-Za-z0-9_]")
+# what sam2.build_sam adds to every yaml of a video predictor; a folder's own yaml may say otherwise
+_POSTPROCESSING = {
     "sam_mask_decoder_extra_args": {
         "dynamic_multimask_via_stability": True,
         "dynamic_multimask_stability_delta": 0.05,
@@ -55,8 +61,8 @@ _POSTPROCESSING = {  # what sam2.build_sam adds to every yaml of a video predict
 class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
     """SAM2VideoPredictor whose state holds one frame, and only those outputs that a later frame can read.
 
-    Two switches of sam2 are set: every prompted frame is remembered as one (`add_all_frames_to_correct_as_cond`), and a frame
-    attends to the newest `KEPT_PROMPTS` of them, unless the yaml's `max_cond_frames_in_attn` says how many.
+    Two switches of sam2 are set: every prompted frame is remembered as one (`add_all_frames_to_correct_as_cond`), and a
+    frame attends to the newest `KEPT_PROMPTS` of them, unless the yaml's `max_cond_frames_in_attn` says how many.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -108,8 +114,9 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
     def prune(self, state: dict[str, Any], index: int) -> None:
         """Drop what no frame after `index` can read.
 
-        Of the prompted frames the newest `max_cond_frames_in_attn` + 1 stay (one more than is attended to, as sam2 orders them
-        in another way when there are no more than that), and those that are near enough to be read as any other frame.
+        Of the prompted frames the newest `max_cond_frames_in_attn` + 1 stay (one more than is attended to, as sam2
+        orders them in another way when there are no more than that), and those that are near enough to be read as any
+        other frame.
         """
         memory_reach, pointer_reach = self.reach
         oldest = index - max(memory_reach, pointer_reach)
@@ -175,7 +182,10 @@ class PocketPredictor(StreamingPredictor):
 
 
 class FrameWindow:
-    """The `images` of a state: one frame's features, asked for by its index; and what all animals of the video share."""
+    """The `images` of a state: one frame's features, asked for by its index.
+
+    And what all animals of the video share.
+    """
 
     def __init__(self) -> None:
         self.index = -1
@@ -216,8 +226,9 @@ def load(name: str, *, device: str = "auto") -> StreamingPredictor:
     """Build SAM-2 from weights.
 
     Args:
-        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like sam2's own
-            checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows (facebook/sam2.1-hiera-tiny), downloaded.
+        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like
+            sam2's own checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows
+            (facebook/sam2.1-hiera-tiny), downloaded.
         device: `auto` (cuda where there is one), `cpu` or `cuda`.
 
     Raises:
@@ -234,7 +245,8 @@ def load(name: str, *, device: str = "auto") -> StreamingPredictor:
     else:
         known = ", ".join(["pocket", *HF_MODEL_ID_TO_FILENAMES])
         raise ConfigError(
-            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor a file named like sam2's checkpoints "
+            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor a file named like sam2's "
+            "checkpoints "
             f"({', '.join(_official_files())}). Correct it, or put checkpoint and yaml into one folder and name that."
         )
     model.fill_hole_area = 0  # needs sam2's CUDA extension, without which it only warns, on every frame
@@ -250,7 +262,7 @@ def build(yaml: Path) -> StreamingPredictor:
     Raises:
         ConfigError: the yaml has no model, names another class, or its values do not fit each other.
     """
-    loaded = OmegaConf.load(yaml)
+    loaded = _load_plain(yaml)
     if not isinstance(loaded, DictConfig) or "model" not in loaded:
         raise ConfigError(f"{yaml}: got no key `model`, expected the form of sam2's configs. Take one as a start.")
     config = OmegaConf.merge({"model": _POSTPROCESSING}, {"model": loaded.model})
@@ -260,7 +272,6 @@ def build(yaml: Path) -> StreamingPredictor:
     if str(config.model._target_).startswith("sam2."):
         config.model._target_ = "sheep.models.sam2.predictor.StreamingPredictor"
     try:
-        OmegaConf.resolve(config)
         model = instantiate(config.model, _recursive_=True)
     except Exception as error:  # hydra wraps whatever a constructor raises
         raise ConfigError(f"{yaml}: no SAM-2 can be built: {error}. Compare it with sam2's own configs.") from error
@@ -269,6 +280,48 @@ def build(yaml: Path) -> StreamingPredictor:
             f"{yaml}: `model` is a {type(model).__name__}, expected SAM2Base or a class of sheep.predictor."
         )
     return model
+
+
+def _load_plain(yaml: Path) -> Any:
+    """Read a yaml that means what it says: nothing in it is computed when it is used.
+
+    `_target_`s are checked before hydra builds anything. An interpolation (`${...}`) could turn into another `_target_`
+    after that check, and some resolvers run code by themselves; nested aliases grow without bound. sam2's own yamls use
+    neither.
+
+    Raises:
+        ConfigError: too large, not yaml, an alias or an interpolation in it.
+    """
+    if yaml.stat().st_size > _MAX_YAML_BYTES:
+        raise ConfigError(
+            f"{yaml}: {yaml.stat().st_size} bytes, expected at most {_MAX_YAML_BYTES}. Is it the right file?"
+        )
+    if _ALIAS.search(yaml.read_text(errors="replace")):
+        raise ConfigError(f"{yaml}: holds an alias (*name), expected plain values. Write the value out.")
+    try:
+        loaded = OmegaConf.load(yaml)
+        values = OmegaConf.to_container(loaded, resolve=False)
+    except Exception as error:  # the parser's own classes are not part of omegaconf's interface
+        raise ConfigError(f"{yaml}: cannot be read ({error}), expected yaml in the form of sam2's configs.") from error
+    computed = sorted({text for text in _strings(values) if "${" in text})
+    if computed:
+        raise ConfigError(
+            f"{yaml}: interpolations {computed} are not run from a yaml, expected plain values. Write them out."
+        )
+    return loaded
+
+
+def _strings(values: Any) -> Iterator[str]:
+    """Every key and value of nested containers, as text."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield str(key)
+            yield from _strings(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _strings(value)
+    else:
+        yield str(values)
 
 
 def _targets(values: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Frames and prompts -> one mask per animal and frame, by SAM-2, in memory that does not grow with the video.
 
-A `Tracking` follows the animals of one video, frame by frame. Its state is a few MiB an animal however long the video is; it
-can be saved after any frame and taken up again in another process, and what follows is the same, bit by bit.
+A `Tracking` follows the animals of one video, frame by frame. Its state is a few MiB an animal however long the video
+is; it can be saved after any frame and taken up again in another process, and what follows is the same, bit by bit.
 """
 
 import hashlib
@@ -17,12 +17,11 @@ import numpy as np
 import sam2.sam2_video_predictor as official
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 from torch import Tensor
 
-from sheep.errors import ConfigError, ContractError
+from sheep.errors import ContractError
 from sheep.io.prefetch import prefetch
-from sheep.models.sam2 import memory, predictor
+from sheep.models.sam2 import memory, predictor, prompt_checks
 from sheep.models.sam2.predictor import FrameWindow, StreamingPredictor
 from sheep.schemas import Prompt
 
@@ -70,9 +69,9 @@ class Tracker:
         """Begin a video.
 
         Args:
-            prompts: of one video, at least one; an animal is followed from its first prompt on. A later one corrects it: it takes
-                effect from its frame on, as if added to sam2's predictor once that frame is tracked. On one frame an animal may
-                have a point, a box and a mask; point and box then refine the mask.
+            prompts: of one video, at least one; an animal is followed from its first prompt on. A later one corrects
+                it: it takes effect from its frame on, as if added to sam2's predictor once that frame is tracked. On
+                one frame an animal may have a point, a box and a mask; point and box then refine the mask.
             logits: give each Mask its logits.
 
         Raises:
@@ -149,8 +148,8 @@ class Tracker:
     def in_thread(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Begin some work beside the caller's; the result waits for it.
 
-        Nothing runs beside where torch splits every operation over threads of its own (`torch.set_num_threads` above 1): they
-        would wait for each other.
+        Nothing runs beside where torch splits every operation over threads of its own (`torch.set_num_threads` above
+        1): they would wait for each other.
         """
         return work if self._is_multithreaded else self._threads.submit(work).result
 
@@ -168,7 +167,7 @@ class Tracking:
     """The animals of one video, followed so far."""
 
     def __init__(self, tracker: Tracker, prompts: Sequence[Prompt], *, logits: bool) -> None:
-        _check_prompts(prompts)
+        prompt_checks.check_prompts(prompts)
         self.last_frame = -1
         """Number of the newest frame; -1 before the first."""
         self._tracker, self._model, self._logits = tracker, tracker.model, logits
@@ -197,7 +196,8 @@ class Tracking:
         encoded = image if isinstance(image, Encoded) else self._tracker.encode(image)
         if number <= self.last_frame or (window.shape and encoded.shape != window.shape):
             raise ContractError(
-                f"frame {number} of {encoded.shape} follows {self.last_frame} of {window.shape}, expected rising numbers and one size. "
+                f"frame {number} of {encoded.shape} follows {self.last_frame} of {window.shape}, expected rising "
+                "numbers and one size. "
                 "Check the decoder."
             )
         window.move(encoded.features, encoded.shape)
@@ -220,7 +220,7 @@ class Tracking:
         """
         for prompt in (prompt for prompts in self._prompts.values() for prompt in prompts):
             if prompt.frame > self.last_frame:
-                raise _unmet(prompt)
+                raise prompt_checks.unmet(prompt)
 
     def save(self) -> bytes:
         """Give the state as safetensors: only what later frames need, of the same size after any number of frames."""
@@ -236,7 +236,8 @@ class Tracking:
         differing = [name for name in expected if facts.get(name) != expected[name]]
         if differing:
             raise ContractError(
-                f"tracking saved after frame {self.last_frame}: other {' and '.join(differing)} than now, expected the same network "
+                f"tracking saved after frame {self.last_frame}: other {' and '.join(differing)} than now, expected "
+                "the same network "
                 "and the same prompts up to that frame. Start the video anew."
             )
         self._window.index, self._window.shape = facts["index"], tuple(facts["shape"])
@@ -254,7 +255,7 @@ class Tracking:
         given = [prompt for prompt in self._prompts[animal] if self.last_frame < prompt.frame <= number]
         for prompt in given:
             if prompt.frame < number:
-                raise _unmet(prompt)
+                raise prompt_checks.unmet(prompt)
         return given
 
     def _follow(self, animal: str, number: int, given: Sequence[Prompt]) -> Mask:
@@ -316,10 +317,10 @@ class _Stream:
         model, state, index = self._model, self._state, self._window.index
         given: dict[str, Any] = {}
         for prompt in prompts:
-            _check_inside(prompt, *self._window.shape[:2])
+            prompt_checks.check_inside(prompt, *self._window.shape[:2])
             xy = np.asarray(prompt.xy, np.float32)
             if prompt.kind == "mask":
-                model.add_new_mask(state, index, 0, _decode(prompt))
+                model.add_new_mask(state, index, 0, prompt_checks.decode(prompt))
             elif prompt.kind == "box":
                 given["box"] = xy
             else:
@@ -338,8 +339,9 @@ def load(name: str, *, device: str = "auto", precision: Precision = "float32", c
     """Build SAM-2 from weights.
 
     Args:
-        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like sam2's own
-            checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows (facebook/sam2.1-hiera-tiny), downloaded.
+        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like
+            sam2's own checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows
+            (facebook/sam2.1-hiera-tiny), downloaded.
         device: `auto` (cuda where there is one), `cpu` or `cuda`.
         precision: bfloat16 runs SAM-2 under autocast; its masks are near those of float32, not the same.
         compiled: compile the image encoder, on the first frame; its features are then near those of sam2, not the same.
@@ -351,50 +353,3 @@ def load(name: str, *, device: str = "auto", precision: Precision = "float32", c
     if compiled:
         model.image_encoder.compile()
     return Tracker(model, precision=precision)
-
-
-def _check_prompts(prompts: Sequence[Prompt]) -> None:
-    if not prompts:
-        raise ConfigError("prompts: got none, expected at least one for a video. Add a click, a box or a mask.")
-    places = [(prompt.animal, prompt.frame, prompt.kind) for prompt in prompts]
-    for prompt, place in zip(prompts, places, strict=True):
-        where = f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}"
-        if places.count(place) > 1:
-            raise ConfigError(
-                f"{where}: got more than one {prompt.kind}, expected one of a kind. Delete the wrong one."
-            )
-        if prompt.kind == "mask" and not _decode(prompt).any():
-            raise ConfigError(f"{where}: the mask is empty, expected where the animal is. Leave the prompt out.")
-
-
-def _decode(prompt: Prompt) -> NDArray[np.bool_]:
-    try:
-        mask: NDArray[np.bool_] = coco.decode({"counts": prompt.mask, "size": list(prompt.size_px)}).astype(bool)
-    except ValueError as error:
-        raise ConfigError(
-            f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}: the mask's run lengths do not give {prompt.size_px} "
-            f"(height, width) pixels ({error}). Export the mask again."
-        ) from error
-    return mask
-
-
-def _check_inside(prompt: Prompt, height_px: int, width_px: int) -> None:
-    if prompt.kind == "mask":
-        got, form = f"mask of {prompt.size_px}", f"one of {(height_px, width_px)} (height, width)"
-        fits = prompt.size_px == (height_px, width_px)
-    else:
-        got, xy = f"{prompt.kind} {prompt.xy}", prompt.xy
-        form, fits = ("x, y", len(xy) == 2) if prompt.kind == "point" else ("x0 < x1, y0 < y1", len(xy) == 4)
-        form += f" inside {width_px} x {height_px} px"
-        fits = fits and all(0 <= value <= limit for value, limit in zip(xy, (width_px, height_px) * 2, strict=False))
-        fits = fits and (prompt.kind == "point" or (xy[0] < xy[2] and xy[1] < xy[3]))
-    if not fits:
-        raise ConfigError(
-            f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}: got {got}, expected {form}. "
-            "Correct the prompt file."
-        )
-
-
-def _unmet(prompt: Prompt) -> ConfigError:
-    what = f"prompt of {prompt.animal!r} in {prompt.video}: frame {prompt.frame}"
-    return ConfigError(f"{what} is not among the tracked frames. Prompt one that is (mind the stride), or track more.")

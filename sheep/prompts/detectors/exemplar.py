@@ -1,8 +1,9 @@
 """One animal that a person pointed at -> where its like is in frames of other videos, by DINOv2's patch tokens.
 
-Each patch of the exemplar's surroundings is on the animal or beside it; the direction that tells the two apart (a linear discriminant)
-turns every patch of another video into how much it is like the animal: 0 as the ground, 1 as the animal. Frames are looked at through
-overlapping windows of the exemplar's scale, since an animal of 40 pixels would be two patches of the whole frame.
+Each patch of the exemplar's surroundings is on the animal or beside it; the direction that tells the two apart (a
+linear discriminant) turns every patch of another video into how much it is like the animal: 0 as the ground, 1 as the
+animal. Frames are looked at through overlapping windows of the exemplar's scale, since an animal of 40 pixels would be
+two patches of the whole frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,8 @@ def learn(model: Backbone, image: NDArray[np.uint8], mask: NDArray[np.bool_], *,
     on, beside = tokens[shares > 0.5], tokens[shares < 0.02]
     if not len(on) or not len(beside):
         raise ConfigError(
-            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. Choose an animal that is "
+            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. Choose "
+            "an animal that is "
             "larger, and not as large as the picture."
         )
     gap = on.mean(axis=0) - beside.mean(axis=0)
@@ -98,9 +100,9 @@ def find(
         num_animals: how many are looked for.
         image_px: as for `learn`.
 
-    Returns:
-        At most `num_animals` boxes, all on one frame, best first. The score is how far the patches inside stand out from the rest of
-        the frame, in units of the exemplar's own gap, lowered where the size differs much or where others are as like it.
+    Returns: At most `num_animals` boxes, all on one frame, best first. The score is how far the patches inside stand
+        out from the rest of the frame, in units of the exemplar's own gap, lowered where the size differs much or where
+        others are as like it.
     """
     by_frame = []
     for still in stills:

@@ -89,9 +89,8 @@ def choose(by_frame: Sequence[Sequence[Proposal]], num_animals: int) -> list[Pro
         by_frame: boxes of each frame, best first.
         num_animals: how many are looked for.
 
-    Returns:
-        At most `num_animals` boxes of one frame, best first. Where frames usually show one more that is about as good, which of them is
-        meant cannot be known: scores are lowered, to 0.4 of themselves for an equal one.
+    Returns: At most `num_animals` boxes of one frame, best first. Where frames usually show one more that is about as
+        good, which of them is meant cannot be known: scores are lowered, to 0.4 of themselves for an equal one.
     """
     most = min(num_animals, max((len(found) for found in by_frame), default=0))
     if not most:

@@ -1,7 +1,8 @@
 """What moves before a still background -> boxes. For cameras that stand still; needs no network and no click.
 
-The background is the median over frames, so an animal that rests for most of them is part of it, and leaves a hole ("ghost") where it is
-not. Ghosts are told from animals by their outline, which is in the background's picture and not in the frame's.
+The background is the median over frames, so an animal that rests for most of them is part of it, and leaves a hole
+("ghost") where it is not. Ghosts are told from animals by their outline, which is in the background's picture and not
+in the frame's.
 """
 
 from collections.abc import Sequence
@@ -39,9 +40,9 @@ def find(stills: Sequence[Still], num_animals: int) -> list[Proposal]:
         stills: 3 or more frames of one video, spread over it, all of one size.
         num_animals: how many are looked for.
 
-    Returns:
-        At most `num_animals` boxes, all on one frame, best first; none where nothing moves. The score is lower where the animal stands
-        out little, is small, is cut by the border, where the camera moves, or where more animals move than are looked for.
+    Returns: At most `num_animals` boxes, all on one frame, best first; none where nothing moves. The score is lower
+        where the animal stands out little, is small, is cut by the border, where the camera moves, or where more
+        animals move than are looked for.
     """
     if len(stills) < 3:
         return []
@@ -76,7 +77,10 @@ def find(stills: Sequence[Still], num_animals: int) -> list[Proposal]:
 
 
 def _ranked(by_frame: Sequence[Sequence["_Blob"]]) -> list[list[tuple[float, "_Blob"]]]:
-    """Score the blobs of every frame, best first; lower in frames with fewer of them, where one may be two animals that meet."""
+    """Score the blobs of every frame, best first.
+
+    Lower in frames with fewer of them, where one may be two animals that meet.
+    """
     usual_area = float(np.quantile([blob.area for blobs in by_frame for blob in blobs], 0.75))
     counts = np.array([sum(blob.present > 0.5 for blob in blobs) for blobs in by_frame])
     apart = np.clip(counts / max(1.0, float(np.quantile(counts, 0.9))), 0, 1)

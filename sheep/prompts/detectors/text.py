@@ -1,7 +1,9 @@
-"""A phrase -> boxes, by a zero-shot detector of `transformers` (Grounding DINO, OWL-ViT, OWLv2) whose weights are at hand.
+"""A phrase -> boxes.
 
-Neither detector was trained here: how well it finds your animals has to be looked at. The score is the detector's own, a probability that is
-far from calibrated: clear animals often get 0.3 to 0.6.
+By a zero-shot detector of `transformers` (Grounding DINO, OWL-ViT, OWLv2) whose weights are at hand.
+
+Neither detector was trained here: how well it finds your animals has to be looked at. The score is the detector's own,
+a probability that is far from calibrated: clear animals often get 0.3 to 0.6.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from sheep.prompts.detectors.frames import Proposal, Still, choose
 
 _LEAST = 0.05  # below this a detector's boxes are noise
 _SAME = 0.5  # overlap from which two boxes are of one animal
+
+_EXAMPLES = ("IDEA-Research/grounding-dino-tiny", "google/owlv2-base-patch16")
 
 
 class Detector:
@@ -65,8 +69,8 @@ def load(name: str, *, device: str = "auto") -> Detector:
     """Load a zero-shot detector.
 
     Args:
-        name: a `save_pretrained` folder with weights and processor, or a Hugging Face id such as `IDEA-Research/grounding-dino-tiny` or
-            `google/owlv2-base-patch16`, downloaded once.
+        name: a `save_pretrained` folder with weights and processor, or a Hugging Face id such as
+            `IDEA-Research/grounding-dino-tiny` or `google/owlv2-base-patch16`, downloaded once.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -75,7 +79,7 @@ def load(name: str, *, device: str = "auto") -> Detector:
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
     place = device_of(device)
-    known = "a save_pretrained folder or a Hugging Face id such as 'IDEA-Research/grounding-dino-tiny' or 'google/owlv2-base-patch16'"
+    known = f"a save_pretrained folder or a Hugging Face id such as {' or '.join(map(repr, _EXAMPLES))}"
     if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
         raise ConfigError(f"prompt.detector: got {name!r}, no such folder, expected {known}. Correct it.")
     try:
@@ -85,13 +89,15 @@ def load(name: str, *, device: str = "auto") -> Detector:
         processor = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"prompt.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, with its weights and processor files. Fetch "
+            f"prompt.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, with "
+            "its weights and processor files. Fetch "
             "it where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"prompt.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, expected all. Fetch the folder again."
+            f"prompt.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, expected all. "
+            "Fetch the folder again."
         )
     return Detector(model.to(place), processor, name)
 

@@ -93,7 +93,8 @@ def test_reads_older_columns_below_a_preamble():
             "Independent variables",
             "pen\t4",
             "",
-            "Time\tMedia file path\tTotal length\tFPS\tSubject\tBehavior\tBehavioral category\tModifiers\tComment\tStatus",
+            "Time\tMedia file path\tTotal length\tFPS\tSubject\tBehavior\tBehavioral "
+            "category\tModifiers\tComment\tStatus",
             "0.5\t/films/day1.avi\t10.0\t25\tEwe1\tlying\t\t\t\tSTART",
             "2.5\t/films/day1.avi\t10.0\t25\tEwe1\tlying\t\t\t\tSTOP",
         ]

@@ -157,7 +157,7 @@ def test_a_track_flagged_in_parts_has_the_flags_of_the_whole() -> None:
 # --- re-prompts
 
 
-def tracks(rows: list[Values], **changes: str) -> pa.Table:
+def tracks(rows: list[Values], **changes: Any) -> pa.Table:
     """A track of 10 frames/s without masks: a sheep that does not move, except for the values given for each frame."""
     full = []
     for frame, values in enumerate(rows):
@@ -181,13 +181,13 @@ def test_a_return_is_listed_where_it_happens() -> None:
     moved = {"x0": 90.0, "x1": 110.0}
     found = reprompts(tracks([{}] * 5 + [LOST] * 10 + [moved] * 5))
     assert summary(found) == [("reappeared", 15, round(1 - 0.5**0.1, 4))]
-    assert found[0].box == (90, 40, 110, 50)
+    assert found[0].box == pytest.approx((90, 40, 110, 50))
 
 
 def test_a_long_loss_is_listed_at_its_start_with_the_last_box() -> None:
     found = reprompts(tracks([{"x0": 10.0}] * 5 + [LOST] * 100 + [{}] * 5))
     assert summary(found) == [("lost", 5, 0.5), ("reappeared", 105, 0.5)]
-    assert found[0].box == (10, 40, 70, 50)
+    assert found[0].box == pytest.approx((10, 40, 70, 50))
     to_the_end = reprompts(tracks([{}] * 5 + [LOST] * 101))
     assert summary(to_the_end) == [("lost", 5, 0.5)]
     assert reprompts(tracks([LOST] * 100)) == []  # never seen, so there is no box to correct
@@ -214,7 +214,7 @@ def test_a_risky_stretch_is_listed_at_its_end() -> None:
 
 
 def test_animals_and_videos_are_apart_and_the_worst_comes_first() -> None:
-    jump = [{}] * 5 + [{"x0": 70.0, "x1": 90.0, "jump": True}]
+    jump: list[Values] = [{}] * 5 + [{"x0": 70.0, "x1": 90.0, "jump": True}]
     rows = [tracks(jump), tracks(jump, animal="b"), tracks([{}] * 5 + [LOST] * 101, video="w.mp4")]
     found = reprompts(pa.concat_tables(rows))
     assert [(one.video, one.animal, one.reason, one.score) for one in found] == [

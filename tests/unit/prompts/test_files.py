@@ -69,7 +69,8 @@ def test_column_order_extra_columns_and_a_byte_order_mark_do_not_matter() -> Non
         (["a.mp4,ewe,0,mask,,,1,2,3,4"], "line 2: kind 'mask', expected point or box.*Parquet or COCO"),
         (
             ["a.mp4,ewe,0,point,5,6,,,,"] * 2,
-            r"line 3: 'ewe' in a.mp4 has more than one prompt of kind point on frame 0, the other in prompts\.csv, line 2",
+            r"line 3: 'ewe' in a.mp4 has more than one prompt of kind point on frame 0, the other in prompts\.csv, "
+            r"line 2",
         ),
         (
             ["a.mp4,ewe,3,box,,,1,2,3,4", "a.mp4,ewe,3,point,5,6,,,,", "a.mp4,ewe,3,box,,,1,2,9,9"],

@@ -184,6 +184,8 @@ def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
 
 def test_a_program_that_ends_in_the_middle_ends(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", moving(40))
-    program = f"from sheep.video import reader\nframes = reader.decode({uri!r}, ahead=2)\nnext(frames)\nprint('end')"
+    program = (
+        f"from sheep.video import reader as video\nframes = video.decode({uri!r}, ahead=2)\nnext(frames)\nprint('end')"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("end\n", "")

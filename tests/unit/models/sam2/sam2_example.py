@@ -1,4 +1,5 @@
-"""Small SAM-2s with random weights that react, frames that move, and sam2's own predictor as the truth to compare with."""
+"""Small SAM-2s with random weights that react, frames that move, and sam2's own predictor as the truth to compare
+with."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,8 @@ class Truth:
 
 
 def genuine(model: StreamingPredictor) -> official.SAM2VideoPredictor:
-    """The same network in sam2's own class: none of our methods. What differs from its defaults is what the class says."""
+    """The same network in sam2's own class: none of our methods. What differs from its defaults is what the class
+    says."""
     twin: Any = copy.deepcopy(model)
     twin.__class__ = official.SAM2VideoPredictor
     assert twin.add_all_frames_to_correct_as_cond

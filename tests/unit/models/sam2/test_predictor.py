@@ -130,7 +130,8 @@ def test_folders_that_cannot_be_loaded(model: predictor.StreamingPredictor, tmp_
 
 def test_yaml_runs_no_other_code(tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(
-        "model:\n  _target_: sam2.modeling.sam2_base.SAM2Base\n  image_encoder: {_target_: sam2.build_sam.os.system, command: 'true'}\n"
+        "model:\n  _target_: sam2.modeling.sam2_base.SAM2Base\n  image_encoder: {_target_: sam2.build_sam.os.system, "
+        "command: 'true'}\n"
     )
     with pytest.raises(ConfigError, match=r"os\.system"):
         predictor.build(tmp_path / "net.yaml")

@@ -1,4 +1,5 @@
-"""The streaming tracker: what it gives for each frame, and what it refuses. That it equals sam2's: test_masks_equal.py."""
+"""The streaming tracker: what it gives for each frame, and what it refuses. That it equals sam2's:
+test_masks_equal.py."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""The streaming tracker against sam2's own predictor, bit by bit on CPU; state that stays small; state taken up again."""
+"""The streaming tracker against sam2's own predictor, bit by bit on CPU; state that stays small; state taken up
+again."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Detectors of the real formats, with random weights: what they find is noise, that they load, run and answer is not."""
+"""Detectors of the real formats, with random weights: what they find is noise, that they load, run and answer is
+not."""
 
 import json
 from pathlib import Path
