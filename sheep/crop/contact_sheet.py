@@ -1,7 +1,8 @@
 """Frames, masks and crops of one video -> one contact sheet, so that a person can see what was tracked.
 
-The crop stage draws one tile at a time, while its frame and mask are in memory, and lays the tiles out at the end of the video.
-A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written over the frame.
+The crop stage draws one tile at a time, while its frame and mask are in memory, and lays the tiles out at the end of
+the video. A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written
+over the frame.
 """
 
 import io
@@ -28,7 +29,7 @@ _MAX_TITLE_CHARACTERS = 110
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One moment of one animal."""
+    """One animal in one frame."""
 
     frame: NDArray[np.uint8]
     """(H, W, 3) RGB, the decoded frame."""
@@ -85,7 +86,8 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: in
     """
     if not tiles or columns < 1:
         raise ContractError(
-            f"contact sheet: {len(tiles)} tiles in {columns} columns, expected at least one of each. This is a bug: report it."
+            f"contact sheet: got {len(tiles)} tiles and {columns} columns, expected at least one of each. "
+            "This is a bug: report it."
         )
     drawn = [Image.fromarray(tile) for tile in tiles]
     columns = min(columns, len(drawn))

@@ -28,8 +28,8 @@ class Outline:
 def outline(mask: NDArray[np.bool_]) -> Outline:
     """Measure a mask of shape (H, W).
 
-    Box and edge are those of the largest connected piece: SAM-2's masks have specks far from the animal, and a single one would
-    enlarge the windows of all frames around it.
+    Box and edge are those of the largest connected piece: SAM-2's masks have specks far from the animal, and a single
+    one would enlarge the windows of all frames around it.
     """
     whole = bounds(mask)
     if whole is None:
@@ -69,10 +69,10 @@ def windows(
 ) -> Floats:
     """Compute a smooth square window around the boxes of one animal.
 
-    The side is the largest box side within `smooth_s` before and after, widened by the margin, then smoothed; the centre is
-    smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops neither jitter nor lag. Where
-    the animal is lost the window moves linearly between the frames in which it is seen, and stays before the first and after
-    the last of them. A window that fits is moved inside the frame; a larger one is centred on it.
+    The side is the largest box side within `smooth_s` before and after, widened by the margin, then smoothed; the
+    centre is smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops neither jitter
+    nor lag. Where the animal is lost the window moves linearly between the frames in which it is seen, and stays before
+    the first and after the last of them. A window that fits is moved inside the frame; a larger one is centred on it.
 
     Args:
         boxes: (F, 4) float64 [px], rows of nan where the animal is lost.
@@ -135,8 +135,8 @@ def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac
         grow_frac: the piece is dilated by this share of `side_px`, so that thin legs and the outline stay.
 
     Returns:
-        (side_px, side_px) bool: nearest neighbour, then dilated. Empty where the mask is, or where its largest piece lies
-        outside the window.
+        (side_px, side_px) bool: nearest neighbour, then dilated. Empty where the mask is, or where its largest piece
+        lies outside the window.
     """
     x0, y0, side = (float(value) for value in window)
     steps = (np.arange(side_px) + 0.5) * (side / side_px)

@@ -1,9 +1,10 @@
 """What a worker does with one video of any length: track the animals, then cut crops along their smoothed tracks.
 
-Two passes, because smoothing needs the whole track and decoding twice costs less than holding the frames. Each pass writes a
-part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). The next attempt after a worker's
-death resumes from the last checkpoint, and every part holds the bytes that an uninterrupted attempt would have written. Memory
-holds one part, a few frames, and in the second pass about 100 bytes for each animal and frame.
+Two passes, because smoothing needs the whole track and decoding twice costs less than holding the frames. Each pass
+writes a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). The next
+attempt after a worker's death resumes from the last checkpoint, and every part holds the bytes that an uninterrupted
+attempt would have written. Memory holds one part, a few frames, and in the second pass about 100 bytes for each animal
+and frame.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Frames, masks and flags of one video -> a small MP4 that plays in any browser, so that a person can watch the tracks.
 
-Frames are encoded one by one as they come, so memory does not grow with the video. The bytes depend on what is drawn only:
-x264 runs in one thread, and without macroblock trees (`mbtree`), which read uninitialised memory.
+Frames are encoded one by one as they come, so memory does not grow with the video. The bytes depend on what is drawn
+only: x264 runs in one thread, and without macroblock trees (`mbtree`), which read uninitialised memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from sheep.errors import ContractError
 MAX_PX, MIN_PX = 640, 320
 """Bounds of the preview's longer side: larger frames are scaled down to `MAX_PX`, smaller ones up to `MIN_PX`."""
 OUTLINE_RGB = ((0, 114, 178), (204, 121, 167), (86, 180, 233), (0, 158, 115), (240, 228, 66))
-"""Colours of the masks' outlines, cycled over animals (Okabe and Ito, 2008: colour-blind readers can tell them apart)."""
+"""Colours of the outlines, cycled over animals (Okabe and Ito, 2008: colour-blind readers can tell them apart)."""
 BOX_RGB = {"lost": (213, 94, 0), "jump": (213, 94, 0), "risk": (230, 159, 0), "reappeared": (230, 159, 0)}
 """Colour of a box by the first of its flags that is listed here; any other box is white."""
 
@@ -78,8 +78,8 @@ def write(frames: Iterable[PreviewFrame], path: str) -> int:
             pts = round((frame.time_s - first_s) * _CLOCK_HZ)
             if frame.image.shape != shape or pts <= last:
                 raise ContractError(
-                    f"preview {path}: frame {count} is {frame.image.shape} at {frame.time_s} s, the one before is {shape} at "
-                    f"{last / _CLOCK_HZ + first_s} s, expected one size and rising times. This is a bug: report it."
+                    f"preview {path}: frame {count} is {frame.image.shape} at {frame.time_s} s, the one before is "
+                    f"{shape} at {last / _CLOCK_HZ + first_s} s, expected one size and rising times. This is a bug: report it."
                 )
             picture = av.VideoFrame.from_ndarray(draw(frame), format="rgb24")
             picture.pts, picture.time_base = pts, Fraction(1, _CLOCK_HZ)

@@ -1,8 +1,8 @@
 """Tracks -> flags on frames that may be wrong, and a list of the frames where a new prompt would help most.
 
-Flags depend on earlier frames only, and what they remember of those is plain JSON, so a track written in parts has the same
-flags as a track written as a whole. A flag is a reason to check a frame, not a verdict: docs/decisions.md ("Flags") has
-precision and recall.
+Flags depend on earlier frames only, and what they remember of those is plain JSON, so a track written in parts has the
+same flags as a track written as a whole. A flag is a reason to check a frame, not a verdict: docs/decisions.md
+("Flags") has precision and recall.
 """
 
 import csv
@@ -69,28 +69,30 @@ class Flagger:
     * reappeared: the first frame in which it is seen after one or more in which it was lost.
     * jump: its box's centre moved by more than the longer side of its last seen box.
     * edge: its box touches the frame's border.
-    * identity_risk, 0 to 1: the risk that the mask is on another animal, or not on one whole animal. 0 where the animal is
-      lost, otherwise the largest of
+    * identity_risk, 0 to 1: the risk that the mask is on another animal, or not on one whole animal. 0 where the animal
+      is lost, otherwise the largest of
 
       - overlap: pixels that its mask shares with another tracked animal's, as a share of the smaller mask;
       - nearness: half the area that its box shares with another's, as a share of the smaller box;
-      - doubt: 1 - (smaller area / larger area) * min(predicted_iou, 1 / (1 + exp(-object_score))). The two areas are its
-        own and its usual one: that of the first frame it was seen in, which then follows the seen area by at most a factor
-        of two in 20 s. A median over the last frames adapts to a wrong animal's size too soon (docs/decisions.md).
+      - doubt: 1 - (smaller area / larger area) * min(predicted_iou, 1 / (1 + exp(-object_score))). The two areas are
+        its own and its usual one: that of the first frame it was seen in, which then follows the seen area by at most a
+        factor of two in 20 s. A median over the last frames adapts to a wrong animal's size too soon
+        (docs/decisions.md).
     """
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         """Start a video, or resume it.
 
         Args:
-            state: what `state` returned after the last frame done, also after a round trip through JSON; None at the start.
+            state: what `state` returned after the last frame done, also after a round trip through JSON; None at the
+                start.
         """
         self._seen = {
             animal: _Seen(**{**values, "box": tuple(values["box"])}) for animal, values in (state or {}).items()
         }
 
     def state(self) -> dict[str, Any]:
-        """Return what has to be remembered, plain JSON: for each animal seen so far its box, time, usual area and `lost`."""
+        """Return what is remembered of each animal seen so far, as plain JSON: its box, time, usual area and `lost`."""
         return {animal: {**asdict(seen), "box": list(seen.box)} for animal, seen in self._seen.items()}
 
     def flag(self, rows: Sequence[TrackRow]) -> list[TrackRow]:
@@ -147,7 +149,7 @@ def _doubt(row: TrackRow, usual_px: float) -> float:
 
 
 def _closeness(rows: Sequence[TrackRow]) -> NDArray[np.float64]:
-    """Overlap or nearness of each animal with the animal closest to it, (rows,); two or more rows, none of them lost."""
+    """Overlap or nearness of each animal with the one closest to it, (rows,); two or more rows, none of them lost."""
     size = [rows[0].height_px, rows[0].width_px]
     masks = [{"size": size, "counts": row.mask} for row in rows]
     boxes = np.array([row.box for row in rows], dtype=np.float64)
@@ -164,14 +166,15 @@ def _closeness(rows: Sequence[TrackRow]) -> NDArray[np.float64]:
 def reprompts(tracks: pa.Table) -> list[Reprompt]:
     """List the frames that are worth a new prompt, worst first.
 
-    Each has the track's own box, for a person to correct, or the last seen box where the animal is lost. Of several frames of
-    one animal less than a second apart, the worst is kept. Reasons, and their scores from 0 to 1:
+    Each has the track's own box, for a person to correct, or the last seen box where the animal is lost. Of several
+    frames of one animal less than a second apart, the worst is kept. Reasons, and their scores from 0 to 1:
 
     * reappeared: seen again after being lost for 0.5 s or more; 1 - 0.5 ** (seconds / 10).
     * lost: for 2 s or more, at the first such frame; the same score.
     * jump: 1 - 0.5 ** (distance in longer sides of the last seen box).
-    * risk: the first frame after a stretch with an identity risk of 0.5 or more, or the stretch's last frame where the track
-      ends or the animal is lost then; the highest risk of the stretch. Stretches less than 0.5 s apart count as one.
+    * risk: the first frame after a stretch with an identity risk of 0.5 or more, or the stretch's last frame where the
+      track ends or the animal is lost then; the highest risk of the stretch. Stretches less than 0.5 s apart count as
+      one.
 
     Args:
         tracks: any number of videos and animals, rows of each animal by frame; the mask column may be missing.

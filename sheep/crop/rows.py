@@ -72,7 +72,9 @@ def to_table(rows: Sequence[TrackRow] | Sequence[CropRow], schema: pa.Schema) ->
 
 
 def track_rows(table: pa.Table) -> Iterator[TrackRow]:
-    """Read rows of the tracks table, a thousand at a time: a long video's table fits in memory, its rows as objects do not.
+    """Read rows of the tracks table, a thousand at a time.
+
+    A long video's table fits in memory, its rows as Python objects do not.
 
     Args:
         table: all columns of `schemas.TRACKS`; `mask` may be missing.

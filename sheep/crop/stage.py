@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def run(study: Study) -> Manifest:
-    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`: where another prompt would help most.
+    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`: where new prompts would help most.
 
     Args:
         study: its videos and prompts are read, its executor runs the units.

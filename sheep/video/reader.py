@@ -1,8 +1,8 @@
 """Video file at any URI -> frames in order, with the time each is shown.
 
-In: a URI. Out: an iterator of frames, one in memory at a time, or a few with prefetching. It can resume after a mark of an
-earlier pass, with the same frames, times and pixels. PyAV is the default because it was exact, with constant memory, on every
-file tried; decord is offered because labs know it (docs/decisions.md, "Decoder").
+In: a URI. Out: an iterator of frames, one in memory at a time, or a few with prefetching. It can resume after a mark of
+an earlier pass, with the same frames, times and pixels. PyAV is the default because it was exact, with constant memory,
+on every file tried; decord is offered because labs know it (docs/decisions.md, "Decoder").
 """
 
 import logging
@@ -85,17 +85,17 @@ def decode(
         stride: yield every n-th frame, the first included; >= 1.
         max_frames: stop after this many frames, those up to the mark included; 0 means all.
         decoder: which library decodes.
-        after: mark of a frame yielded with the same stride, limit and decoder: resume after it, with exactly the frames that
-            an uninterrupted pass would have yielded.
-        ahead: frames that a thread prefetches; 0 decodes each frame when it is asked for. Closing or dropping the iterator
-            stops the thread and closes the file.
+        after: mark of a frame yielded with the same stride, limit and decoder: resume after it, with exactly the frames
+            that an uninterrupted pass would have yielded.
+        ahead: frames that a thread prefetches; 0 decodes each frame when it is asked for. Closing or dropping the
+            iterator stops the thread and closes the file.
 
     Yields:
         Frames with rising index and time.
 
     Raises:
-        MediaError: the file is not a readable video, holds no frame, has timestamps that are missing or do not rise or frames
-            of several sizes, ends before its container says, or lacks the marked frame.
+        MediaError: the file is not a readable video, holds no frame, has timestamps that are missing or do not rise or
+            frames of several sizes, ends before its container says, or lacks the marked frame.
         ConfigError: access refused, or decord is asked for and not installed.
     """
     frames = _selected(uri, stride, max_frames, decoder, after)
@@ -127,7 +127,10 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 
 
 def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
-    """Refuse times that do not rise; log a long gap and damage, which may also be a camera that paused or dropped frames."""
+    """Refuse times that do not rise; log long gaps and damage.
+
+    Those may also come from a camera that paused or dropped frames, so they are no errors.
+    """
     last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
     for picture in pictures:
         if last is not None and picture.time_s <= last.time_s:

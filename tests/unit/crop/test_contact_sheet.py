@@ -101,9 +101,9 @@ def test_sheet_takes_any_title() -> None:
 
 
 def test_no_tiles_no_columns_and_a_mask_of_another_size_are_refused() -> None:
-    with pytest.raises(ContractError, match="0 tiles"):
+    with pytest.raises(ContractError, match="0 tiles and 6 columns"):
         contact_sheet([], title="")
-    with pytest.raises(ContractError, match="0 columns"):
+    with pytest.raises(ContractError, match="1 tiles and 0 columns"):
         contact_sheet([draw(tile(90))], title="", columns=0)
     with pytest.raises(ContractError, match="mask is"):
         draw(tile(90, mask=np.zeros((3, 3), dtype=bool)))

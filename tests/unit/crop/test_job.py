@@ -151,7 +151,8 @@ def test_a_crop_job_writes_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
     assert 0 <= rows[0]["crop_x0"] <= 128 - 24
     assert 0 <= rows[0]["crop_y0"] <= 96 - 24
     assert not any(row["held"] for row in rows)
-    # In the crop the block is 40 x 32 px, 4 px from the left and 8 from the top, dilated by a pixel (4 % of 48 is 1.92).
+    # In the crop the block is 40 x 32 px, 4 px from the left and 8 from the top, dilated by a pixel (4 % of 48 is
+    # 1.92).
     mask = from_rle(rows[7]["crop_mask"], 48, 48)
     assert mask[7:41, 3:45].all()
     assert mask.sum() == 34 * 42
