@@ -79,7 +79,8 @@ def write(frames: Iterable[PreviewFrame], path: str) -> int:
             if frame.image.shape != shape or pts <= last:
                 raise ContractError(
                     f"preview {path}: frame {count} is {frame.image.shape} at {frame.time_s} s, the one before is "
-                    f"{shape} at {last / _CLOCK_HZ + first_s} s, expected one size and rising times. This is a bug: report it."
+                    f"{shape} at {last / _CLOCK_HZ + first_s} s, expected one size and rising times. "
+                    "This is a bug: report it."
                 )
             picture = av.VideoFrame.from_ndarray(draw(frame), format="rgb24")
             picture.pts, picture.time_base = pts, Fraction(1, _CLOCK_HZ)

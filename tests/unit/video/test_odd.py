@@ -14,9 +14,9 @@ from sheep.errors import MediaError
 from sheep.video import reader
 from tests.unit.video.video_files import SHADES, moving, noise, write
 
-HEVC = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
-MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
-VP9 = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}
+HEVC: dict[str, Any] = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
+MJPEG: dict[str, Any] = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
+VP9: dict[str, Any] = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_still_image_named_like_a_video_is_refused(tmp_path: Path, kind: str) 
 def test_sound_named_like_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
+        stream: Any = container.add_stream("pcm_s16le", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
@@ -185,8 +185,9 @@ def test_a_transport_stream_that_ends_early_is_logged(tmp_path: Path, caplog: py
 
 def test_motion_is_decoded_by_every_codec(tmp_path: Path) -> None:
     images = moving(24)
-    for name, how in {"a.mp4": {"options": {"bf": "3"}}, "b.mp4": HEVC, "c.webm": VP9, "d.avi": MJPEG}.items():
-        frames = list(reader.decode(write(tmp_path / name, images, **how)))  # type: ignore[arg-type]
+    bframes = {"options": {"bf": "3"}}
+    for name, how in {"a.mp4": bframes, "b.mp4": HEVC, "c.webm": VP9, "d.avi": MJPEG}.items():
+        frames = list(reader.decode(write(tmp_path / name, images, **how)))
         assert len(frames) == 24
         apart = [[np.abs(f.image.astype(int) - image).mean() for image in images] for f in frames[::6]]
         assert np.argmin(apart, axis=1).tolist() == [0, 6, 12, 18]

@@ -1,6 +1,7 @@
 """Real files, encoded here: what a video decodes to, and how a bad one is reported."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import fsspec
@@ -134,7 +135,7 @@ def damaged(kind: str, folder: Path) -> str:
         path.write_bytes(data[:200])
     elif kind == "sound":
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("aac", rate=8000)
+            stream: Any = container.add_stream("aac", rate=8000)
             sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
             sound.sample_rate = 8000
             container.mux(stream.encode(sound))
@@ -187,7 +188,7 @@ def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.Monke
 def test_an_avi_with_times_out_of_order_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bframes.avi"  # AVI cannot store the times of frames that are stored out of order
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"bf": "3"})
+        stream: Any = container.add_stream("libx264", rate=10, options={"bf": "3"})
         stream.pix_fmt = "yuv420p"
         stream.height, stream.width = HEIGHT_PX, WIDTH_PX
         for image in SHADES:

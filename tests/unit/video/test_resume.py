@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -162,11 +162,14 @@ def test_an_error_follows_the_frames_before_it(tmp_path: Path, ahead: int) -> No
 def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[Any] = []
+    opened: list[BinaryIO] = []
     original = decoding._decode_open
-    monkeypatch.setattr(
-        decoding, "_decode_open", lambda file, uri, after: opened.append(file) or original(file, uri, after)
-    )
+
+    def spied(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[decoding.Picture]:
+        opened.append(file)
+        return original(file, uri, after)
+
+    monkeypatch.setattr(decoding, "_decode_open", spied)
     uri = write(tmp_path / "a.mp4", moving(40))
     frames = reader.decode(uri, ahead=2)
     taken = list(islice(frames, 1 if how == "after one" else 5))

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +35,7 @@ def write(
     """Encode images shown at `pts_ms` (by default every 100 ms); in MP4 and MOV the index comes first."""
     before = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=dict(container_options or before)) as container:
-        stream = container.add_stream(codec, rate=10, options=dict(options or {}))
+        stream: Any = container.add_stream(codec, rate=10, options=dict(options or {}))
         stream.pix_fmt = pix_fmt
         stream.height, stream.width = images[0].shape[:2]
         if codec != "mpeg2video":  # whose time base is the frame rate
