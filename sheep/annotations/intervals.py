@@ -53,8 +53,7 @@ def match(annotations: Iterable[Annotation], videos: Sequence[str]) -> dict[str,
     if lost:
         raise ConfigError(
             f"annotations: no video for {_some(lost)}, expected one with the same name (without folder and ending, "
-            "case kept) "
-            f"among {_some(sorted(videos))}. Rename one of them, or take the annotation file out."
+            f"case kept) among {_some(sorted(videos))}. Rename one of them, or take the annotation file out."
         )
     matched: dict[str, list[Annotation]] = {}
     for item in every:
@@ -104,10 +103,9 @@ def label_frames(keys: pa.Table, annotations: Iterable[Annotation]) -> pa.Table:
             continue
         if item.animal not in animals_in[item.video] or (item.video, item.animal) in done:
             raise ConfigError(
-                f"annotations: animal {item.animal!r} in {item.video!r} is not tracked, or annotated twice; tracked "
-                "there: "
-                f"{_some(animals_in[item.video])}. Use the same names in BORIS's subjects and in the prompt file, "
-                "one file each."
+                f"annotations: animal {item.animal!r} in {item.video!r} is not tracked, or "
+                f"annotated twice; tracked there: {_some(animals_in[item.video])}. Use the "
+                "same names in BORIS's subjects and in the prompt file, one file each."
             )
         done.add((item.video, item.animal))
         rows = rows_of[item.video, item.animal]

@@ -83,9 +83,8 @@ def _place(image: Values, where: str) -> tuple[str, int]:
     found = _FRAME_FILE.fullmatch(str(image["file_name"]))
     if found is None:
         raise ConfigError(
-            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as day1/pen3.mp4/000120.jpg, or "
-            "fields video and frame. "
-            "Rename the images in the file."
+            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as "
+            "day1/pen3.mp4/000120.jpg, or fields video and frame. Rename the images in the file."
         )
     return found["video"], int(found["frame"])
 

@@ -71,9 +71,8 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Fo
         )
     if storage.exists(uri) and not config.overwrite:
         raise ConfigError(
-            f"{uri}: is there already, expected none, as somebody may have clicked it. Move it, name another with "
-            "--archive.prompts, or give "
-            "--prompt.overwrite."
+            f"{uri}: is there already, expected none, as somebody may have clicked it. "
+            "Move it, name another with --archive.prompts, or give --prompt.overwrite."
         )
     folder = storage.join(archive.root, archive.videos)
     names = animals_of(archive, list(reader.find(folder)), config.num_animals)

@@ -100,8 +100,8 @@ def _csv(text: str, name: str) -> Iterator[Given]:
             frame = int(row["frame"])
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. Correct "
-                "the line."
+                f"{where}: {error}, expected an integer frame and numbers "
+                f"in {', '.join(COORDINATES[kind])}. Correct the line."
             ) from error
         yield coordinates(row["video"], row["animal"], frame, kind, xy, where)
 

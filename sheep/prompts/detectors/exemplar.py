@@ -71,9 +71,8 @@ def learn(model: Backbone, image: NDArray[np.uint8], mask: NDArray[np.bool_], *,
     on, beside = tokens[shares > 0.5], tokens[shares < 0.02]
     if not len(on) or not len(beside):
         raise ConfigError(
-            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. Choose "
-            "an animal that is "
-            "larger, and not as large as the picture."
+            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. "
+            "Choose an animal that is larger, and not as large as the picture."
         )
     gap = on.mean(axis=0) - beside.mean(axis=0)
     spread = np.cov(np.concatenate([on - on.mean(axis=0), beside - beside.mean(axis=0)]).T)
