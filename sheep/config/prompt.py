@@ -1,4 +1,4 @@
-"""How prompts are found without a click in every video."""
+"""Settings of prompt detection, which replaces clicks in every video."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,34 +10,34 @@ How = Literal["motion", "exemplar", "text"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """Videos -> a prompt file, for a person to look over."""
+    """Videos -> a prompt file, for a person to check."""
 
     how: How = "motion"
-    """`motion`: what moves before a still camera. `exemplar`: what looks like an animal clicked in another video.
-    `text`: what a detector finds for a phrase."""
+    """`motion`: what moves before a fixed camera. `exemplar`: what resembles an animal prompted in another video.
+    `text`: what a zero-shot detector finds for a phrase."""
     exemplar: str = "exemplar.csv"
-    """For `exemplar`: a prompt file, relative to the archive's root, with one click, box or mask, or a few."""
+    """For `exemplar`: a prompt file, relative to the archive's root, with one or a few clicks, boxes or masks."""
     backbone: str = "pocket"
-    """For `exemplar`: DINOv2, by the names that embedding knows."""
+    """For `exemplar`: a DINOv2 network, named as for embedding."""
     image_px: int = 64
-    """For `exemplar`: side at which the network sees a window; a multiple of the patch size."""
+    """For `exemplar`: side to which windows are scaled for the network [px]; a multiple of the patch size."""
     detector: str = "IDEA-Research/grounding-dino-tiny"
     """For `text`: a zero-shot detector of transformers, a Hugging Face id or a `save_pretrained` folder."""
     phrase: str = "sheep"
-    """For `text`: what to look for."""
+    """For `text`: what to detect."""
     num_animals: int = 1
-    """Animals in each video, where there is no cohort file that says it; >= 1."""
+    """Animals in each video, used where there is no cohort file; >= 1."""
     num_frames: int = 0
-    """Frames looked at in each video; 0 takes 30 for `motion` and 6 otherwise."""
+    """Frames sampled from each video; 0 samples 30 for `motion` and 6 otherwise."""
     within_s: float = 600.0
-    """Look at the first so many seconds only; 0 looks at the whole video."""
+    """Sample frames from this many seconds at the start of each video; 0 samples the whole video."""
     min_score: float = 0.5
-    """Videos with a prompt below this are listed for a person; 0 to 1. Scores of detectors are low: take about 0.3 for
-    `text`."""
+    """Videos with a prompt below this score are listed for a person to check; 0 to 1. Scores of zero-shot detectors are
+    low: use about 0.3 for `text`."""
     overwrite: bool = False
-    """Replace a prompt file that is there."""
+    """Replace an existing prompt file."""
     device: str = "auto"
-    """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""
+    """`auto` (cuda if available, otherwise cpu), `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
         check(self.how in get_args(How), "prompt.how", self.how, " or ".join(get_args(How)))
