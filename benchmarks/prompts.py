@@ -26,7 +26,6 @@ from sheep.crop.geometry import bounds
 from sheep.io import storage
 from sheep.models.sam2 import tracker as sam2_tracker
 from sheep.prompts import detect
-from sheep.prompts.detectors.frames import overlaps
 from sheep.schemas import Prompt
 from sheep.synthetic.archive import Clip, MeadowConfig, clips, write_archive
 from sheep.synthetic.scene import SceneConfig, draw_coat, draw_scene, render
@@ -65,9 +64,17 @@ def prompted_animal(prompt: Prompt, ids: NDArray[np.uint8]) -> int:
     if prompt.kind == "point":
         return int(ids[int(prompt.xy[1]), int(prompt.xy[0])])
     boxes = {int(one): bounds(ids == one) for one in np.unique(ids) if one}
-    shared = {one: float(overlaps(prompt.xy, np.array([box], float))[0]) for one, box in boxes.items() if box}
+    shared = {one: iou(prompt.xy, box) for one, box in boxes.items() if box}
     best = max(shared, key=lambda one: shared[one], default=0)
     return best if shared.get(best, 0.0) >= 0.2 else 0
+
+
+def iou(box: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    sides = [min(box[axis + 2], other[axis + 2]) - max(box[axis], other[axis]) for axis in (0, 1)]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(one[2] - one[0]) * (one[3] - one[1]) for one in (box, other)]
+    return float(shared / (sum(areas) - shared))
 
 
 def judge(

@@ -28,7 +28,7 @@ from sheep import prompts
 from sheep.config import ArchiveConfig, ClusterConfig, CropConfig, EmbedConfig, StudyConfig
 from sheep.crop import codec
 from sheep.crop import stage as crop_stage
-from sheep.crop.job import CropJob, CropUnit, follow
+from sheep.crop.job import CropJob, CropUnit, track_video
 from sheep.embed import stage as embed_stage
 from sheep.execution.base import Executor, Work
 from sheep.execution.local import LOCAL
@@ -256,7 +256,7 @@ def tracking_memory(uri: str, unit: CropUnit, repeats: int) -> tuple[int, float,
     tracker = open_tracker("pocket", "cpu")
     exhaust(tracker.track(((f.index, f.image) for f in reader.decode(uri, max_frames=WARM_FRAMES)), unit.prompts))
     before = resident_mib("VmHWM")
-    num_rows = sum(1 for _ in follow(repeated(uri, repeats), tracker, unit.prompts))
+    num_rows = sum(1 for _ in track_video(repeated(uri, repeats), tracker, unit.prompts))
     return num_rows, before, resident_mib("VmHWM")
 
 
@@ -299,7 +299,7 @@ def first_unit(archive: ArchiveConfig) -> tuple[str, CropUnit]:
     text = storage.read_bytes(storage.join(archive.root, archive.prompts)).decode()
     prompt = prompts.parse(text, name=archive.prompts)[0]
     uri = storage.join(archive.root, archive.videos, prompt.video)
-    return uri, CropUnit(key=prompt.video, input="", prompts=(prompt,))
+    return uri, CropUnit(key=prompt.video, input="", source="", prompts=(prompt,))
 
 
 def main(frames: int = 60, videos: int = 4) -> None:

@@ -39,7 +39,7 @@ from sheep.crop.job import CropUnit
 from sheep.execution.base import Work
 from sheep.io import storage
 from sheep.io.manifest import Entry
-from sheep.models.sam2 import predictor
+from sheep.models.sam2 import loading, predictor
 from sheep.models.sam2.tracker import Tracker
 from sheep.schemas import Prompt
 from sheep.study import Study
@@ -109,7 +109,7 @@ def resident_mib(what: str) -> float:
 def load(net: str) -> predictor.StreamingPredictor:
     """The pocket SAM-2 with its weights, or hiera-tiny's architecture at another size with random ones."""
     if net == "pocket":
-        return predictor.load("pocket", device="cpu")
+        return loading.load("pocket", device="cpu")
     config = OmegaConf.load(Path(sam2.__file__).parent / "configs" / "sam2.1" / "sam2.1_hiera_t.yaml")
     config.model.image_size = TINY_PX
     for attention in ("self_attention", "cross_attention"):
@@ -117,7 +117,7 @@ def load(net: str) -> predictor.StreamingPredictor:
     with tempfile.TemporaryDirectory() as folder:
         OmegaConf.save(config, Path(folder) / "tiny.yaml")
         torch.manual_seed(0)
-        model = predictor.build(Path(folder) / "tiny.yaml")
+        model = loading.build(Path(folder) / "tiny.yaml")
     model.fill_hole_area = 0
     return model.eval()
 

@@ -1,4 +1,4 @@
-"""Reader of BORIS tabular events."""
+"""BORIS exports of tabular events -> annotations (BORIS user guide, "Export events")."""
 
 import csv
 import io
@@ -12,17 +12,9 @@ from sheep.io.text import parsed
 from sheep.schemas import LABELS
 
 _MEDIA_COLUMNS = ("Media file name", "Media file path", "Media file", "Source")
-
-
 _DURATION_COLUMNS = ("Media duration (s)", "Total length", "Observation duration")
-
-
 _STATUS_COLUMNS = ("Behavior type", "Status")
-
-
 _NO_MEDIA = ("", "NA", "Not found")
-
-
 _NO_ANIMAL = ("", "No focal subject")
 
 
@@ -31,6 +23,7 @@ class _Event:
     """One row of an export."""
 
     where: str
+    """File and row, for messages."""
     observation: str
     media: str
     animal: str
@@ -41,24 +34,25 @@ class _Event:
     duration_s: float
 
     def error(self, what: str) -> ConfigError:
+        """Return an error that names the row and the event."""
         return ConfigError(f"{self.where}: {self.status} of {self.behaviour!r} at {self.time_s} s: {what}")
 
 
 def parse_boris(text: str, *, name: str, labels: Sequence[str] = LABELS) -> list[Annotation]:
     """Read a BORIS export of tabular events.
 
-    Current columns are understood (one header row), and older ones (a preamble about the observation, then the header),
-    with tabs, commas or semicolons. START and STOP pair up per media file, subject, behaviour and modifiers; bouts of
-    one behaviour with different modifiers are joined. The scored interval is the whole media file.
+    Current exports (one header row) and older ones (a preamble about the observation, then the header) are read,
+    separated by tabs, commas or semicolons. START and STOP events pair up per media file, subject, behaviour and
+    modifiers; bouts of one behaviour with different modifiers are joined. The scored interval is the whole media file.
 
     Args:
         text: content of the file.
         name: the file, for messages.
-        labels: behaviours that are expected; each counts as scored.
+        labels: behaviours that may occur; all of them count as scored.
 
     Returns:
-        One annotation per media file and subject that has at least one row. An animal without any row was not scored,
-        as far as the export can tell.
+        One annotation per media file and subject with at least one row. An animal without a row counts as not scored,
+        since an export does not list it.
 
     Raises:
         ConfigError: with file, row and what to do: columns missing, a behaviour that is not a label, a POINT event, a
@@ -70,7 +64,7 @@ def parse_boris(text: str, *, name: str, labels: Sequence[str] = LABELS) -> list
     events = _read_events(text, name)
     if not events:
         raise ConfigError(
-            f"{name}: no event below the header, expected START and STOP rows. Export again, or remove the file."
+            f"{name}: no event below the header, expected START and STOP rows. Export it again, or remove the file."
         )
     scored: dict[tuple[str, str], list[_Event]] = {}
     for event in events:
@@ -90,6 +84,7 @@ def parse_boris(text: str, *, name: str, labels: Sequence[str] = LABELS) -> list
 
 
 def _read_events(text: str, name: str) -> list[_Event]:
+    """Parse the rows of an export; several names of columns are tried, since BORIS changed them between versions."""
     lines, header = _table(text, name)
     columns = {column.strip(): position for position, column in reversed(list(enumerate(header)))}
     media = [column for column in _MEDIA_COLUMNS if column in columns]
@@ -110,11 +105,11 @@ def _read_events(text: str, name: str) -> list[_Event]:
             raise ConfigError(
                 f"{where}: time offset {row['Time offset (s)']} s, expected 0. Set it to 0 in the observation."
             )
-        found = next((row[column] for column in media if row[column] not in _NO_MEDIA), "")
+        media_file = next((row[column] for column in media if row[column] not in _NO_MEDIA), "")
         event = _Event(
             where=where,
             observation=row.get("Observation id", ""),
-            media=found.removeprefix("player #1:").strip(),
+            media=media_file.removeprefix("player #1:").strip(),
             animal=row["Subject"],
             behaviour=row["Behavior"],
             modifiers=tuple(row[column] for column in modifiers),
@@ -127,7 +122,7 @@ def _read_events(text: str, name: str) -> list[_Event]:
 
 
 def _table(text: str, name: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """Rows (line number, cells) below the header, and the header; the separator is the one that shows a header."""
+    """Return the rows (line number, cells) below the header, and the header, by which the separator is detected."""
     text = text.removeprefix("\ufeff")
     for delimiter in "\t,;":
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -143,16 +138,19 @@ def _table(text: str, name: str) -> tuple[list[tuple[int, list[str]]], list[str]
 
 
 def _check_event(event: _Event, labels: Sequence[str]) -> None:
+    """Refuse an event that is not a START or STOP of a label by a named subject within its video."""
     if event.behaviour not in labels:
         near = get_close_matches(event.behaviour.lower().replace(" ", "_"), labels, n=1, cutoff=0.7)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise event.error(
-            f"expected a behaviour of {', '.join(labels)}.{hint} Rename it in BORIS, or do not export it."
+            f"expected a behaviour of {', '.join(labels)}.{hint} Rename it in BORIS, or leave it out of the export."
         )
     if event.status not in ("START", "STOP"):
         raise event.error("expected START or STOP. Make it a state event in BORIS's ethogram.")
     if not event.media:
-        raise event.error("no media file, expected the video's name. Only observations of videos can be used.")
+        raise event.error(
+            "no media file, expected the video's name. Only observations of videos can be used; remove the others."
+        )
     if event.animal in _NO_ANIMAL:
         raise event.error("no subject, expected the animal's name as in the prompt file. Set it in BORIS.")
     if not 0 <= event.time_s <= event.duration_s + EDGE_S:
@@ -163,7 +161,7 @@ def _check_event(event: _Event, labels: Sequence[str]) -> None:
 
 
 def _pair(events: Sequence[_Event], labels: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Bouts per label of one animal in one media file, from START and STOP rows in the order of the file."""
+    """Pair START and STOP rows of one animal in one media file, in the order of the file, to bouts per label."""
     bouts: dict[str, list[tuple[float, float]]] = {label: [] for label in labels}
     before: dict[tuple[str, ...], _Event] = {}
     for event in events:
@@ -189,6 +187,7 @@ def _pair(events: Sequence[_Event], labels: Sequence[str]) -> dict[str, list[tup
 
 
 def _join(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Sort intervals and join those that touch or overlap."""
     joined: list[tuple[float, float]] = []
     for start, stop in sorted(intervals):
         if joined and start <= joined[-1][1]:

@@ -1,4 +1,4 @@
-"""The cohort file: which animals are in which video, and the group of each."""
+"""The cohort file: which animals are in which video, and the group of each animal."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from sheep.annotations.intervals import _some
+from sheep.annotations.intervals import some
 from sheep.errors import ConfigError
 from sheep.io.text import parsed
 from sheep.schemas import COHORT
@@ -16,7 +16,7 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
     """Read the cohort file: which animals are in which video, and the group of each.
 
     Args:
-        text: CSV with a header of at least video, animal, group.
+        text: CSV with at least the columns video, animal, group.
         name: the file, for messages.
 
     Returns:
@@ -32,7 +32,7 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
         records = [(reader.line_num, record) for record in reader]
     wanted = tuple(COHORT.names)
     if not set(wanted) <= set(header):
-        raise ConfigError(f"{name}: header {header}, expected the columns {', '.join(wanted)}. Add what is missing.")
+        raise ConfigError(f"{name}: header {header}, expected the columns {', '.join(wanted)}. Add the missing ones.")
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()
@@ -48,9 +48,8 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
             )
         if group_of.setdefault(row[1], row[2]) != row[2]:
             raise ConfigError(
-                f"{name}, row {line}: animal {row[1]!r} is in group {row[2]!r} and in "
-                f"{group_of[row[1]]!r}, expected one. "
-                "Correct it, or name different animals differently.",
+                f"{name}, row {line}: animal {row[1]!r} is in group {row[2]!r} and in {group_of[row[1]]!r}, "
+                "expected one group. Correct it, or give different animals different names."
             )
         seen.add(row[:2])
         rows.append(row)
@@ -59,14 +58,18 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
 
 
 def check_cohort(cohort: pa.Table, videos: Sequence[str]) -> None:
-    """Check that cohort and archive speak of the same videos.
+    """Check that cohort and archive have the same videos.
+
+    Args:
+        cohort: COHORT.
+        videos: keys of all videos of the archive.
 
     Raises:
-        ConfigError: a row names a video that is not there, or a video has no row.
+        ConfigError: a row names an unknown video, or a video has no row.
     """
     named, there = set(cohort.column("video").to_pylist()), set(videos)
     if named != there:
         raise ConfigError(
-            f"cohort: rows for videos that are not there: {_some(sorted(named - there))}; videos without a row: "
-            f"{_some(sorted(there - named))}; expected the same videos in both. Correct the cohort file or the folder."
+            f"cohort: rows for videos that are not there: {some(sorted(named - there))}; videos without a row: "
+            f"{some(sorted(there - named))}; expected the same videos in both. Correct the cohort file or the folder."
         )

@@ -1,4 +1,4 @@
-"""Annotations as scored intervals and bouts, matched with videos and sampled at frames."""
+"""Annotations: scored intervals and bouts of one animal in one video, matched with videos and sampled at frames."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,79 +13,74 @@ from sheep.schemas import LABEL_FRAMES, LABELS
 
 EDGE_S = 0.0005 + 1e-6
 """Exports round times to milliseconds: a bout that starts at frame 2 of 30 Hz is written as 0.067, the frame is at
-0.06667. Both ends of an interval are therefore taken half a millisecond (and float rounding) early."""
-
-
+0.06667. Both ends of an interval are therefore moved half a millisecond (and float rounding) earlier."""
 _SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """What one person scored of one animal in one video."""
+    """What was scored of one animal in one video."""
 
     video: str
     """The media file as the annotation names it; the video's key once matched."""
     animal: str
     observed: tuple[float, float]
-    """Half-open interval that was scored [s]."""
+    """Half-open interval [s] that was scored."""
     bouts: dict[str, list[tuple[float, float]]]
-    """Half-open intervals [s] per label, sorted, not overlapping; empty where the label was never seen."""
+    """Label -> half-open intervals [s], sorted and disjoint; empty where the label never holds."""
 
 
 def match(annotations: Iterable[Annotation], videos: Sequence[str]) -> dict[str, list[Annotation]]:
-    """Find the video of every annotation: the media file's name without folder and ending, case kept.
+    """Match every annotation with its video, by the media file's name without folder and ending, case-sensitively.
 
     Args:
         annotations: as parsed.
         videos: keys of all videos of the archive.
 
     Returns:
-        Video key -> its annotations, with `video` set to the key; videos without annotation are not in it.
+        Video key -> its annotations, with `video` set to the key; videos without an annotation are missing.
 
     Raises:
-        ConfigError: a media file fits no video or several, or an animal is annotated twice in one video.
+        ConfigError: a media file matches no video or several, or an animal is annotated twice in one video.
     """
     by_stem: dict[str, list[str]] = {}
     for video in videos:
         by_stem.setdefault(PurePosixPath(video).stem, []).append(video)
     every = list(annotations)
-    lost = sorted({item.video for item in every if _stem(item.video) not in by_stem})
-    if lost:
+    unmatched = sorted({item.video for item in every if _stem(item.video) not in by_stem})
+    if unmatched:
         raise ConfigError(
-            f"annotations: no video for {_some(lost)}, expected one with the same name (without folder and ending, "
-            "case kept) "
-            f"among {_some(sorted(videos))}. Rename one of them, or take the annotation file out."
+            f"annotations: no video for {some(unmatched)}, expected one with the same name (without folder and ending, "
+            f"case-sensitive) among {some(sorted(videos))}. Rename one of them, or remove the annotation file."
         )
     matched: dict[str, list[Annotation]] = {}
     for item in every:
         candidates = by_stem[_stem(item.video)]
         if len(candidates) > 1:
             raise ConfigError(
-                f"annotations: {item.video!r} fits several videos, {_some(candidates)}, expected one. Give the "
+                f"annotations: {item.video!r} matches several videos, {some(candidates)}, expected one. Give the "
                 "videos different names."
             )
-        found = matched.setdefault(candidates[0], [])
-        if any(other.animal == item.animal for other in found):
+        of_video = matched.setdefault(candidates[0], [])
+        if any(other.animal == item.animal for other in of_video):
             raise ConfigError(
                 f"annotations: animal {item.animal!r} is annotated twice in {candidates[0]!r}, expected once. Keep "
                 "one of the files."
             )
-        found.append(replace(item, video=candidates[0]))
+        of_video.append(replace(item, video=candidates[0]))
     return matched
 
 
 def label_frames(keys: pa.Table, annotations: Iterable[Annotation]) -> pa.Table:
-    """Say for every frame whether each label holds.
+    """Sample annotations at frames.
 
     Args:
         keys: video, animal, frame, time_s; other columns are ignored.
-        annotations: matched; those of videos that are not in `keys` are left out, since one may label a part of the
-        archive.
+        annotations: matched; those of videos that are not in `keys` are ignored.
 
     Returns:
-        LABEL_FRAMES in the order of `keys`: 1 where start_s <= time_s < stop_s for a bout, 0 elsewhere within the
-        scored interval, null outside it and for animals without annotation. Interval ends are taken EDGE_S early, see
-        there.
+        LABEL_FRAMES in the order of `keys`: 1 where start_s <= time_s < stop_s for a bout, 0 elsewhere in the scored
+        interval, null outside it and for animals without an annotation. Both ends are moved by `EDGE_S`, see there.
 
     Raises:
         ConfigError: an annotated animal is not tracked in its video, or is annotated twice there.
@@ -104,10 +99,9 @@ def label_frames(keys: pa.Table, annotations: Iterable[Annotation]) -> pa.Table:
             continue
         if item.animal not in animals_in[item.video] or (item.video, item.animal) in done:
             raise ConfigError(
-                f"annotations: animal {item.animal!r} in {item.video!r} is not tracked, or annotated twice; tracked "
-                "there: "
-                f"{_some(animals_in[item.video])}. Use the same names in BORIS's subjects and in the prompt file, "
-                "one file each."
+                f"annotations: animal {item.animal!r} in {item.video!r} is not tracked, or "
+                f"annotated twice; tracked there: {some(animals_in[item.video])}. Use the "
+                "same names in BORIS's subjects and in the prompt file, one file each."
             )
         done.add((item.video, item.animal))
         rows = rows_of[item.video, item.animal]
@@ -120,6 +114,7 @@ def label_frames(keys: pa.Table, annotations: Iterable[Annotation]) -> pa.Table:
 
 
 def _within(time_s: NDArray[np.float64], intervals: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """Tell for each time (F,) whether it is in one of the intervals."""
     inside = np.zeros(len(time_s), dtype=bool)
     for start, stop in intervals:
         inside |= (time_s >= start - EDGE_S) & (time_s < stop - EDGE_S)
@@ -127,9 +122,10 @@ def _within(time_s: NDArray[np.float64], intervals: Sequence[tuple[float, float]
 
 
 def _stem(media: str) -> str:
-    return PureWindowsPath(media).stem  # splits at both kinds of slash
+    return PureWindowsPath(media).stem  # splits at both kinds of slashes
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """List names for a message: at most 20 of them, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return (", ".join(map(repr, names[:_SHOWN])) or "none") + more

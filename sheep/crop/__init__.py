@@ -1,1 +1,1 @@
-"""Crop: SAM-2 follows each animal; square crops are cut along its smoothed track."""
+"""Crop: SAM-2 tracks each animal, and square crops are cut along its smoothed track."""

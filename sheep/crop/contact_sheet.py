@@ -1,7 +1,7 @@
-"""Frames, masks and crops of one video -> one contact sheet, so that a person can see what was followed.
+"""Frames, masks and crops of one video -> one contact sheet, so that a person can see what was tracked.
 
-The crop stage draws one tile at a time, while its frame and mask are in memory, and lays them out when the video is
-through. A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written
+The crop stage draws one tile at a time, while its frame and mask are in memory, and lays the tiles out at the end of
+the video. A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written
 over the frame.
 """
 
@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from sheep.errors import ContractError
 
 MASK_RGB = (0, 90, 255)
-"""Blue: stands apart from pasture, wool and soil, for colour-blind readers too."""
+"""Blue: stands out from pasture, wool and soil, for colour-blind readers too."""
 NOTE_RGB = (213, 94, 0)
+"""Orange-red, the background of a note."""
 
 _TILE_PX = 160
 _GAP_PX = 8
@@ -28,7 +29,7 @@ _MAX_TITLE_CHARACTERS = 110
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One moment of one animal."""
+    """One animal in one frame."""
 
     frame: NDArray[np.uint8]
     """(H, W, 3) RGB, the decoded frame."""
@@ -39,7 +40,7 @@ class Tile:
     time_s: float
     """Seconds since the first frame."""
     note: str = ""
-    """Written over the frame, e.g. `lost`; empty for nothing."""
+    """Written over the frame, e.g. `lost`; empty for none."""
 
 
 def overlay(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -70,11 +71,11 @@ def overlay(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uin
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: int = 6) -> bytes:
-    """Lay tiles out in rows, in the order given.
+    """Lay tiles out in rows, left to right and top to bottom.
 
     Args:
-        tiles: at least one, from `draw`; about 12 evenly spaced in time read well. Their heights may differ.
-        title: written above, e.g. video and animal; cut when too long.
+        tiles: at least one, each (H, 160, 3) uint8 RGB from `draw`; heights may differ.
+        title: written above the tiles, e.g. the video; the end is kept where it is too long.
         columns: tiles per row; >= 1.
 
     Returns:
@@ -85,7 +86,7 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: in
     """
     if not tiles or columns < 1:
         raise ContractError(
-            f"contact sheet: {len(tiles)} tiles in {columns} columns, expected at least one of each. "
+            f"contact sheet: got {len(tiles)} tiles and {columns} columns, expected at least one of each. "
             "This is a bug: report it."
         )
     drawn = [Image.fromarray(tile) for tile in tiles]
@@ -98,14 +99,13 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: in
         row, column = divmod(index, columns)
         sheet.paste(tile, (_GAP_PX + column * (_TILE_PX + _GAP_PX), _TITLE_PX + row * (height + _GAP_PX)))
     stream = io.BytesIO()
-    sheet.save(
-        stream, format="JPEG", quality=85, subsampling=0
-    )  # full colour resolution: the outline is one pixel wide
+    # Full chroma resolution, since the outline is one pixel wide.
+    sheet.save(stream, format="JPEG", quality=85, subsampling=0)
     return stream.getvalue()
 
 
 def draw(tile: Tile) -> NDArray[np.uint8]:
-    """Draw one tile: some 100 KiB that stand for a frame, a mask and a crop of any size.
+    """Draw one tile: about 100 KiB in place of a frame, a mask and a crop of any size.
 
     Returns:
         (H, 160, 3) uint8 RGB.
@@ -131,7 +131,7 @@ def draw(tile: Tile) -> NDArray[np.uint8]:
 
 
 def _shrink(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Scale both to the tile's width; a mask too small to fill half a pixel keeps the pixels that it touches."""
+    """Scale both to the tile's width; a mask that fills no pixel by half keeps every pixel that it touches."""
     _require_image(frame, "frame")
     if mask.shape != frame.shape[:2]:
         raise ContractError(

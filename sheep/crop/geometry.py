@@ -1,4 +1,4 @@
-"""Boxes and masks -> smooth square windows around the animal: pure geometry."""
+"""Masks -> boxes -> smooth square windows around the animal -> crops. Nothing is read or written here."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,14 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d, label, maximum_filter1d
 
 Floats = NDArray[np.float64]
-
-
 Pixels = NDArray[np.uint8]
-
 
 _PAD_GREY = 114
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a mask says of its animal in one frame."""
+    """Box and area of a mask."""
 
     box: tuple[float, float, float, float] | None
     """x0, y0, x1, y1 [px] of the largest piece, x1 and y1 exclusive; None for an empty mask."""
@@ -31,8 +28,8 @@ class Outline:
 def outline(mask: NDArray[np.bool_]) -> Outline:
     """Measure a mask of shape (H, W).
 
-    Box and edge are those of the largest piece: SAM-2's masks have stray specks far from the animal, and one of them
-    would blow up the window of every frame around it.
+    Box and edge are those of the largest connected piece: SAM-2's masks have specks far from the animal, and a single
+    one would enlarge the windows of all frames around it.
     """
     whole = bounds(mask)
     if whole is None:
@@ -51,14 +48,14 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 
 
 def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the largest connected piece of a mask (H, W); of equal ones the first in reading order.
+    """Keep the largest connected piece of a mask (H, W); of equally large ones the first in reading order.
 
     Pixels that touch at a corner are connected. An empty mask stays empty.
     """
     box = bounds(mask)
     if box is None:
         return mask
-    inside = np.s_[box[1] : box[3], box[0] : box[2]]  # the rest of the frame holds nothing to label
+    inside = np.s_[box[1] : box[3], box[0] : box[2]]  # labelling the whole frame would cost more
     pieces, count = label(mask[inside], structure=np.ones((3, 3), dtype=bool))
     if count == 1:
         return mask
@@ -67,46 +64,25 @@ def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return kept
 
 
-def jumps(boxes: Floats) -> NDArray[np.bool_]:
-    """Flag frames where the animal is too far from where it was last seen to be the same one.
-
-    Args:
-        boxes: (F, 4) [px], rows of nan where lost.
-
-    Returns:
-        (F,) true where the centre moved by more than the longer side of the last seen box.
-    """
-    flags = np.zeros(len(boxes), dtype=bool)
-    last = None
-    for frame, box in enumerate(boxes):
-        if np.isnan(box[0]):
-            continue
-        if last is not None:
-            moved = np.hypot(*(_centre(box) - _centre(last)))
-            flags[frame] = moved > max(last[2] - last[0], last[3] - last[1])
-        last = box
-    return flags
-
-
 def windows(
     boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, margin_frac: float, smooth_s: float
 ) -> Floats:
-    """Lay a smooth square window over the boxes of one animal.
+    """Compute a smooth square window around the boxes of one animal.
 
-    The side is the largest box side within `smooth_s` to each side, widened by the margin, then smoothed; the centre is
-    smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops do not jitter or lag.
-    Between seen frames the window moves in a straight line, before the first and after the last it stays. A window that
-    fits is moved inside the frame; one larger than the frame is centred on it.
+    The side is the largest box side within `smooth_s` before and after, widened by the margin, then smoothed; the
+    centre is smoothed by a Gaussian with standard deviation `smooth_s / 2` and zero phase, so that crops neither jitter
+    nor lag. Where the animal is lost the window moves linearly between the frames in which it is seen, and stays before
+    the first and after the last of them. A window that fits is moved inside the frame; a larger one is centred on it.
 
     Args:
         boxes: (F, 4) float64 [px], rows of nan where the animal is lost.
-        time_s: (F,) strictly rising.
+        time_s: (F,) float64 [s], strictly rising.
         frame_size_px: (height, width).
-        margin_frac: added around the box, as a share of its longer side.
-        smooth_s: see above; 0 follows the boxes exactly.
+        margin_frac: added to the side, as a share of the box's longer side; >= 0.
+        smooth_s: >= 0 [s], see above; 0 follows the boxes exactly.
 
     Returns:
-        (F, 3) float64: x0, y0, side [px]. With no box at all, the largest centred square.
+        (F, 3) float64: x0, y0, side [px]. Without any box, the largest centred square.
     """
     height, width = frame_size_px
     seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
@@ -133,12 +109,12 @@ def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
     """Cut a square window out of a frame and scale it.
 
     Args:
-        image: (H, W, 3) RGB.
+        image: (H, W, 3) uint8 RGB.
         window: x0, y0, side [px]; may reach outside the frame, which is grey there.
         side_px: side of the result.
 
     Returns:
-        (side_px, side_px, 3) uint8.
+        (side_px, side_px, 3) uint8 RGB, bilinear.
     """
     x0, y0, side = (float(value) for value in window)
     height, width = image.shape[:2]
@@ -150,16 +126,17 @@ def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
 
 
 def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac: float) -> NDArray[np.bool_]:
-    """Take the largest piece of a mask through the same window as `cut` takes the frame.
+    """Cut the same window out of the largest piece of a mask as `cut` cuts out of the frame.
 
     Args:
-        mask: (H, W).
+        mask: (H, W) bool.
         window: x0, y0, side [px]; may reach outside the frame, where there is no mask.
         side_px: side of the result.
-        grow_frac: the piece grows by this share of `side_px` to all sides, so that thin legs and the outline stay.
+        grow_frac: the piece is dilated by this share of `side_px`, so that thin legs and the outline stay.
 
-    Returns: (side_px, side_px) bool, each pixel that of the frame beneath its centre, then grown. Empty where the mask
-        is, or where its largest piece lies outside the window.
+    Returns:
+        (side_px, side_px) bool: nearest neighbour, then dilated. Empty where the mask is, or where its largest piece
+        lies outside the window.
     """
     x0, y0, side = (float(value) for value in window)
     steps = (np.arange(side_px) + 0.5) * (side / side_px)
@@ -174,11 +151,11 @@ def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac
 
 
 def grey_outside(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
-    """Paint everything outside the mask the grey of the padding: the masked view.
+    """Paint everything outside the mask in the grey of the padding: the masked view.
 
     Args:
-        image: (S, S, 3) RGB, a stored crop.
-        mask: (S, S), from `cut_mask`. Where it is empty the crop is left as it is: nothing says what to keep.
+        image: (S, S, 3) uint8 RGB, a stored crop.
+        mask: (S, S) bool, from `cut_mask`. An empty one leaves the crop unchanged, since nothing tells what to keep.
 
     Returns:
         (S, S, 3) uint8.
@@ -189,16 +166,20 @@ def grey_outside(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
 
 
 def letterbox(image: Pixels, side_px: int) -> Pixels:
-    """Scale a whole frame (H, W, 3) into a square, grey above and below or beside it."""
+    """Scale a whole frame into a square, with grey bars above and below or beside it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        side_px: side of the result.
+
+    Returns:
+        (side_px, side_px, 3) uint8 RGB, bilinear.
+    """
     height, width = image.shape[:2]
     longer = max(height, width)
     return cut(image, np.array([(width - longer) / 2, (height - longer) / 2, longer]), side_px)
 
 
-def _centre(box: Floats) -> Floats:
-    return (box[:2] + box[2:]) / 2
-
-
 def _frames(seconds: float, time_s: Floats) -> float:
-    """A duration in frames of this video; 0 for a single frame."""
+    """Convert a duration to frames, by the median gap between frames; 0 for a single frame."""
     return seconds / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0

@@ -1,9 +1,10 @@
-"""What one worker does with one video of any length: follow the animals, then cut crops along their smoothed tracks.
+"""What a worker does with one video of any length: track the animals, then cut crops along their smoothed tracks.
 
-Two passes, because smoothing needs the whole track, and decoding twice costs less than holding the frames. Each writes
-a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). A try after a
-worker's death goes on from the last one, and every part holds the bytes it would have held anyway. Memory holds a part,
-a few frames, and in the second pass about 100 bytes for each animal and frame.
+Two passes, because smoothing needs the whole track and decoding twice costs less than holding the frames. Each pass
+writes a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). The next
+attempt after a worker's death resumes from the last checkpoint, and every part holds the bytes that an uninterrupted
+attempt would have written. Memory holds one part, a few frames, and in the second pass about 100 bytes for each animal
+and frame.
 """
 
 import io
@@ -14,47 +15,45 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from sheep import prompts, schemas
 from sheep.config import CropConfig, digest
 from sheep.crop import codec, geometry, preview, quality
 from sheep.crop.contact_sheet import Tile, contact_sheet, draw
+from sheep.crop.layout import Layout, Place
+from sheep.crop.rows import CropRow, TrackRow, to_table, track_rows
 from sheep.errors import MediaError
 from sheep.execution.base import Unit, Worker, recorded
 from sheep.io import storage
 from sheep.io.checkpoints import Checkpoint, Progress
 from sheep.io.ledger import Attempt, StageFolder
-from sheep.io.manifest import Entry, Part, read_part
+from sheep.io.manifest import Entry, read_part
 from sheep.models.weights import open_tracker
 from sheep.video import reader
 
-if TYPE_CHECKING:  # the network is imported by the job that opens it: others, and the driver, start seconds sooner
+if TYPE_CHECKING:  # the worker imports the network; drivers and other jobs then start seconds sooner
     from sheep.models.sam2.tracker import Mask, Tracker
 
 log = logging.getLogger(__name__)
-
-SHEET_TILES = 12
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropUnit(Unit):
     """One video and the prompts of its animals."""
 
-    source: str = ""
-    """Identity of the video alone: what of an earlier track can be kept when prompts change depends on it."""
-    prompts: tuple[schemas.Prompt, ...] = ()
+    source: str
+    """Identity of the video alone. Where only prompts changed, the part of an earlier track before them is kept."""
+    prompts: tuple[schemas.Prompt, ...]
+    """At least one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropJob:
-    """Videos -> tracks, crops and a contact sheet each."""
+    """Videos -> tracks, crops, a contact sheet and a list of frames to prompt again, for each video."""
 
     stage: StageFolder
     videos: str
@@ -63,7 +62,7 @@ class CropJob:
 
     @property
     def pool(self) -> str:
-        """Which workers do it."""
+        """Which worker pool runs it."""
         return "crop"
 
     def open(self) -> Worker:
@@ -79,66 +78,68 @@ class CropJob:
         return work
 
     def _crop(self, tracker: "Tracker", unit: CropUnit) -> Entry:
+        """Run all passes over one video and commit it."""
         attempt = self.stage.attempt(unit.key, unit.input)
         progress = Progress(attempt, unit.source)
         self._track(tracker, unit, attempt, progress)
-        sheet = self._cut(unit, attempt, progress)
-        attempt.put("sheet", "jpg", contact_sheet(sheet, title=unit.key))
-        attempt.put("reprompts", "csv", quality.to_csv(quality.reprompts(self._boxes(progress))))
+        tiles = self._cut(unit, attempt, progress)
+        attempt.put("sheet", "jpg", contact_sheet(tiles, title=unit.key))
+        attempt.put("reprompts", "csv", quality.to_csv(quality.reprompts(self._without_masks(progress))))
         if self.config.preview:
             self._write_preview(unit, attempt, progress)
         return attempt.commit()
 
-    def _boxes(self, progress: Progress) -> pa.Table:
-        """The whole track without its masks: some 150 bytes for each animal and frame."""
+    def _without_masks(self, progress: Progress) -> pa.Table:
+        """The whole track without its masks: about 150 bytes for each animal and frame."""
         columns = [name for name in schemas.TRACKS.names if name != "mask"]
         return pa.concat_tables([read_part(self.stage.uri, one.part, columns) for one in progress.tracked])
 
     def _write_preview(self, unit: CropUnit, attempt: Attempt, progress: Progress) -> None:
-        """A third pass, for whoever asks for it: an mp4 cannot be gone on with in its middle."""
+        """A third pass, on request. It has no checkpoints: an MP4 cannot be resumed part-way."""
         with tempfile.TemporaryDirectory(prefix="sheep-") as folder:
             path = storage.join(folder, "preview.mp4")
-            preview.write(self._moments(unit, progress), path)
+            preview.write(self._preview_frames(unit, progress), path)
             attempt.put_file("preview", "mp4", path)
 
-    def _moments(self, unit: CropUnit, progress: Progress) -> Iterator[preview.Moment]:
+    def _preview_frames(self, unit: CropUnit, progress: Progress) -> Iterator[preview.PreviewFrame]:
         frames = self._frames(unit, None)
-        for one in progress.tracked:
-            rows = read_part(self.stage.uri, one.part).to_pylist()
-            for number, these in itertools.groupby(rows, key=lambda row: row["frame"]):
-                animals = [_drawn(row) for row in these]
-                frame = _same(next(frames, None), number, unit.key)
-                yield preview.Moment(image=frame.image, time_s=frame.time_s, animals=animals)
+        for checkpoint in progress.tracked:
+            rows = track_rows(read_part(self.stage.uri, checkpoint.part))
+            for number, of_frame in itertools.groupby(rows, key=lambda row: row.frame):
+                animals = [_preview_animal(row) for row in of_frame]
+                frame = _require_same(next(frames, None), number, unit.key)
+                yield preview.PreviewFrame(image=frame.image, time_s=frame.time_s, animals=animals)
 
     def _track(self, tracker: "Tracker", unit: CropUnit, attempt: Attempt, progress: Progress) -> None:
-        """First pass: tracks, part by part."""
-        found = progress.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
-        if found is None:
-            after, tracking, flags = None, tracker.start(unit.prompts), quality.Flags()
+        """First pass: track from the last usable checkpoint to the end, and write the tracks part by part."""
+        resumed = progress.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
+        if resumed is None:
+            after, tracking, flagger = None, tracker.start(unit.prompts), quality.Flagger()
         else:
-            last, state = found
+            last, state = resumed
             after, tracking = reader.Mark(**last.mark), tracker.restore(state, unit.prompts)
-            flags = quality.Flags(last.flags_state)
-            log.info("crop video=%s pass=track goes on after frame %d", unit.key, last.frame)
+            flagger = quality.Flagger(last.flags_state)
+            log.info("crop video=%s pass=track resumes after frame %d", unit.key, last.frame)
         length_s = reader.length_s(storage.join(self.videos, unit.key))
         speed = _Speed(unit.key, "track")
-        rows: list[Row] = []
+        rows: list[TrackRow] = []
 
         def write() -> None:
-            attempt.write("tracks", pa.Table.from_pylist(rows, schema=schemas.TRACKS), schemas.TRACKS)
+            attempt.write("tracks", to_table(rows, schemas.TRACKS), schemas.TRACKS)
             here = Checkpoint(
                 part=attempt.parts[-1],
                 frame=frame.index,
                 prompts=prompts_digest(unit.prompts, frame.index),
                 mark=frame.mark.to_json(),
-                flags_state=flags.carry(),
+                flags_state=flagger.state(),
             )
             progress.track_reached(here, tracking.save())
             rows.clear()
 
         for frame, image in tracker.ahead(self._frames(unit, after), lambda frame: frame.image):
-            rows += track_rows(frame, tracking.step(frame.index, image), flags, unit.key)
+            rows += flagger.flag(measure(frame, tracking.step(frame.index, image), unit.key))
             speed.count()
+            # Only whole frames are written, so a part may hold a few rows more than `rows_per_part`.
             if len(rows) >= self.config.advanced.rows_per_part:
                 write()
                 speed.show(self._num_left(unit, frame, length_s))
@@ -146,7 +147,7 @@ class CropJob:
             write()
 
     def _num_left(self, unit: CropUnit, frame: reader.Frame, length_s: float) -> float:
-        """Frames still to be tracked, about; nan where the container does not say how long it is."""
+        """Estimate how many frames remain to be tracked; nan where the container does not state its length."""
         num_done = frame.index // self.config.stride_frames + 1
         left = (length_s / frame.time_s - 1) * num_done if frame.time_s else math.nan
         if self.config.max_frames:
@@ -155,191 +156,180 @@ class CropJob:
         return max(left, 0.0)
 
     def _frames(self, unit: CropUnit, after: reader.Mark | None) -> Iterator[reader.Frame]:
-        """Decode from the first prompt on, or after a mark."""
+        """Decode from the first prompt on, or after a mark.
+
+        Raises:
+            MediaError: as `reader.decode`; or decoding ends before the last prompt's frame.
+        """
         first = prompts.start_frame(unit.prompts, self.config.stride_frames)
-        seen = -1 if after is None else after.index
+        newest = -1 if after is None else after.index
         for frame in reader.decode(
             storage.join(self.videos, unit.key),
             stride=self.config.stride_frames,
+            # `max_frames` counts from the first prompt, `decode` counts from the start of the file.
             max_frames=self.config.max_frames and self.config.max_frames + first // self.config.stride_frames,
             decoder=self.config.advanced.decoder,
             after=after,
             ahead=self.config.advanced.ahead_frames,
         ):
-            seen = frame.index
+            newest = frame.index
             if frame.index >= first:
                 yield frame
         last = max(prompt.frame for prompt in unit.prompts)
-        if seen < last:
+        if newest < last:
             raise MediaError(
-                f"{unit.key}: prompt on frame {last}, but the last frame read is {seen}. Move the prompt or the limit."
+                f"{unit.key}: prompt on frame {last}, but the last frame read is {newest}. "
+                "Move the prompt, or raise crop.max_frames."
             )
 
     def _cut(self, unit: CropUnit, attempt: Attempt, progress: Progress) -> list[geometry.Pixels]:
-        """Second pass: crops, one part for each of the tracks; gives back the contact sheet's tiles."""
+        """Second pass: write the crops, one part for each part of the tracks.
+
+        Returns:
+            The tiles of the contact sheet, in order of time.
+        """
         track = progress.tracked
         layout = Layout(self.stage.uri, [one.part for one in track], self.config)
-        num_done, drawn = progress.resume_crops()
-        sheet = list(np.load(io.BytesIO(drawn), allow_pickle=False)) if drawn else []
+        num_done, stored = progress.resume_crops()
+        tiles = list(np.load(io.BytesIO(stored), allow_pickle=False)) if stored else []
         after = reader.Mark(**track[num_done - 1].mark) if num_done else None
         speed = _Speed(unit.key, "cut")
         frames = self._frames(unit, after) if num_done < len(track) else iter(())
         for number in range(num_done, len(track)):
-            rows: list[Row] = []
-            num_tiles = len(sheet)
+            rows: list[CropRow] = []
+            num_tiles = len(tiles)
             for places in layout.places(number):
-                frame = _same(next(frames, None), places[0].frame, unit.key)
+                frame = _require_same(next(frames, None), places[0].frame, unit.key)
                 rows += self._cut_frame(unit.key, frame, places)
-                sheet += [self._tile(frame, place) for place in places if place.shown]
+                tiles += [self._tile(frame, place) for place in places if place.shown]
                 speed.count()
-            attempt.write("crops", pa.Table.from_pylist(rows, schema=schemas.CROPS), schemas.CROPS)
-            progress.crops_reached(attempt.parts[-1], _packed(sheet) if len(sheet) > num_tiles else None)
+            attempt.write("crops", to_table(rows, schemas.CROPS), schemas.CROPS)
+            progress.crops_reached(attempt.parts[-1], _packed(tiles) if len(tiles) > num_tiles else None)
             speed.show(layout.num_after(places[0].frame))
-        return sheet
+        return tiles
 
-    def _cut_frame(self, key: str, frame: reader.Frame, places: Sequence["Place"]) -> Iterator[Row]:
+    def _cut_frame(self, key: str, frame: reader.Frame, places: Sequence[Place]) -> Iterator[CropRow]:
         config = self.config
         whole = codec.to_jpeg(geometry.letterbox(frame.image, config.frame_px), config.advanced.jpeg_quality)
         for place in places:
             crop = geometry.cut(frame.image, place.window, config.crop_px)
-            kept = geometry.cut_mask(place.mask, place.window, config.crop_px, grow_frac=config.advanced.mask_grow_frac)
-            row: Row = {"video": key, "animal": place.animal, "frame": frame.index, "time_s": frame.time_s}
-            row |= {"crop": codec.to_jpeg(crop, config.advanced.jpeg_quality), "crop_mask": codec.to_rle(kept)}
-            row |= {"frame_image": whole, "held": place.lost}
-            yield row | dict(zip(("crop_x0", "crop_y0", "crop_side_px"), place.window.tolist(), strict=True))
+            mask = geometry.cut_mask(place.mask, place.window, config.crop_px, grow_frac=config.advanced.mask_grow_frac)
+            x0, y0, side_px = place.window.tolist()
+            yield CropRow(
+                video=key,
+                animal=place.animal,
+                frame=frame.index,
+                time_s=frame.time_s,
+                crop=codec.to_jpeg(crop, config.advanced.jpeg_quality),
+                crop_mask=codec.to_rle(mask),
+                frame_image=whole,
+                crop_x0=x0,
+                crop_y0=y0,
+                crop_side_px=side_px,
+                held=place.lost,
+            )
 
-    def _tile(self, frame: reader.Frame, place: "Place") -> geometry.Pixels:
+    def _tile(self, frame: reader.Frame, place: Place) -> geometry.Pixels:
         crop = geometry.cut(frame.image, place.window, self.config.crop_px)
         return draw(Tile(frame.image, place.mask, crop, frame.time_s, "lost" if place.lost else ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One animal in one frame: what the second pass needs of its track."""
+def measure(frame: reader.Frame, masks: Iterable["Mask"], key: str) -> list[TrackRow]:
+    """Measure the masks of one frame.
 
-    frame: int
-    animal: str
-    lost: bool
-    mask: NDArray[np.bool_]
-    """(H, W)."""
-    window: geometry.Floats
-    """x0, y0, side [px]."""
-    shown: bool
-    """On the contact sheet."""
+    Args:
+        frame: the frame.
+        masks: one for each tracked animal, in any order.
+        key: the video.
 
-
-class Layout:
-    """Where each row's crop lies: one smooth window per animal, laid over the whole track."""
-
-    def __init__(self, uri: str, parts: Sequence[Part], config: CropConfig) -> None:
-        """Read the boxes of a track, and no masks.
-
-        Args:
-            uri: the stage's folder.
-            parts: its tracks, in order.
-            config: margin and smoothing.
-        """
-        columns = ("animal", "frame", "time_s", "x0", "y0", "x1", "y1", "height_px", "width_px")
-        tracks = pa.concat_tables([read_part(uri, part, list(columns)) for part in parts])
-        self._uri, self._parts = uri, parts
-        self._size_px = (tracks.column("height_px")[0].as_py(), tracks.column("width_px")[0].as_py())
-        coded = tracks.column("animal").combine_chunks().dictionary_encode()
-        codes, time_s = coded.indices.to_numpy(), tracks.column("time_s").to_numpy()
-        boxes = np.stack([tracks.column(side).to_numpy().astype(np.float64) for side in columns[3:7]], axis=1)
-        self._windows = np.zeros((tracks.num_rows, 3))
-        for code in range(len(coded.dictionary)):
-            of = codes == code
-            self._windows[of] = geometry.windows(
-                boxes[of],
-                time_s[of],
-                self._size_px,
-                margin_frac=config.advanced.margin_frac,
-                smooth_s=config.advanced.smooth_s,
-            )
-        self._frames = np.unique(tracks.column("frame").to_numpy())
-        chosen = np.linspace(0, len(self._frames) - 1, SHEET_TILES).round().astype(int)
-        self._shown = {int(frame) for frame in self._frames[chosen]}
-        self._first_animal = tracks.column("animal")[0].as_py()
-        self._offsets = np.cumsum([0, *(part.rows for part in parts)])
-
-    def num_after(self, frame: int) -> int:
-        """Count the frames behind one."""
-        return int((self._frames > frame).sum())
-
-    def places(self, number: int) -> Iterator[list[Place]]:
-        """Read one part of the track with its masks, frame by frame."""
-        rows = read_part(self._uri, self._parts[number], ["animal", "frame", "mask", "lost"]).to_pylist()
-        numbered = enumerate(rows, start=int(self._offsets[number]))
-        for _, these in itertools.groupby(numbered, key=lambda one: one[1]["frame"]):
-            yield [self._place(row, place) for place, row in these]
-
-    def _place(self, row: dict[str, Any], number: int) -> Place:
-        return Place(
-            frame=row["frame"],
-            animal=row["animal"],
-            lost=row["lost"],
-            mask=codec.from_rle(row["mask"], *self._size_px),
-            window=self._windows[number],
-            shown=row["frame"] in self._shown and row["animal"] == self._first_animal,
-        )
-
-
-def track_rows(frame: reader.Frame, found: Iterable["Mask"], flags: quality.Flags, key: str) -> list[Row]:
-    """Measure and judge the masks of one frame: rows of the tracks table, by animal."""
-    rows: list[Row] = []
+    Returns:
+        Rows of the tracks table in order of animals, their flags not set yet.
+    """
+    rows = []
     height, width = frame.image.shape[:2]
-    for mask in sorted(found, key=lambda one: one.animal):
-        seen = geometry.outline(mask.mask)
-        row: Row = {"video": key, "animal": mask.animal, "frame": frame.index, "time_s": frame.time_s}
-        row |= dict(zip(("x0", "y0", "x1", "y1"), seen.box or (None,) * 4, strict=True))
-        row |= {"height_px": height, "width_px": width, "mask": codec.to_rle(mask.mask), "area_px": seen.area_px}
-        rows.append(row | {"object_score": mask.object_score, "predicted_iou": mask.predicted_iou})
-    return [row | judged for row, judged in zip(rows, flags.step(rows), strict=True)]
+    for mask in sorted(masks, key=lambda one: one.animal):
+        outline = geometry.outline(mask.mask)
+        x0, y0, x1, y1 = outline.box or (None, None, None, None)
+        rows.append(
+            TrackRow(
+                video=key,
+                animal=mask.animal,
+                frame=frame.index,
+                time_s=frame.time_s,
+                x0=x0,
+                y0=y0,
+                x1=x1,
+                y1=y1,
+                height_px=height,
+                width_px=width,
+                mask=codec.to_rle(mask.mask),
+                object_score=mask.object_score,
+                predicted_iou=mask.predicted_iou,
+                area_px=outline.area_px,
+            )
+        )
+    return rows
 
 
-def follow(frames: Iterable[reader.Frame], tracker: "Tracker", starts: Sequence[schemas.Prompt]) -> Iterator[Row]:
-    """Track animals through one video without storing anything: rows of the tracks table as they are found."""
-    tracking, flags = tracker.start(starts), quality.Flags()
+def track_video(
+    frames: Iterable[reader.Frame], tracker: "Tracker", given: Sequence[schemas.Prompt]
+) -> Iterator[TrackRow]:
+    """Track the animals of one video and store nothing.
+
+    Args:
+        frames: in order, of one size.
+        tracker: SAM-2.
+        given: the video's prompts, at least one.
+
+    Yields:
+        Rows of the tracks table, in order of frames and in each in order of animals.
+    """
+    tracking, flagger = tracker.start(given), quality.Flagger()
     for frame, image in tracker.ahead(frames, lambda frame: frame.image):
-        yield from track_rows(frame, tracking.step(frame.index, image), flags, starts[0].video)
+        yield from flagger.flag(measure(frame, tracking.step(frame.index, image), given[0].video))
 
 
 def prompts_digest(given: Sequence[schemas.Prompt], until: int) -> str:
-    """Digest the prompts on frames up to one: all that has a say in the track so far."""
+    """Digest the prompts that determine the track up to a frame.
+
+    Args:
+        given: prompts of one video.
+        until: number of the frame, included.
+    """
     return digest(prompts.identity([prompt for prompt in given if prompt.frame <= until]))
 
 
-def _same(frame: reader.Frame | None, number: int, key: str) -> reader.Frame:
-    """Require that a later pass meets the frames of the first."""
+def _require_same(frame: reader.Frame | None, number: int, key: str) -> reader.Frame:
+    """Require that a later pass decodes the frames of the first."""
     if frame is None or frame.index != number:
-        got = None if frame is None else frame.index
+        got = "no more frame" if frame is None else f"frame {frame.index}"
         raise MediaError(
-            f"{key}: decoded again it has frame {got} where it had {number}, expected the same frames. Was it "
-            "replaced meanwhile?"
+            f"{key}: decoding it again gave {got}, expected frame {number} as in the first pass. "
+            "The file may have been replaced meanwhile: run the job again."
         )
     return frame
 
 
-def _drawn(row: Row) -> preview.Drawn:
-    said = {"lost": row["lost"], "jump": row["jump"], "risk": row["identity_risk"] >= quality.RISKY}
-    said |= {"reappeared": row["reappeared"], "edge": row["edge"]}
-    return preview.Drawn(
-        animal=row["animal"],
-        mask=codec.from_rle(row["mask"], row["height_px"], row["width_px"]),
-        box=None if row["lost"] else (row["x0"], row["y0"], row["x1"], row["y1"]),
-        flags=tuple(name for name, holds in said.items() if holds),
+def _preview_animal(row: TrackRow) -> preview.PreviewAnimal:
+    holds = {"lost": row.lost, "jump": row.jump, "risk": row.identity_risk >= quality.RISKY}
+    holds |= {"reappeared": row.reappeared, "edge": row.edge}
+    return preview.PreviewAnimal(
+        animal=row.animal,
+        mask=codec.from_rle(row.mask, row.height_px, row.width_px),
+        box=row.box,
+        flags=tuple(name for name, is_set in holds.items() if is_set),
     )
 
 
-def _packed(sheet: Sequence[geometry.Pixels]) -> bytes:
-    """Tiles of one video, all of one size, losslessly."""
+def _packed(tiles: Sequence[geometry.Pixels]) -> bytes:
+    """Serialise the tiles of one video, all of one size, losslessly (npy)."""
     buffer = io.BytesIO()
-    np.save(buffer, np.stack(sheet), allow_pickle=False)
+    np.save(buffer, np.stack(tiles), allow_pickle=False)
     return buffer.getvalue()
 
 
 class _Speed:
-    """Frames done by this try, how fast, and how long the rest will take."""
+    """Logs how many frames this attempt has done, how fast, and how long the rest will take."""
 
     def __init__(self, key: str, name: str) -> None:
         self._key, self._name = key, name
@@ -350,5 +340,5 @@ class _Speed:
 
     def show(self, num_left: float) -> None:
         rate = self._count / max(time.monotonic() - self._started, 1e-9)
-        said = (self._key, self._name, self._count, rate, num_left / rate)
-        log.info("crop video=%s pass=%s frames=%d frames_per_s=%.1f left_s=%.0f", *said)
+        values = (self._key, self._name, self._count, rate, num_left / rate)
+        log.info("crop video=%s pass=%s frames=%d frames_per_s=%.1f left_s=%.0f", *values)

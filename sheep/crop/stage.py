@@ -1,7 +1,5 @@
 """The crop stage's driver: check prompts, list videos, run the units, merge the re-prompt lists."""
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +21,20 @@ log = logging.getLogger(__name__)
 
 
 def run(study: Study) -> Manifest:
-    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`.
+    """Videos and prompts -> tracks, crops and contact sheets, and `reprompts.csv`: where new prompts would help most.
 
-    Where another prompt would help most.
+    Args:
+        study: its videos and prompts are read, its executor runs the units.
+
+    Returns:
+        The stage's manifest: tables `tracks` and `crops`; files `sheet`, `reprompts` and, on request, `preview`.
 
     Raises:
-        ConfigError: no videos; prompts missing, invalid, outside the frame or on one that is not tracked; unknown
+        ConfigError: no videos; prompts missing, invalid, outside the frame or on a frame that is not tracked; unknown
             weights; the stage's folder holds another configuration.
         ContractError: more videos failed than `crop.advanced.max_error_frac`.
     """
-    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # with torch, which no other stage's driver needs
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # imports torch, which no other stage's driver needs
 
     archive, config, given = study.config.archive, study.config.crop, study.inputs.prompts
     weights = weights_identity(config.sam2, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
@@ -60,18 +62,16 @@ def run(study: Study) -> Manifest:
 
 
 def _reprompts(cropped: Manifest) -> bytes:
-    """The frames of all videos that are worth a new prompt, worst first; in the prompt file's form, with reasons."""
+    """Merge the re-prompt lists of all videos, worst first, in the form of the prompt file and with reasons."""
     uris = list(cropped.files("reprompts").values())
     with ThreadPoolExecutor(16) as pool:
-        texts = [data.decode() for data in pool.map(storage.read_bytes, uris)]
-    rows = [row for text in texts for row in csv.DictReader(io.StringIO(text))]
-    rows.sort(key=lambda row: (-float(row["score"]), row["video"], row["animal"], int(row["frame"])))
+        rows = quality.merge_csv(list(pool.map(storage.read_bytes, uris)))
     log.info("crop reprompts=%d list=%s", len(rows), storage.join(cropped.uri, "reprompts.csv"))
     return quality.to_csv(rows)
 
 
 def _sizes_px(folder: str, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Frame sizes of the videos that can be read; the others are left to their worker, which records why."""
+    """Read frame sizes (height, width); a video that cannot be read is left out, and its worker records the error."""
 
     def size(key: str) -> tuple[int, int] | None:
         try:
@@ -80,4 +80,4 @@ def _sizes_px(folder: str, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
             return None
 
     with ThreadPoolExecutor(8) as pool:
-        return {key: found for key, found in zip(keys, pool.map(size, keys), strict=True) if found is not None}
+        return {key: size_px for key, size_px in zip(keys, pool.map(size, keys), strict=True) if size_px is not None}

@@ -1,4 +1,4 @@
-"""Views of the stored crops: the crop, the whole frame, or the crop with everything but the animal painted grey."""
+"""Views of the stored crops: the crop, the whole frame, or the crop with everything outside the animal painted grey."""
 
 import pyarrow as pa
 
@@ -13,17 +13,25 @@ _COLUMNS: dict[View, tuple[str, ...]] = {
 
 
 def view_columns(view: View) -> tuple[str, ...]:
-    """Columns of the crops table that a view needs; not for `track`, which is no image."""
+    """Return the columns of the crops table that a view needs; not for `track`, which has no image."""
     return _COLUMNS[view]
 
 
 def image_column(view: View) -> str:
-    """Return the crops table's column that holds a view's JPEG; the masked view is painted from the crop's."""
+    """Return the column of the crops table with a view's JPEG; the masked view is computed from the crop's."""
     return _COLUMNS[view][0]
 
 
 def images_of(rows: pa.Table, view: View) -> list[geometry.Pixels]:
-    """Decode a view of rows of the crops table; a masked crop without a mask (animal lost) is the crop as it is."""
+    """Decode one view of the crops table.
+
+    Args:
+        rows: with the columns that `view_columns` names.
+        view: `crop`, `frame` or `masked`; where the animal is lost there is no mask, and `masked` returns the crop.
+
+    Returns:
+        One (S, S, 3) uint8 RGB image for each row.
+    """
     images = [codec.from_jpeg(data) for data in rows.column(image_column(view)).to_pylist()]
     if view != "masked":
         return images

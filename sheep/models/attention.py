@@ -1,7 +1,7 @@
-"""Images + backbone -> where the class token looks, and how much of that lies on the animal.
+"""Images + backbone -> the class token's attention to each patch, and its share inside the animal's mask.
 
-The poster's title is a claim about attention, so it is measured: the last block's attention from the class token to
-each patch, per head, and the share of it inside the animal's mask.
+The poster's title is a claim about attention, so attention is measured: that of the last block from the class token to
+each patch, per head, and its share inside the animal's mask.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,19 @@ from sheep.models.dinov2 import Backbone
 
 @torch.inference_mode()
 def attention_maps(backbone: Backbone, images: np.ndarray, image_px: int) -> np.ndarray:
-    """Attention of the last block from the class token to the patches.
+    """Compute the last block's attention from the class token to the patches.
 
     Args:
-        backbone: any that sheep.backbone loads.
+        backbone: any that `sheep.models.dinov2` loads.
         images: (B, H, W, 3) uint8 RGB.
         image_px: side the images are resized to, a multiple of the patch size.
 
-    Returns: (B, heads, h, w) float32 >= 0, h = w = image_px / patch size. Each map sums to at most 1: the rest goes to
-        the class token itself and to registers, which are no places in the image.
+    Returns:
+        (B, heads, h, w) float32 >= 0, h = w = image_px / patch size. Each map sums to at most 1: the rest goes to the
+        class token itself and to registers, which have no place in the image.
 
     Raises:
-        ConfigError: see Backbone.preprocess.
+        ConfigError: as `Backbone.preprocess`.
 
     Source: the attention maps of DINO, arXiv 2104.14294, figure 1.
     """
@@ -42,21 +43,23 @@ def attention_maps(backbone: Backbone, images: np.ndarray, image_px: int) -> np.
 
 
 def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of the attention on patches that falls inside the mask.
+    """Compute the share of the attention on patches that falls inside the mask.
 
     Args:
-        maps: (B, heads, h, w) as attention_maps gives them.
+        maps: (B, heads, h, w) from `attention_maps`.
         masks: (B, H, W) bool or in [0, 1], the animal in the same image at any size; averaged over each patch.
 
-    Returns: (B, heads) float32 in [0, 1]; compare it with the mask's share of the image, which even attention would
-        score. NaN where the mask is empty: there is nothing to look at.
+    Returns:
+        (B, heads) float32 in [0, 1]; uniform attention scores the mask's share of the image. NaN where the mask is
+        empty.
 
     Raises:
-        ContractError: shapes do not belong together.
+        ContractError: the shapes differ from the above.
     """
     if maps.ndim != 4 or masks.ndim != 3 or len(maps) != len(masks):
         raise ContractError(
-            f"focus: got maps {maps.shape} and masks {masks.shape}, expected (B, heads, h, w) and (B, H, W)."
+            f"focus: got maps {maps.shape} and masks {masks.shape}, expected (B, heads, h, w) and (B, H, W). "
+            "This is a bug: report it."
         )
     covered = F.interpolate(
         torch.as_tensor(masks.astype(np.float32))[:, None], size=maps.shape[2:], mode="area"
@@ -70,8 +73,7 @@ def focus(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _eager(backbone: Backbone) -> Iterator[None]:
-    # Fused attention never forms the matrix that is asked for here; transformers then returns None or silently falls
-    # back.
+    # Fused attention never computes the attention matrix; transformers then returns None or silently falls back.
     before = backbone.model.config._attn_implementation
     backbone.model.set_attn_implementation("eager")
     try:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sheep.errors import ConfigError
 
-if TYPE_CHECKING:  # importing transformers' models takes ten seconds, which only those who load one should pay for
+if TYPE_CHECKING:  # importing transformers' models takes ten seconds, so it is done only where one is loaded
     from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 ARCHITECTURES = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
@@ -29,18 +29,24 @@ _STD = (0.229, 0.224, 0.225)
 
 
 class Tokens(NamedTuple):
-    """What the network makes of a batch of images, after the last layer norm."""
+    """Tokens of a batch of images, after the last layer norm."""
 
     cls: Tensor
     """(B, D) class token."""
     patches: Tensor
-    """(B, P, D) patch tokens in reading order (row by row); registers are not among them."""
+    """(B, P, D) patch tokens, row by row, without registers."""
 
 
 class Backbone:
-    """A DINOv2 network in eval mode and what has to be known to feed it."""
+    """A DINOv2 network (arXiv 2304.07193) in eval mode, with its preprocessing."""
 
     def __init__(self, model: "Dinov2Model | Dinov2WithRegistersModel", name: str) -> None:
+        """Put the network into eval mode.
+
+        Args:
+            model: with or without registers.
+            name: for messages.
+        """
         self.model = model.eval()
         self.name = name
         side = model.config.patch_size
@@ -51,7 +57,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     def preprocess(self, images: np.ndarray | Tensor, image_px: int) -> Tensor:
@@ -61,11 +67,12 @@ class Backbone:
             images: (B, H, W, 3) uint8 RGB.
             image_px: side of the result, a multiple of the patch size.
 
-        Returns: (B, 3, image_px, image_px) float32, ImageNet mean and variance removed; antialiased bilinear where the
-            size changes.
+        Returns:
+            (B, 3, image_px, image_px) float32, normalised by ImageNet's mean and standard deviation; antialiased
+            bilinear where the size changes.
 
         Raises:
-            ConfigError: shape or type of the images, or image_px is no multiple of the patch size.
+            ConfigError: the images have another shape or type, or image_px is not a multiple of the patch size.
         """
         if images.ndim != 4 or images.shape[-1] != 3 or str(images.dtype).removeprefix("torch.") != "uint8":
             got = f"{tuple(images.shape)} {images.dtype}"
@@ -78,16 +85,16 @@ class Backbone:
         """Turn normalised images into tokens.
 
         Args:
-            pixels: (B, 3, S, S) float32 as `preprocess` makes them; other sizes than the trained one interpolate the
-                position embeddings.
-            hidden: (B, P) bool, patches replaced by the mask token (masked image modelling); none by default.
+            pixels: (B, 3, S, S) float32 from `preprocess`; for sizes other than the trained one, position embeddings
+                are interpolated.
+            hidden: (B, P) bool, patches replaced by the mask token (masked image modelling); None for no patch.
 
         Raises:
-            ConfigError: S is no multiple of the patch size.
+            ConfigError: S is not a multiple of the patch size.
         """
         for side in pixels.shape[-2:]:
             self.check_size(int(side))
-        # Gradients are left on: whoever only reads wraps the call in torch.inference_mode.
+        # Gradients stay enabled for fine-tuning; inference wraps the call in torch.inference_mode.
         output = self.model(pixels, bool_masked_pos=hidden).last_hidden_state
         return Tokens(output[:, 0], output[:, 1 + self.num_registers :])
 
@@ -105,14 +112,22 @@ class Backbone:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Remove ImageNet's mean and variance from (B, 3, H, W) images in [0, 1]."""
+    """Normalise (B, 3, H, W) images in [0, 1] by ImageNet's mean and standard deviation."""
     mean = torch.tensor(_MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(_STD, device=images.device).view(1, 3, 1, 1)
     return (images - mean) / std
 
 
 def resize(images: Tensor, image_px: int) -> Tensor:
-    """Resize (B, 3, H, W) float images to a square, antialiased; unchanged where the size already fits."""
+    """Resize images to a square, antialiased bilinear.
+
+    Args:
+        images: (B, 3, H, W) float.
+        image_px: side of the result.
+
+    Returns:
+        (B, 3, image_px, image_px); the same tensor if it has that size.
+    """
     if images.shape[-2:] == (image_px, image_px):
         return images
     return F.interpolate(images, size=(image_px, image_px), mode="bilinear", antialias=True, align_corners=False)
@@ -140,27 +155,23 @@ def load(name: str, *, device: str = "auto") -> Backbone:
         raise ConfigError(
             f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
         ) from error
-    # transformers fills missing weights with random numbers and only warns; a half-random encoder must not pass for a
-    # trained one.
+    # transformers draws missing weights at random and only warns; such an encoder must not pass for a trained one.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"backbone {name!r}: {len(missing)} weights are missing in {source!r}, first {missing[0]!r}, expected "
-            "all of "
-            f"{model_class.__name__}. Save it with save_pretrained from that class."
+            f"backbone {name!r}: {len(missing)} weights are missing in {source!r}, first {missing[0]!r}, "
+            f"expected all of {model_class.__name__}. Save it with save_pretrained from that class."
         )
     return Backbone(model.to(place), name)
 
 
 def untrained(name: str, seed: int, *, device: str = "auto") -> Backbone:
-    """Make a network of the architecture that a name stands for, with weights drawn anew.
-
-    Nothing is read of its weights.
+    """Build a network of a known architecture with random weights; its stored weights are not read.
 
     Args:
         name: as for `load`.
-        seed: of the weights; the same gives the same.
-        device: `auto`, `cpu` or `cuda`; weights are drawn on the CPU in any case.
+        seed: of the weights, which are always drawn on the CPU; the same seed gives the same weights.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
         ConfigError: no such folder or id, another architecture, or no such device.
@@ -175,7 +186,7 @@ def untrained(name: str, seed: int, *, device: str = "auto") -> Backbone:
 
 
 def random(seed: int, *, device: str = "cpu", **config: object) -> Backbone:
-    """Make an untrained network of the pocket architecture; the same seed gives the same weights.
+    """Build an untrained network of the pocket architecture; the same seed gives the same weights.
 
     Args:
         seed: of the weights.
@@ -197,18 +208,18 @@ def random(seed: int, *, device: str = "cpu", **config: object) -> Backbone:
 
 
 def _drawn(model_class: Any, config: Any, seed: int) -> Any:
-    """A float32 model with initial weights from a seed, as transformers draws them."""
-    # It draws from the global generator: put that back as it was.
+    """Build a float32 model with initial weights from a seed, as transformers draws them."""
+    # transformers draws from the global generator, whose state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model_class(config).float()
 
 
 def device_of(name: str) -> torch.device:
-    """Choose the device: `auto` takes CUDA where there is one.
+    """Choose the device: `auto` takes CUDA where it is available.
 
     Raises:
-        ConfigError: an unknown name, or `cuda` where none is present.
+        ConfigError: an unknown name, or `cuda` without a CUDA device.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: got {name!r}, expected 'auto', 'cpu' or 'cuda'.")
@@ -222,25 +233,24 @@ def device_of(name: str) -> torch.device:
 
 
 def _locate(name: str) -> str:
-    """Folder or Hugging Face id behind a name."""
+    """Return the folder or Hugging Face id that a name stands for."""
     folder = POCKET if name == "pocket" else Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(
-                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point to that "
-                "folder."
+                f"backbone {name!r}: {folder} has no config.json, "
+                "expected a save_pretrained folder. Point to that folder."
             )
         return str(folder)
     if name == "pocket":
         raise ConfigError(
             f"backbone 'pocket': no folder {folder}. The package is incomplete: install it again with its weights."
         )
-    # An id is "owner/name"; anything else that is no folder was meant as a path.
+    # An id is "owner/name"; anything else was meant as a path.
     if not name or name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name:
         raise ConfigError(
-            f"backbone {name!r}: no such folder, and not a Hugging Face id. Expected 'pocket', a save_pretrained "
-            "folder "
-            "or an id such as 'facebook/dinov2-small'."
+            f"backbone {name!r}: no such folder, and not a Hugging Face id. "
+            "Expected 'pocket', a save_pretrained folder or an id such as 'facebook/dinov2-small'."
         )
     return name
 
@@ -253,12 +263,11 @@ def _architecture(source: str, name: str) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"backbone {name!r}: no model configuration found, neither as a local folder nor as a Hugging Face id "
-            f"({type(error).__name__}). "
-            "Check the spelling and the network, or download it once and give the folder."
+            f"({type(error).__name__}). Check the spelling and the network, or download it once and give the folder."
         ) from error
     if kind not in ARCHITECTURES:
         raise ConfigError(
-            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose a DINOv2 "
-            "network."
+            f"backbone {name!r}: architecture {kind!r}, expected one "
+            f"of {sorted(ARCHITECTURES)}. Choose a DINOv2 network."
         )
     return kind

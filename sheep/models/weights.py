@@ -10,13 +10,16 @@ from sheep.config import digest
 from sheep.errors import ConfigError
 from sheep.io import storage
 
-if TYPE_CHECKING:  # networks are imported by the job that opens one: the others, and the driver, start seconds sooner
+if TYPE_CHECKING:  # networks are imported only where one is opened: drivers and other jobs start seconds sooner
     from sheep.models.dinov2 import Backbone
     from sheep.models.sam2.tracker import Tracker
 
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-
+"""Folder of the pocket models in the package."""
+_NETWORK_CONFIG = "config.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+"""What `save_pretrained` writes beside the configuration."""
 
 _NETWORK_CONFIG = "config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
@@ -26,7 +29,16 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def open_backbone(name: str, device: str, *, untrained_seed: int | None = None) -> "Backbone":
-    """Load a backbone by name, or from a `save_pretrained` folder at any URI; with a seed, only its architecture."""
+    """Load a backbone.
+
+    Args:
+        name: `pocket`, a Hugging Face id, or a `save_pretrained` folder at a path or URI.
+        device: `auto`, `cpu` or `cuda`.
+        untrained_seed: draws new weights for the same architecture; None loads the stored ones.
+
+    Raises:
+        ConfigError: as `dinov2.load`; nothing is at the URI.
+    """
     from sheep.models import dinov2
 
     with local_path(name, "backbone") as local:
@@ -38,7 +50,17 @@ def open_backbone(name: str, device: str, *, untrained_seed: int | None = None) 
 def open_tracker(
     name: str, device: str, *, precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = False
 ) -> "Tracker":
-    """Load SAM-2 by name, or from a checkpoint at any URI."""
+    """Load SAM-2.
+
+    Args:
+        name: as `sam2.tracker.load` takes it, or a checkpoint at a URI.
+        device: `auto`, `cpu` or `cuda`.
+        precision: of its networks.
+        compiled: whether the image encoder is compiled.
+
+    Raises:
+        ConfigError: as `sam2.tracker.load`; nothing is at the URI.
+    """
     from sheep.models.sam2 import tracker
 
     with local_path(name, "SAM-2 weights") as local:
@@ -47,9 +69,14 @@ def open_tracker(
 
 @contextlib.contextmanager
 def local_path(name: str, what: str) -> Iterator[str]:
-    """Give a local path of weights.
+    """Make weights available locally: names and paths are returned unchanged, a URI is copied for the block's duration.
 
-    Names and paths as they are, what lies at a URI copied here for the duration of the block.
+    Args:
+        name: a name, path or URI.
+        what: the kind of weights, for the message.
+
+    Raises:
+        ConfigError: nothing is at the URI.
     """
     if "://" not in name:
         yield name
@@ -72,7 +99,7 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
         ids: hub ids that can be loaded; None for any.
 
     Raises:
-        ConfigError: nothing is there, and the name is no hub id; found here, so that no stage is begun under a misspelt
+        ConfigError: nothing is there, and the name is no hub id. Checked here, so that no stage starts with a misspelt
             name.
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
@@ -91,8 +118,11 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
 def weights_digest(uri: str) -> str:
     """Digest weights: a file, or a folder of a network.
 
-    Of a `save_pretrained` folder only config.json and the weights count. What else lies there, such as training.json
-    with its wall time, changes nothing that is computed with them, and must not make later stages due again.
+    Of a `save_pretrained` folder only config.json and the weights count. Other files, such as training.json with its
+    wall time, do not affect what is computed with the weights, so they must not make later stages due again.
+
+    Args:
+        uri: of the file or folder.
 
     Returns:
         16 hexadecimal digits.
@@ -107,5 +137,5 @@ def weights_digest(uri: str) -> str:
 
 
 def backbone_uri(finetuned: str) -> str:
-    """Return the folder in which a finetune stage leaves its backbone."""
+    """Return the folder to which a finetune stage writes its backbone."""
     return storage.join(finetuned, "backbone")

@@ -1,56 +1,65 @@
-"""What a prompt has to be, alone, beside others, and in its video."""
+"""Checks of prompts: each by itself, against other prompts, and against its video."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from pycocotools import mask as coco
 
 from sheep.errors import ConfigError
 from sheep.schemas import Prompt
 
 COORDINATES = {"point": ("x", "y"), "box": ("x0", "y0", "x1", "y1")}
-_SAYS_MORE = {"point": 0, "box": 1, "mask": 2}
+_PRECISION = {"point": 0, "box": 1, "mask": 2}
+"""Which of several kinds on one frame is kept: the highest."""
 
 
-class Given(NamedTuple):
-    """A prompt, and where a person wrote it."""
+class Located(NamedTuple):
+    """A prompt and its place in the prompt file."""
 
     where: str
+    """Such as `prompts.csv, line 2`."""
     prompt: Prompt
 
 
-def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float, ...], where: str) -> Given:
-    """Make a point or a box.
+def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float, ...], where: str) -> Located:
+    """Check a point or a box.
+
+    Args:
+        video: its key.
+        animal: its name.
+        frame: number in the file.
+        kind: `point` or `box`.
+        xy: (x, y) or (x0, y0, x1, y1) [px].
+        where: starts every message.
 
     Raises:
-        ConfigError: no name, a frame below 0, a coordinate that is no number, a box without area; `where` begins the
-            message.
+        ConfigError: a name is missing, the frame is below 0, a coordinate is not finite, or the box has no area.
     """
     _require_names(video, animal, frame, where)
     if not all(math.isfinite(value) for value in xy):
         raise ConfigError(f"{where}: coordinates {xy}, expected finite numbers. Correct the line.")
     if kind == "box" and not (xy[0] < xy[2] and xy[1] < xy[3]):
-        raise ConfigError(f"{where}: box {xy}, expected x0 < x1 and y0 < y1. Swap the corners, or draw it anew.")
-    return Given(
+        raise ConfigError(f"{where}: box {xy}, expected x0 < x1 and y0 < y1. Swap the corners, or draw it again.")
+    return Located(
         where, Prompt(video=video, animal=animal, frame=frame, kind="box" if kind == "box" else "point", xy=xy)
     )
 
 
-def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[int, int], where: str) -> Given:
-    """Make a mask prompt.
+def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[int, int], where: str) -> Located:
+    """Check a mask.
 
     Args:
         video: its key.
         animal: its name.
         frame: number in the file.
         counts: COCO compressed run lengths.
-        size_px: (height, width) they are for.
-        where: begins every message.
+        size_px: (height, width) of the mask.
+        where: starts every message.
 
     Raises:
-        ConfigError: no name, a frame below 0, run lengths that do not fill the size, or an empty mask.
+        ConfigError: a name is missing, the frame is below 0, the run lengths do not fill the size, or the mask is
+            empty.
     """
     _require_names(video, animal, frame, where)
     height, width = size_px
@@ -65,16 +74,17 @@ def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[
         raise ConfigError(f"{where}: the mask is empty, expected at least one pixel. Draw it, or delete the prompt.")
     x, y, w, h = (float(value) for value in coco.toBbox(rle))
     xy = (x, y, x + w, y + h)
-    return Given(
+    return Located(
         where, Prompt(video=video, animal=animal, frame=frame, kind="mask", xy=xy, mask=counts, size_px=size_px)
     )
 
 
 def _runs(counts: bytes) -> list[int]:
-    """Lengths of the runs of COCO's compressed counts, which pycocotools expands without looking where it writes.
+    """Decode the run lengths of COCO's compressed counts; empty if they are malformed.
 
-    Six bits a character from 48, the sixth saying that more follow; from the fourth run on, the difference to the run
-    before last.
+    pycocotools writes beyond its buffer when run lengths do not fill the mask, so they are checked here first. Each
+    character less 48 holds six bits: five of the value and one that tells whether more follow. From the fourth run on,
+    the value is the difference from the run before last (pycocotools, `rleToString`).
     """
     runs: list[int] = []
     value = shift = 0
@@ -98,16 +108,19 @@ def _require_names(video: str, animal: str, frame: int, where: str) -> None:
         raise ConfigError(f"{where}: frame {frame}, expected 0 or more. Correct it.")
 
 
-def settle(given: Iterable[Given]) -> list[Prompt]:
-    """Keep one prompt per animal, video and frame: of several kinds the one that says most (mask, box, point).
+def settle(given: Iterable[Located]) -> list[Prompt]:
+    """Keep one prompt per animal, video and frame: of several kinds the most precise one (mask, box, point).
+
+    Args:
+        given: in the order of the file.
 
     Returns:
         Sorted by video, animal and frame.
 
     Raises:
-        ConfigError: an animal has two prompts of one kind on one frame, which contradict.
+        ConfigError: an animal has two prompts of one kind on one frame, which contradict each other.
     """
-    kept: dict[tuple[str, str, int], dict[str, Given]] = {}
+    kept: dict[tuple[str, str, int], dict[str, Located]] = {}
     for one in given:
         prompt = one.prompt
         others = kept.setdefault((prompt.video, prompt.animal, prompt.frame), {})
@@ -118,47 +131,52 @@ def settle(given: Iterable[Given]) -> list[Prompt]:
                 f"{others[prompt.kind].where}; expected one, as they contradict. Delete one."
             )
         others[prompt.kind] = one
-    return [kept[key][max(kept[key], key=_SAYS_MORE.__getitem__)].prompt for key in sorted(kept)]
+    return [kept[key][max(kept[key], key=_PRECISION.__getitem__)].prompt for key in sorted(kept)]
 
 
 def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> dict[str, list[Prompt]]:
     """Match prompts with videos.
 
+    Args:
+        prompts: any number.
+        videos: keys of all videos of the archive, at least one.
+        name: the prompt file, for messages.
+
     Returns:
         Every video -> its prompts, at least one.
 
     Raises:
-        ConfigError: a prompt for a video that is not there, or a video without a prompt.
+        ConfigError: a prompt is for a video that is not there, or a video has no prompt.
     """
     matched: dict[str, list[Prompt]] = {video: [] for video in videos}
     prompts = list(prompts)
-    strangers = sorted({prompt.video for prompt in prompts if prompt.video not in matched})
-    if strangers:
+    unknown = sorted({prompt.video for prompt in prompts if prompt.video not in matched})
+    if unknown:
         raise ConfigError(
-            f"{name}: prompts for {len(strangers)} videos that are not there, first {strangers[0]!r}; the archive "
+            f"{name}: prompts for {len(unknown)} videos that are not there, first {unknown[0]!r}; the archive "
             f"has {videos[0]!r} ... Correct the names."
         )
     for prompt in prompts:
         matched[prompt.video].append(prompt)
-    silent = [video for video, found in matched.items() if not found]
-    if silent:
+    missing = [video for video, of_video in matched.items() if not of_video]
+    if missing:
         raise ConfigError(
-            f"{name}: {len(silent)} of {len(videos)} videos have no prompt, first {silent[0]!r}, expected one for "
+            f"{name}: {len(missing)} of {len(videos)} videos have no prompt, first {missing[0]!r}, expected one for "
             "each. Add a click or a box, or move them away."
         )
     return matched
 
 
 def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, int]], *, name: str) -> None:
-    """Check that prompts lie in the picture.
+    """Check that prompts lie inside the frame.
 
     Args:
         prompts: any number.
-        sizes_px: video -> (height, width); videos left out (unreadable ones) are not checked.
-        name: named in errors.
+        sizes_px: video -> (height, width); prompts of other videos (unreadable ones) are not checked.
+        name: the prompt file, for messages.
 
     Raises:
-        ConfigError: a coordinate is outside its frame, or a mask is of another size.
+        ConfigError: a coordinate is outside the frame, or a mask is of another size.
     """
     for prompt in prompts:
         if prompt.video not in sizes_px:
@@ -179,10 +197,14 @@ def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, in
 
 
 def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
-    """First frame that can be tracked: the earliest prompt's.
+    """Return the first frame that is tracked: that of the earliest prompt.
+
+    Args:
+        prompts: of one video, at least one.
+        stride: every stride-th frame is tracked; >= 1.
 
     Raises:
-        ConfigError: a prompt lies on a frame that the stride leaves out.
+        ConfigError: a prompt is on a frame that the stride skips.
     """
     skipped = [prompt for prompt in prompts if prompt.frame % stride]
     if skipped:
@@ -195,11 +217,5 @@ def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
 
 
 def identity(prompts: Iterable[Prompt]) -> list[list[object]]:
-    """Plain values that differ where prompts do, for a digest."""
+    """Return plain values for a digest; they differ where prompts differ."""
     return [[p.animal, p.frame, p.kind, *p.xy, *([p.mask.decode("ascii")] if p.mask else [])] for p in prompts]
-
-
-def compressed(mask: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]") -> bytes:
-    """Encode a mask (H, W) as COCO compressed run lengths."""
-    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
-    return counts

@@ -1,10 +1,10 @@
 """COCO JSON -> prompts: what annotation tools (CVAT, Label Studio, COCO Annotator) export.
 
-Which frame an image is: its fields `video` and `frame` where it has both, otherwise its file name, read as
-`<video>/<frame>.jpg` (or .png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. Who an annotation
-is: its `animal`, as a field or among its `attributes`; otherwise its category's name, followed by its `track_id` or
-`instance_id` where it has one (`sheep7`). A `segmentation` (polygons or run lengths) makes a mask prompt; without one,
-`bbox` ([x, y, width, height]) makes a box.
+An image's video and frame are its fields `video` and `frame` where it has both, otherwise its file name, read as
+`<video>/<frame>.jpg` (or .png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. An annotation's
+animal is its `animal`, as a field or among its `attributes`; otherwise its category's name, followed by its `track_id`
+or `instance_id` where it has one (`sheep7`). A `segmentation` (polygons or run lengths) becomes a mask prompt; without
+one, `bbox` ([x, y, width, height]) becomes a box.
 """
 
 import json
@@ -16,13 +16,14 @@ from pycocotools import mask as coco
 
 from sheep.errors import ConfigError
 from sheep.io.text import parsed
-from sheep.prompts.checks import Given, coordinates, outlined
+from sheep.prompts.checks import Located, coordinates, outlined
 
 _FRAME_FILE = re.compile(r"(?P<video>.+)/\D*?(?P<frame>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 Values = Mapping[str, Any]
+"""A JSON object of the file: any key may be missing, and any value of any type."""
 
 
-def annotations(text: str, *, name: str) -> Iterator[Given]:
+def read_annotations(text: str, *, name: str) -> Iterator[Located]:
     """Read every annotation of a COCO file.
 
     Args:
@@ -30,30 +31,30 @@ def annotations(text: str, *, name: str) -> Iterator[Given]:
         name: named in errors.
 
     Yields:
-        One prompt for each.
+        One prompt per annotation.
 
     Raises:
-        ConfigError: no COCO file; an image that names no frame of a video; an annotation without image, animal or
-            outline, or with a degenerate one.
+        ConfigError: the text is not COCO JSON; an image names no frame of a video; an annotation lacks an image, an
+            animal or an outline, or its outline is degenerate.
     """
     try:
         with parsed(name):
             whole = json.loads(text)
         images = {image["id"]: image for image in whole["images"]}
         categories = {category["id"]: str(category["name"]) for category in whole.get("categories", [])}
-        marks = list(whole["annotations"])
-    except ConfigError:  # a ValueError too
+        annotations = list(whole["annotations"])
+    except ConfigError:  # raised above; also a ValueError, so it comes first
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{name}: {type(error).__name__} {error}, expected COCO JSON: images and categories with ids, "
             "annotations. Export it again."
         ) from error
-    for mark in marks:
-        where = f"{name}, annotation {mark.get('id', '?')}"
+    for annotation in annotations:
+        where = f"{name}, annotation {annotation.get('id', '?')}"
         try:
-            yield _given(mark, images, categories, where)
-        except ConfigError:  # a ValueError too, and said already
+            yield _given(annotation, images, categories, where)
+        except ConfigError:  # raised by `_given`; also a ValueError, so it comes first
             raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ConfigError(
@@ -61,44 +62,44 @@ def annotations(text: str, *, name: str) -> Iterator[Given]:
             ) from error
 
 
-def _given(mark: Values, images: Mapping[Any, Values], categories: Mapping[Any, str], where: str) -> Given:
-    if mark["image_id"] not in images:
-        raise ConfigError(f"{where}: image {mark['image_id']!r} is not in the file, expected one of its images.")
-    image = images[mark["image_id"]]
+def _given(annotation: Values, images: Mapping[Any, Values], categories: Mapping[Any, str], where: str) -> Located:
+    if annotation["image_id"] not in images:
+        raise ConfigError(f"{where}: image {annotation['image_id']!r} is not in the file, expected one of its images.")
+    image = images[annotation["image_id"]]
     video, frame = _place(image, where)
-    animal = _animal(mark, categories, where)
-    outline = mark.get("segmentation")
+    animal = _animal(annotation, categories, where)
+    outline = annotation.get("segmentation")
     if outline:
         counts, size_px = _run_lengths(outline, image, where)
         return outlined(video, animal, frame, counts, size_px, where)
-    if not mark.get("bbox"):
+    if not annotation.get("bbox"):
         raise ConfigError(f"{where}: neither segmentation nor bbox, expected one of them. Draw it, or delete it.")
-    x, y, width, height = (float(value) for value in mark["bbox"])
+    x, y, width, height = (float(value) for value in annotation["bbox"])
     return coordinates(video, animal, frame, "box", (x, y, x + width, y + height), where)
 
 
 def _place(image: Values, where: str) -> tuple[str, int]:
+    """Return the video and frame of an image."""
     if "video" in image and "frame" in image:
         return str(image["video"]), int(image["frame"])
     found = _FRAME_FILE.fullmatch(str(image["file_name"]))
     if found is None:
         raise ConfigError(
-            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as day1/pen3.mp4/000120.jpg, or "
-            "fields video and frame. "
-            "Rename the images in the file."
+            f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as "
+            "day1/pen3.mp4/000120.jpg, or fields video and frame. Rename the images in the file."
         )
     return found["video"], int(found["frame"])
 
 
-def _animal(mark: Values, categories: Mapping[Any, str], where: str) -> str:
-    attributes = mark.get("attributes") or {}
-    named = mark.get("animal") or attributes.get("animal")
+def _animal(annotation: Values, categories: Mapping[Any, str], where: str) -> str:
+    attributes = annotation.get("attributes") or {}
+    named = annotation.get("animal") or attributes.get("animal")
     if named:
         return str(named)
-    category = categories.get(mark.get("category_id"))
+    category = categories.get(annotation.get("category_id"))
     if category is None:
         raise ConfigError(f"{where}: neither animal nor category, expected a name. Add the attribute animal.")
-    for source in (mark, attributes):
+    for source in (annotation, attributes):
         for key in ("track_id", "instance_id"):
             if source.get(key) is not None:
                 return f"{category}{source[key]}"
@@ -106,13 +107,14 @@ def _animal(mark: Values, categories: Mapping[Any, str], where: str) -> str:
 
 
 def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[int, int]]:
+    """Return a segmentation as compressed run lengths, and its (height, width)."""
     if isinstance(outline, Mapping):
         height, width = (int(value) for value in outline["size"])
-        counts = outline["counts"]
+        counts = outline["counts"]  # uncompressed as a list of integers, compressed as text
         if isinstance(counts, list):
             if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
                 raise ConfigError(
-                    f"{where}: run lengths do not fill {width} x {height} px, expected all of it. Export it again."
+                    f"{where}: run lengths do not fill {width} x {height} px, expected all of them. Export it again."
                 )
             counts = coco.frPyObjects(outline, height, width)["counts"]
         return counts.encode("ascii") if isinstance(counts, str) else bytes(counts), (height, width)
@@ -122,9 +124,9 @@ def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[
     polygons = [[float(value) for value in polygon] for polygon in outline]
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise ConfigError(f"{where}: polygon of fewer than three corners, expected x, y of each. Draw it again.")
-    over = [
+    outside = [
         polygon for polygon in polygons if min(polygon) < 0 or max(polygon[0::2]) > width or max(polygon[1::2]) > height
     ]
-    if over:
-        raise ConfigError(f"{where}: polygon reaches out of the {width} x {height} px image. Cut it at the border.")
+    if outside:
+        raise ConfigError(f"{where}: polygon extends outside the {width} x {height} px image. Clip it at the border.")
     return coco.merge(coco.frPyObjects(polygons, height, width))["counts"], (height, width)

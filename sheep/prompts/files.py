@@ -1,8 +1,8 @@
-"""The three kinds of prompt file, read and written.
+"""Prompt files of three formats, read; the CSV format, written.
 
 CSV: header video,animal,frame,kind,x,y,x0,y0,x1,y1 (kind point uses x, y; kind box the other four). Parquet: the same
-columns, and for kind mask `mask`, `height_px` and `width_px` (`tables.PROMPTS`). COCO JSON: see
-`sheep/prompts/coco.py`. More columns are ignored.
+columns, and for kind mask `mask`, `height_px` and `width_px` (`schemas.PROMPTS`). COCO JSON: see
+`sheep/prompts/coco.py`. Further columns are ignored.
 """
 
 import csv
@@ -15,22 +15,22 @@ import pyarrow.parquet as pq
 from sheep.errors import ConfigError
 from sheep.io.text import parsed
 from sheep.prompts import coco
-from sheep.prompts.checks import COORDINATES, Given, coordinates, outlined, settle
+from sheep.prompts.checks import COORDINATES, Located, coordinates, outlined, settle
 from sheep.schemas import PROMPTS, Prompt
 
 HEADER = ("video", "animal", "frame", "kind", "x", "y", "x0", "y0", "x1", "y1")
 
 
 def read(data: bytes, *, name: str) -> list[Prompt]:
-    """Read a prompt file of any kind, by the ending of its name.
+    """Read a prompt file of any format, by the ending of its name.
 
     Args:
         data: its content.
-        name: ending in .csv, .parquet or .json; named in errors.
+        name: ends in .csv, .parquet or .json; starts every message.
 
-    Returns: Prompts sorted by video, animal and frame, one for each. Where an animal has several kinds on one frame,
-        the one that says most is
-        kept: mask, then box, then point.
+    Returns:
+        Prompts sorted by video, animal and frame, one for each. Of several kinds for an animal on one frame, the most
+        precise one is kept: mask, then box, then point.
 
     Raises:
         ConfigError: another ending, or as `parse`.
@@ -46,7 +46,7 @@ def read(data: bytes, *, name: str) -> list[Prompt]:
         raise ConfigError(
             f"{name}: prompt file is not UTF-8 ({error}), expected text. Export it again as UTF-8."
         ) from error
-    return settle(coco.annotations(text, name=name)) if ending == "json" else parse(text, name=name)
+    return settle(coco.read_annotations(text, name=name)) if ending == "json" else parse(text, name=name)
 
 
 def parse(text: str, *, name: str) -> list[Prompt]:
@@ -54,13 +54,14 @@ def parse(text: str, *, name: str) -> list[Prompt]:
 
     Args:
         text: its content.
-        name: named in errors.
+        name: starts every message.
 
     Returns:
         As `read`.
 
     Raises:
-        ConfigError: wrong header, kind or number, an upside-down box, or two prompts that contradict.
+        ConfigError: wrong header, kind or number, a box with swapped corners, or two prompts that contradict each
+            other.
     """
     with parsed(name):
         return settle(_csv(text, name))
@@ -70,8 +71,8 @@ def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | Non
     """Write points and boxes as a prompt file.
 
     Args:
-        prompts: in the order of the file; for a mask its box is written, as CSV holds no masks.
-        more: further columns, one value for each prompt; readers ignore them.
+        prompts: in the order of the file; of a mask its box is written, since the CSV format has no masks.
+        more: further columns, one value for each prompt, which readers ignore.
     """
     more = more or {}
     buffer = io.StringIO()
@@ -85,7 +86,7 @@ def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | Non
     return buffer.getvalue().encode()
 
 
-def _csv(text: str, name: str) -> Iterator[Given]:
+def _csv(text: str, name: str) -> Iterator[Located]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     _require_columns(reader.fieldnames or (), HEADER, name, "Correct the first line.")
     for row in reader:
@@ -93,20 +94,20 @@ def _csv(text: str, name: str) -> Iterator[Given]:
         kind = row["kind"]
         if kind not in COORDINATES:
             raise ConfigError(
-                f"{where}: kind {kind!r}, expected point or box. Correct it; masks come as Parquet or COCO."
+                f"{where}: kind {kind!r}, expected point or box. Correct it; masks are read from Parquet or COCO."
             )
         try:
             xy = tuple(float(row[column]) for column in COORDINATES[kind])
             frame = int(row["frame"])
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. Correct "
-                "the line."
+                f"{where}: {error}, expected an integer frame and numbers "
+                f"in {', '.join(COORDINATES[kind])}. Correct the line."
             ) from error
         yield coordinates(row["video"], row["animal"], frame, kind, xy, where)
 
 
-def _parquet(data: bytes, name: str) -> Iterator[Given]:
+def _parquet(data: bytes, name: str) -> Iterator[Located]:
     try:
         table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowInvalid as error:
@@ -122,7 +123,7 @@ def _parquet(data: bytes, name: str) -> Iterator[Given]:
         yield _row(row, f"{name}, row {number}")
 
 
-def _row(row: Mapping[str, object], where: str) -> Given:
+def _row(row: Mapping[str, object], where: str) -> Located:
     kind, frame = row["kind"], row["frame"]
     if kind == "mask":
         wanted: Iterable[str] = ("frame", "mask", "height_px", "width_px")

@@ -1,8 +1,8 @@
 """One video file -> its pictures in order, by PyAV or by decord, from the start or from a mark.
 
-What a library gives is passed on unchecked; `sheep/video.py` holds it to its promises. A mark is where an earlier pass
-stopped: a seek by time stamp is only believed when the very picture of the mark comes out of the decoder, because at
-open groups of pictures (HEVC, H.264) decoders silently leave out those that hang on what was skipped.
+What a library returns is passed on unchecked; `sheep/video/reader.py` checks it. A mark is where an earlier pass
+stopped. A seek by timestamp counts as successful only if the decoder returns the picture with the mark's checksum: at
+open groups of pictures (HEVC, H.264) decoders silently drop pictures that reference skipped ones.
 """
 
 import contextlib
@@ -24,54 +24,47 @@ from sheep.io import storage
 CONTAINERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "asf", "flv", "ogg", "mxf",
     "dv", "gxf", "ivf", "nut", "rm", "gif", "mjpeg", "yuv4mpegpipe",
-    # a single picture: refused below, by name
+    # still images: opened, so that `_video_stream` can refuse them with their own message
     "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe", "gif_pipe",
 )  # fmt: skip
-"""Container formats that are opened. FFmpeg goes by a file's content, not by its name, and some formats (concat, HLS,
-DASH, image sequences) are text that names other files or addresses to open: a file in a video folder may not do
-that."""
+"""Container formats that are opened. FFmpeg detects them by content, not by name, and some formats (concat, HLS, DASH,
+image sequences) are text that names other files or addresses to open, which a file in a video folder must not do."""
 MAX_FRAME_PX = 2**27
-"""Frames of more pixels than this are refused: 134 million, four times 8K, some 400 MB as RGB. A damaged or hostile
-header can ask for any."""
+"""Frames of more pixels than this are refused: 134 million, four times 8K, about 400 MB as RGB. A damaged or hostile
+header can state any size."""
 _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
 
 BLOCK_BYTES = 4 * 2**20
-"""A remote file is read in ranges of this size, one at a time, the next when it is needed (fsspec's `readahead`
-cache)."""
-_MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); more than this is a broken file
-_BACK_S = (
-    0.0,
-    2.0,
-    10.0,
-    60.0,
-    None,
-)  # how far before a mark decoding starts, until the mark is met; None: from the start
-_DECORD_CLOCK_S = 1e-6  # decord gives seconds only
+"""A remote file is read in ranges of this size, each when it is needed (fsspec's `readahead` cache)."""
+_MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); if more is missing, the file is broken
+# Seeks tried one after another until the marked picture comes out: seconds before the mark, None for the file's start.
+_BACK_S = (0.0, 2.0, 10.0, 60.0, None)
+_DECORD_CLOCK_S = 1e-6  # decord returns times in seconds only; this clock makes timestamps of them
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One picture of one file, so that a later pass goes on behind it. Plain numbers: `Mark(**json)` brings it back."""
+    """One picture of one file, after which a later pass resumes. Restored from JSON by `Mark(**values)`."""
 
     index: int
     """Number in the file, from 0."""
     pts: int
-    """Its time stamp, in the file's own clock."""
+    """Its timestamp, in units of the stream's time base."""
     first_pts: int
-    """The first picture's, from which time is counted."""
+    """Timestamp of the first picture, where time starts."""
     crc: int
-    """CRC-32 of its pixels as given out."""
+    """CRC-32 of its pixels, as returned to the caller."""
 
     def to_json(self) -> dict[str, int]:
-        """Give its fields by name."""
+        """Return its fields by name."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded picture, not converted yet: `image` costs as much as decoding."""
+    """One decoded picture, not converted to RGB yet: calling `image` costs as much as decoding."""
 
     index: int
     pts: int
@@ -79,9 +72,9 @@ class Picture:
     time_s: float
     """Seconds since the first picture."""
     image: Callable[[], Pixels]
-    """Gives (H, W, 3) RGB, rotated as the file asks."""
+    """Returns (H, W, 3) uint8 RGB, rotated by the file's display matrix."""
     damaged: bool = False
-    """The decoder found damage, in the picture itself or in what it hangs on. Not every decoder looks."""
+    """The decoder found damage in the picture or in one it references. Not every decoder checks."""
 
 
 def checksum(image: Pixels) -> int:
@@ -93,22 +86,24 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
     """Decode with PyAV; a remote object is read by range.
 
     Args:
-        uri: where it lies.
-        after: begin at this picture, which is given again first; None begins at the first.
+        uri: of the video.
+        after: start at this picture, which is returned again; None starts at the first picture.
 
     Raises:
-        MediaError: not a readable video, no picture in it, one without a time stamp, it ends before its container says,
-            or it has no such mark.
+        MediaError: the file is not a readable video, holds no picture or one without a timestamp, has frames of more
+            than `MAX_FRAME_PX` pixels, ends before its container says, or has no such mark.
         ConfigError: access refused.
     """
     fs, path = storage.filesystem(uri)
     try:
         with (
             storage.explained(uri, "reading"),
-            _as_media_error(uri),  # inside: an FFmpeg error of refused access is not one of the storage
+            _as_media_error(
+                uri
+            ),  # the inner one: some FFmpeg errors are OSErrors, which `explained` would take for its own
             fs.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead") as file,
         ):
-            if not fs.size(path):  # FFmpeg would seek to before its start, which is no error of FFmpeg's
+            if not fs.size(path):  # FFmpeg would seek before the start, which fails without an FFmpegError
                 raise _empty(uri)
             yield from _decode_open(file, uri, after)
     except FileNotFoundError as error:
@@ -117,19 +112,20 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
 
 @contextlib.contextmanager
 def _as_media_error(uri: str) -> Iterator[None]:
+    """Turn errors of the decoder into a MediaError that names the video."""
     try:
         yield
-    except ConfigError:  # a ValueError too: refused access, which is no fault of the video
+    except ConfigError:  # refused access is not the video's fault; also a ValueError, so it comes first
         raise
-    except (av.error.FFmpegError, ValueError) as error:  # ValueError: a damaged index leads to a seek out of the file
+    except (av.error.FFmpegError, ValueError) as error:  # ValueError: a seek outside a damaged file
         raise MediaError(
             f"{uri}: cannot be decoded ({error}), expected a readable video in a container such as MP4, MOV, MKV, "
-            "AVI or MPEG. "
-            "Re-export or re-copy the file."
+            "AVI or MPEG. Re-export or re-copy the file."
         ) from error
 
 
 def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Picture]:
+    """Decode an open file; from a mark, by the shortest seek that leads to it."""
     for back_s in _BACK_S if after else (None,):
         file.seek(0)
         with av.open(file, mode="r", options=_OPTIONS) as container:
@@ -140,7 +136,7 @@ def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Pictu
                 else _from_mark(container, stream, uri, after, back_s)
             )
             last = next(pictures, None)
-            if last is None:
+            if last is None:  # this seek did not lead to the mark
                 continue
             yield last
             for last in pictures:
@@ -152,9 +148,9 @@ def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Pictu
 
 def _video_stream(container: Any, uri: str) -> Any:
     if not container.streams.video:
-        raise MediaError(f"{uri}: holds no video stream, expected one. Take it out of the folder.")
+        raise MediaError(f"{uri}: holds no video stream, expected one. Remove it from the folder.")
     if container.format.name.endswith("_pipe"):  # png_pipe, jpeg_pipe
-        raise MediaError(f"{uri}: is a picture, expected a video. Take it out of the folder.")
+        raise MediaError(f"{uri}: is a still image, expected a video. Remove it from the folder.")
     stream = container.streams.video[0]
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_FRAME_PX:
@@ -162,7 +158,7 @@ def _video_stream(container: Any, uri: str) -> Any:
             f"{uri}: frames of {width} x {height} px, expected at most {MAX_FRAME_PX} pixels. Re-export it smaller, "
             "or copy it again."
         )
-    stream.thread_type = "SLICE"  # frame threads would hold several frames and reorder errors
+    stream.thread_type = "SLICE"  # frame threads would hold several frames and report errors out of order
     return stream
 
 
@@ -174,17 +170,15 @@ def _from_start(container: Any, stream: Any, uri: str) -> Iterator[Picture]:
 
 
 def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[Picture]:
-    """Give the marked picture and all after it, or nothing if seeking so far back does not lead to it."""
-    if (
-        back_s is None
-    ):  # the checksum is not asked: from the start there is no doubt but of another processor's rounding
+    """Return the marked picture and all after it, or nothing if seeking `back_s` before it does not lead to it."""
+    if back_s is None:  # no checksum here: nothing is skipped, so only another processor's rounding could differ
         yield from _skipped_to(mark, _from_start(container, stream, uri), uri)
         return
     try:
         container.seek(mark.pts - round(back_s / stream.time_base), stream=stream)
         frames = container.decode(stream)
         met = next((frame for frame in frames if frame.pts is None or frame.pts >= mark.pts), None)
-    except av.error.FFmpegError:  # a file that cannot be sought in, or is damaged where the seek led to
+    except av.error.FFmpegError:  # the file is not seekable, or damaged where the seek led to
         return
     if met is None or met.pts != mark.pts:
         return
@@ -197,7 +191,7 @@ def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float 
 
 
 def _skipped_to(mark: Mark, pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
-    """Drop what comes before the marked picture; its checksum is not asked, as nothing was left out on the way to it.
+    """Drop what comes before the marked picture. Its checksum is not compared, since no picture was skipped before it.
 
     Raises:
         MediaError: there is no such picture.
@@ -225,11 +219,18 @@ def _picture(frame: av.VideoFrame, index: int, first_pts: int, uri: str) -> Pict
 def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None:
     """Refuse a file that ends early.
 
-    By its sample table in MP4 and MOV (less what an edit list cuts off), elsewhere by the length that the header
-    states.
+    MP4 and MOV list their samples in a table, from which edit lists may discard some. Other containers state no count,
+    or a count of time slots (AVI): there the length in the header is compared. A video stream without a length of its
+    own is not checked if the file also has sound, since the file's length may be that of the sound.
 
-    Other containers state no count, or one of time slots (AVI). Without a length of its own, a video with sound goes
-    unchecked: the file's length may be the sound's.
+    Args:
+        container: open, its pictures read to the end.
+        stream: the video stream.
+        last: the last picture.
+        uri: named in errors.
+
+    Raises:
+        MediaError: more than 2 frames and more than 1 % are missing.
     """
     num_frames = last.index + 1
     if "mp4" in container.format.name:
@@ -249,10 +250,7 @@ def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None
 
 
 def length_s(uri: str) -> float:
-    """Length that the container states [s].
-
-    Nan where it states none or cannot be read, which decoding will say better.
-    """
+    """Return the length that the container states [s]; nan where there is none or it cannot be read."""
     fs, path = storage.filesystem(uri)
     try:
         with (
@@ -270,20 +268,17 @@ def _empty(uri: str) -> MediaError:
 
 
 def _gone(uri: str) -> MediaError:
-    return MediaError(f"{uri}: not there, expected a video. It was moved or deleted since the archive was listed.")
+    return MediaError(f"{uri}: not there, expected a video. It was moved or deleted after the archive was listed.")
 
 
 def _none_decodes(uri: str) -> MediaError:
-    return MediaError(
-        f"{uri}: holds no frame that decodes, expected at least one. Copy it again, or take it out of the folder."
-    )
+    return MediaError(f"{uri}: holds no frame that can be decoded, expected at least one. Copy it again, or remove it.")
 
 
 def _unmet(uri: str, mark: Mark) -> MediaError:
     return MediaError(
-        f"{uri}: has no frame {mark.index} with time stamp {mark.pts}, where an earlier pass stopped. The file was "
-        "replaced: process it "
-        "from the start."
+        f"{uri}: has no frame {mark.index} with timestamp {mark.pts}, expected it where an earlier pass stopped. "
+        "The file was replaced: process it from the start."
     )
 
 
@@ -296,14 +291,14 @@ def _upright(frame: av.VideoFrame) -> Pixels:
 def by_decord(uri: str, after: Mark | None = None) -> Iterator[Picture]:
     """Decode with decord, from a local copy.
 
-    A mark is reached by decoding from the start, since decord's seeking is not exact.
+    A mark is reached by decoding from the start, since decord's seeks are inexact.
 
     Args:
-        uri: where it lies.
-        after: begin at this picture, which is given again first; None begins at the first.
+        uri: of the video.
+        after: start at this picture, which is returned again; None starts at the first picture.
 
     Raises:
-        MediaError: as `by_pyav`; a rotated video too.
+        MediaError: as `by_pyav`; also where the video is rotated by 90 degrees.
         ConfigError: decord is not installed; access refused.
     """
     pictures = _all_by_decord(uri)
@@ -312,10 +307,10 @@ def by_decord(uri: str, after: Mark | None = None) -> Iterator[Picture]:
 
 def _all_by_decord(uri: str) -> Iterator[Picture]:
     try:
-        import decord  # optional backend: its import loads an old FFmpeg, which only its users should pay for
+        import decord  # optional: importing it loads a second, old FFmpeg
     except ImportError as error:
         raise ConfigError(
-            "crop.advanced.decoder=decord: the package is not installed, expected decord 0.6. Use pyav or install it."
+            "crop.advanced.decoder=decord: the package is not installed, expected decord 0.6. Install it, or use pyav."
         ) from error
     with contextlib.ExitStack() as stack:
         try:
@@ -326,15 +321,15 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
             stamps = [round(time_s / _DECORD_CLOCK_S) for time_s in times]
             for index, time_s in enumerate(times):
                 image = reader.next().asnumpy()
-                if image.shape[2] != 3:  # what decord 0.6 makes of a frame that is to be turned by 90 degrees
+                if image.shape[2] != 3:  # decord 0.6 returns such an array for frames to be rotated by 90 degrees
                     raise MediaError(
-                        f"{uri}: decord gives {image.shape[2]} channels, expected 3: the video is rotated. Set "
-                        "crop.advanced.decoder to pyav."
+                        f"{uri}: decord returned {image.shape[2]} channels, expected 3: the video is rotated. "
+                        "Set crop.advanced.decoder to pyav."
                     )
                 yield Picture(index, stamps[index], stamps[0], float(time_s - times[0]), partial(_as_is, image))
         except FileNotFoundError as error:
             raise _gone(uri) from error
-        except MediaError:  # a RuntimeError too, and said already
+        except MediaError:  # raised above; also a RuntimeError, so it comes first
             raise
         except (RuntimeError, decord.DECORDError) as error:
             raise MediaError(
@@ -346,7 +341,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
 
 
 def _require_container(path: str, uri: str) -> None:
-    """Refuse what `by_pyav` would refuse to open, before decord opens it by name.
+    """Refuse what `by_pyav` would refuse to open, since decord itself opens any format.
 
     Raises:
         MediaError: another container format, no video stream, or frames that are too large.

@@ -1,8 +1,8 @@
 """Video file at any URI -> frames in order, with the time each is shown.
 
-In: a video object. Out: an iterator of frames, one in memory at a time, or a few where a thread reads ahead. It can go
-on behind a mark of an earlier pass with the same frames, times and pixels. PyAV is the default because it is exact and
-flat on every file tried; decord stays as the backend labs know (docs/decisions.md, "Decoder").
+In: a URI. Out: an iterator of frames, one in memory at a time, or a few with prefetching. It can resume after a mark of
+an earlier pass, with the same frames, times and pixels. PyAV is the default because it was exact, with constant memory,
+on every file tried; decord is offered because labs know it (docs/decisions.md, "Decoder").
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts")
 _GAP_S, _GAP_TIMES = 0.5, 5.0
-"""A gap is spoken of where it is longer than both: seconds, and times the mean of all others."""
+"""A gap between frames is logged where it is longer than both: seconds, and times the mean of all other gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,23 @@ class Frame:
     time_s: float
     """Seconds since the first frame, from the file's timestamps."""
     image: NDArray[np.uint8]
-    """(H, W, 3) RGB, rotated as the file asks."""
+    """(H, W, 3) uint8 RGB, rotated by the file's display matrix."""
     pts: int = 0
-    """Time stamp in the file's own clock."""
+    """Timestamp, in units of the stream's time base."""
     first_pts: int = 0
-    """The first frame's."""
+    """Timestamp of the first frame."""
 
     @property
     def mark(self) -> Mark:
-        """What `decode` needs to go on behind this frame; worked out when asked for, as it reads every pixel."""
+        """What `decode` needs to resume after this frame. Each access computes a checksum over all pixels."""
         return Mark(self.index, self.pts, self.first_pts, decoding.checksum(self.image))
 
 
 def find(root: str) -> dict[str, str]:
-    """List the videos of an archive.
+    """List the videos of an archive, by their endings.
+
+    Args:
+        root: URI of the video folder; subfolders are included.
 
     Returns:
         Video key (path relative to root) -> identity of its content, sorted.
@@ -60,8 +63,8 @@ def find(root: str) -> dict[str, str]:
     found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
     if not found:
         raise ConfigError(
-            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. Check "
-            "the archive's root and its video folder."
+            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. "
+            "Check the archive's root and its video folder."
         )
     return found
 
@@ -78,21 +81,22 @@ def decode(
     """Decode a video in order.
 
     Args:
-        uri: where it lies; a remote object is read by range, never as a whole (pyav).
-        stride: yield every n-th frame, the first included.
-        max_frames: stop after so many frames, those up to the mark counted; 0 means all.
+        uri: of the video; a remote object is read by range, never as a whole (pyav).
+        stride: yield every n-th frame, the first included; >= 1.
+        max_frames: stop after this many frames, those up to the mark included; 0 means all.
         decoder: which library decodes.
-        after: mark of a frame that was yielded with the same stride, limit and decoder: go on behind it, with exactly
-            the frames that an unbroken pass would have yielded then.
-        ahead: a thread decodes up to so many frames in advance and then waits; 0 decodes when a frame is asked for. An
-            iterator that is dropped or closed stops the thread and closes the file.
+        after: mark of a frame yielded with the same stride, limit and decoder: resume after it, with exactly the frames
+            that an uninterrupted pass would have yielded.
+        ahead: frames that a thread prefetches; 0 decodes each frame when it is asked for. Closing or dropping the
+            iterator stops the thread and closes the file.
 
     Yields:
         Frames with rising index and time.
 
     Raises:
-        MediaError: not a readable video, no frame in it, timestamps that are missing or do not rise, frames of several
-            sizes, it ends before its container says, or it does not have the marked frame.
+        MediaError: the file is not a readable video, holds no frame, has timestamps that are missing or do not rise or
+            frames of several sizes, ends before its container says, or lacks the marked frame.
+        ConfigError: access refused, or decord is asked for and not installed.
     """
     frames = _selected(uri, stride, max_frames, decoder, after)
     return prefetch(frames, ahead, name="sheep-decode")
@@ -111,9 +115,8 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
         shape = shape or image.shape
         if image.shape != shape:
             raise MediaError(
-                f"{uri}: frame {picture.index} is {image.shape[1]} x {image.shape[0]} px, the first is {shape[1]} x "
-                f"{shape[0]} px; expected one size. "
-                "Cut the file where the size changes."
+                f"{uri}: frame {picture.index} is {image.shape[1]} x {image.shape[0]} px, the first is "
+                f"{shape[1]} x {shape[0]} px; expected one size. Split the file where the size changes."
             )
         if after is not None and picture.index == after.index:
             continue
@@ -124,17 +127,17 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 
 
 def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
-    """Refuse times that do not rise.
+    """Refuse times that do not rise; log long gaps and damage.
 
-    Say of a gap or damage what cannot be told from a camera that paused or dropped frames.
+    Those may also come from a camera that paused or dropped frames, so they are no errors.
     """
     last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
     for picture in pictures:
         if last is not None and picture.time_s <= last.time_s:
             raise MediaError(
                 f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at "
-                f"{last.time_s:.3f} s; expected rising times. "
-                "Convert the file again (ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
+                f"{last.time_s:.3f} s; expected rising times. Convert the file again "
+                "(ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
             )
         if last is not None and picture.time_s - last.time_s > gap_s:
             gap_s, gap_at = picture.time_s - last.time_s, picture.index
@@ -159,8 +162,5 @@ def size_px(uri: str) -> tuple[int, int]:
 
 
 def length_s(uri: str) -> float:
-    """Length that the container states [s], good enough to say how long the rest will take.
-
-    Nan where it states none or cannot be read.
-    """
+    """Return the length that the container states [s], for estimates of the remaining time; nan where there is none."""
     return decoding.length_s(uri)

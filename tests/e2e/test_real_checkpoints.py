@@ -1,5 +1,4 @@
-"""The hub's checkpoints, as files: the real formats and sizes with random weights, since no hub can be reached from a
-test."""
+"""The hub's checkpoints as files: released formats and sizes with random weights, since tests cannot reach the hub."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tracker on a CUDA device: the masks of sam2's own predictor there, and what bfloat16 and compiling change."""
+"""The tracker on a CUDA device: equal to sam2's own predictor there, and close to it with bfloat16 or compilation."""
 
 import numpy as np
 import pytest
@@ -9,21 +9,18 @@ from sheep.schemas import Prompt
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
 from tests.unit.models.sam2.sam2_example import Frames, box, follow, same, track_officially, wandering
 
-pytestmark = [
-    pytest.mark.gpu,
-]
+pytestmark = pytest.mark.gpu
 
 
 def test_equals_the_official_predictor_on_the_same_device() -> None:
-    """The same kernels in the same order; sam2 itself is not repeatable to the last bit on every GPU, then this test
-    says so."""
+    """The same kernels in the same order. A GPU on which sam2 itself is not bitwise repeatable fails this test."""
     tracker = sam2_tracker.load("pocket", device="cuda")
     prompts = [box("a", 5, 10, 20, 22), box("a", 8, 12, 24, 24, frame=9)]
     expected = track_officially(tracker.model, wandering(), prompts)
     assert same(expected=expected, got=follow(tracker, wandering(), prompts))
 
 
-def test_a_restored_state_goes_on_on_the_device() -> None:
+def test_a_restored_state_continues_on_the_device() -> None:
     tracker, frames, prompts = sam2_tracker.load("pocket", device="cuda"), wandering(), [box("a", 5, 10, 20, 22)]
     unbroken = follow(tracker, frames, prompts)
     tracking = tracker.start(prompts)
@@ -35,7 +32,7 @@ def test_a_restored_state_goes_on_on_the_device() -> None:
 
 
 @pytest.mark.parametrize(("precision", "compiled"), [("bfloat16", False), ("float32", True)])
-def test_options_leave_the_masks_where_they_are(precision: sam2_tracker.Precision, compiled: bool) -> None:
+def test_precision_and_compilation_change_the_masks_little(precision: sam2_tracker.Precision, compiled: bool) -> None:
     frames, prompt = meadow()
     exact = follow(sam2_tracker.load("pocket", device="cuda"), frames, [prompt])
     other = follow(sam2_tracker.load("pocket", device="cuda", precision=precision, compiled=compiled), frames, [prompt])

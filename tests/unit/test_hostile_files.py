@@ -14,7 +14,7 @@ from sheep import prompts
 from sheep.annotations import boris
 from sheep.annotations.cohort import check_cohort, read_cohort
 from sheep.errors import ConfigError, MediaError
-from sheep.models.sam2 import predictor
+from sheep.models.sam2 import loading, predictor
 from sheep.video import decoding, reader
 
 POCKET = Path(predictor.__file__).parents[2] / "weights" / "pocket_sam2"
@@ -42,7 +42,7 @@ def test_an_interpolation_in_a_yaml_is_refused_before_anything_is_built(tmp_path
     made = tmp_path / "made"
     folder = folder_with(tmp_path, lambda text: f"{text.rstrip()}\n{line.replace('MADE', str(made))}\n")
     with pytest.raises(ConfigError, match=r"m\.yaml: interpolations .* are not run from a yaml, expected plain values"):
-        predictor.load(str(folder))
+        loading.load(str(folder))
     assert not made.exists()
 
 
@@ -50,7 +50,7 @@ def test_a_yaml_may_not_name_other_classes(tmp_path: Path) -> None:
     made = tmp_path / "made"
     folder = folder_with(tmp_path, lambda text: f"{text.rstrip()}\n  extra: {{_target_: os.mkdir, path: {made}}}\n")
     with pytest.raises(ConfigError, match=r"`_target_`s \['os\.mkdir'\] are not run from a yaml"):
-        predictor.load(str(folder))
+        loading.load(str(folder))
     assert not made.exists()
 
 
@@ -58,11 +58,11 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
     levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     folder = folder_with(tmp_path, lambda text: "\n".join(["a0: &a0 [x]", *levels, text]))
     with pytest.raises(ConfigError, match=r"m\.yaml: holds an alias"):
-        predictor.load(str(folder))
+        loading.load(str(folder))
 
 
 def test_the_shipped_yaml_passes(tmp_path: Path) -> None:
-    assert predictor.load(str(folder_with(tmp_path, str))) is not None
+    assert loading.load(str(folder_with(tmp_path, str))) is not None
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", pickle.dumps({"model": Bomb()}))
         archive.writestr("archive/version", "3\n")
     with pytest.raises(ConfigError):
-        predictor.load(str(path))
+        loading.load(str(path))
     assert not made.exists()
 
 

@@ -77,9 +77,10 @@ def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(s
         (part,) = [
             part for entry in found.entries if entry.key == key for part in entry.parts if part.table == "reprompts"
         ]
-        row = {"video": key, "animal": key[:7], "frame": frame, "kind": "box", "time_s": frame / 5, "reason": "risk"}
-        corners = {"x0": 1, "y0": 2, "x1": 30, "y1": 40}
-        Path(found.uri, part.path).write_bytes(quality.to_csv([row | corners | {"score": score}]))
+        row = quality.Reprompt(
+            video=key, animal=key[:7], frame=frame, box=(1, 2, 30, 40), time_s=frame / 5, reason="risk", score=score
+        )
+        Path(found.uri, part.path).write_bytes(quality.to_csv([row]))
     listed.unlink()
     stages.crop(study)
     again = prompts.read(listed.read_bytes(), name="reprompts.csv")

@@ -1,4 +1,4 @@
-"""Prompts on their way into the network: checked, decoded, and refused where nobody can follow them."""
+"""Prompts before they enter the network: checked, decoded, and refused if no track can start from them."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def check_prompts(prompts: Sequence[Prompt]) -> None:
     """Refuse prompts that cannot start a track.
 
     Raises:
-        ConfigError: none at all, two of one kind for an animal on one frame, or an empty mask.
+        ConfigError: no prompt, two of one kind for an animal on one frame, or an empty mask.
     """
     if not prompts:
         raise ConfigError("prompts: got none, expected at least one for a video. Add a click, a box or a mask.")
@@ -23,31 +23,30 @@ def check_prompts(prompts: Sequence[Prompt]) -> None:
         where = f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}"
         if places.count(place) > 1:
             raise ConfigError(
-                f"{where}: got more than one {prompt.kind}, expected one of a kind. Delete the wrong one."
+                f"{where}: got more than one {prompt.kind}, expected one of each kind. Delete the wrong one."
             )
         if prompt.kind == "mask" and not decode(prompt).any():
-            raise ConfigError(f"{where}: the mask is empty, expected where the animal is. Leave the prompt out.")
+            raise ConfigError(f"{where}: the mask is empty, expected the animal's pixels. Delete the prompt.")
 
 
 def decode(prompt: Prompt) -> NDArray[np.bool_]:
     """Decode a mask prompt to (H, W).
 
     Raises:
-        ConfigError: run lengths that do not fill the size.
+        ConfigError: the run lengths do not fill the size.
     """
     try:
         mask: NDArray[np.bool_] = coco.decode({"counts": prompt.mask, "size": list(prompt.size_px)}).astype(bool)
     except ValueError as error:
         raise ConfigError(
             f"prompt of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}: the mask's run lengths do not "
-            f"give {prompt.size_px} "
-            f"(height, width) pixels ({error}). Export the mask again."
+            f"fill {prompt.size_px} (height, width) pixels ({error}). Export the mask again."
         ) from error
     return mask
 
 
 def check_inside(prompt: Prompt, height_px: int, width_px: int) -> None:
-    """Refuse a prompt outside of the frame.
+    """Refuse a prompt outside the frame.
 
     Args:
         prompt: a point, box or mask.
@@ -55,7 +54,7 @@ def check_inside(prompt: Prompt, height_px: int, width_px: int) -> None:
         width_px: of the frame.
 
     Raises:
-        ConfigError: a coordinate outside, or a mask of another size.
+        ConfigError: a coordinate is outside, or a mask is of another size.
     """
     if prompt.kind == "mask":
         got, form = f"mask of {prompt.size_px}", f"one of {(height_px, width_px)} (height, width)"
@@ -73,7 +72,7 @@ def check_inside(prompt: Prompt, height_px: int, width_px: int) -> None:
         )
 
 
-def unmet(prompt: Prompt) -> ConfigError:
+def not_tracked(prompt: Prompt) -> ConfigError:
     """Return the error for a prompt on a frame that is not tracked."""
     what = f"prompt of {prompt.animal!r} in {prompt.video}: frame {prompt.frame}"
-    return ConfigError(f"{what} is not among the tracked frames. Prompt one that is (mind the stride), or track more.")
+    return ConfigError(f"{what} is not among the tracked frames, expected one of them. Move it, or track more frames.")

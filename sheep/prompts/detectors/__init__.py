@@ -1,10 +1,10 @@
-"""Frames of one video -> boxes around animals, found without a click, each with a score.
+"""Frames of one video -> boxes around animals, detected without a click, each with a score.
 
-Three ways: `motion` (what moves before a still background), `exemplar` (what looks like an animal clicked elsewhere),
-`text` (what a detector finds for a phrase). A score of 1 is as sure as the way can be and 0 is a guess; what it means
-differs between ways, so a threshold is chosen for each. None of them knows names.
+Three detectors: `motion` (what moves before a static background), `exemplar` (what resembles an animal prompted in
+another video), `text` (what a zero-shot detector finds for a phrase). Scores run from 0 to 1 but mean something else
+for each, so each needs a threshold of its own. None of them knows the animals' names.
 """
 
-from sheep.prompts.detectors.frames import Proposal, Still, thin
+from sheep.prompts.detectors.frames import Detection, SampledFrame, sample
 
-__all__ = ["Proposal", "Still", "thin"]
+__all__ = ["Detection", "SampledFrame", "sample"]

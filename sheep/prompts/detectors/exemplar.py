@@ -1,9 +1,8 @@
-"""One animal that a person pointed at -> where its like is in frames of other videos, by DINOv2's patch tokens.
+"""One prompted animal -> similar animals in frames of other videos, by DINOv2's patch tokens.
 
-Each patch of the exemplar's surroundings is on the animal or beside it; the direction that tells the two apart (a
-linear discriminant) turns every patch of another video into how much it is like the animal: 0 as the ground, 1 as the
-animal. Frames are looked at through overlapping windows of the exemplar's scale, since an animal of 40 pixels would be
-two patches of the whole frame.
+Each patch around the exemplar is on the animal or beside it. A linear discriminant between the two turns every patch of
+another video into a similarity: 0 as the ground, 1 as the animal. Frames are processed in overlapping windows of the
+exemplar's scale, since an animal of 40 pixels would be two patches of the whole frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,44 +16,44 @@ from scipy.ndimage import find_objects, label
 
 from sheep.errors import ConfigError
 from sheep.models.dinov2 import Backbone
-from sheep.prompts.detectors.frames import Proposal, Still, choose, shrink
+from sheep.prompts.detectors.frames import Detection, SampledFrame, best_frame, shrink
 
 _LONGEST_PX = 1280
-_MAP_PX = 192  # longer side of the map of likeness
+_MAP_PX = 192  # longer side of the similarity map
 _SHARES = (1.3, 1.8, 2.5)  # sides of the windows around the exemplar, in its own longer side
 _SCALES = (0.7, 1.0, 1.5)  # sides of the windows in other frames, in 1.8 of the exemplar's
-_SHRINKAGE = 0.1
+_SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 _BATCH = 32
-_LIKE = 0.5
+_SIMILAR = 0.5  # similarity from which a place belongs to an animal
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exemplar:
-    """What is known of the animal that was pointed at."""
+    """What was learnt from the prompted animal."""
 
     direction: Floats
-    """(D,) of unit patch tokens."""
+    """(D,), applied to unit patch tokens."""
     offset: float
-    """likeness = tokens @ direction - offset."""
+    """similarity = tokens @ direction - offset."""
     side_frac: float
     """Side of a window around it, as a share of the frame's longer side."""
     area_frac: float
-    """Of its mask, as a share of the frame."""
+    """Area of its mask, as a share of the frame."""
 
 
 def learn(model: Backbone, image: NDArray[np.uint8], mask: NDArray[np.bool_], *, image_px: int) -> Exemplar:
-    """Learn what tells an animal from its surroundings.
+    """Learn to separate an animal from its surroundings.
 
     Args:
         model: DINOv2.
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) bool, the animal.
-        image_px: side at which the network sees a window.
+        image_px: side to which windows are scaled for the network; a multiple of its patch size.
 
     Raises:
-        ConfigError: the mask is empty or so small that no patch lies on it.
+        ConfigError: the mask is empty, so small that it covers no patch, or so large that it leaves none.
     """
     rows, columns = np.nonzero(mask)
     if not len(rows):
@@ -71,9 +70,8 @@ def learn(model: Backbone, image: NDArray[np.uint8], mask: NDArray[np.bool_], *,
     on, beside = tokens[shares > 0.5], tokens[shares < 0.02]
     if not len(on) or not len(beside):
         raise ConfigError(
-            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. Choose "
-            "an animal that is "
-            "larger, and not as large as the picture."
+            f"exemplar: {len(on)} patches on the animal and {len(beside)} beside it, expected some of both. "
+            "Prompt a larger animal that does not fill the frame."
         )
     gap = on.mean(axis=0) - beside.mean(axis=0)
     spread = np.cov(np.concatenate([on - on.mean(axis=0), beside - beside.mean(axis=0)]).T)
@@ -89,30 +87,40 @@ def learn(model: Backbone, image: NDArray[np.uint8], mask: NDArray[np.bool_], *,
 
 
 def find(
-    model: Backbone, exemplar: Exemplar, stills: Sequence[Still], num_animals: int, *, image_px: int
-) -> list[Proposal]:
-    """Find the frame in which animals like the exemplar are seen best, and a box around each.
+    model: Backbone, exemplar: Exemplar, frames: Sequence[SampledFrame], num_animals: int, *, image_px: int
+) -> list[Detection]:
+    """Find the frame that shows animals like the exemplar best, and a box around each.
 
     Args:
-        model: the network the exemplar was learnt with.
-        exemplar: of `learn`.
-        stills: frames of one video.
-        num_animals: how many are looked for.
+        model: the network that `learn` used.
+        exemplar: from `learn`.
+        frames: of one video.
+        num_animals: how many animals are wanted; >= 1.
         image_px: as for `learn`.
 
-    Returns: At most `num_animals` boxes, all on one frame, best first. The score is how far the patches inside stand
-        out from the rest of the frame, in units of the exemplar's own gap, lowered where the size differs much or where
-        others are as like it.
+    Returns:
+        At most `num_animals` detections on one frame, best first. The score is the similarity of the patches inside
+        less that of the rest of the frame, lowered where the size differs much or where others are as similar.
     """
     by_frame = []
-    for still in stills:
-        heat = likeness(model, exemplar, still.image, image_px=image_px)
-        by_frame.append(_pieces(heat, exemplar, still))
-    return choose(by_frame, num_animals)
+    for frame in frames:
+        heat = similarity(model, exemplar, frame.image, image_px=image_px)
+        by_frame.append(_pieces(heat, exemplar, frame))
+    return best_frame(by_frame, num_animals)
 
 
-def likeness(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> Floats:
-    """Map how much each place of a frame is like the exemplar: (h, w), longer side 192, about 0 to 1."""
+def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> Floats:
+    """Compute a map of the similarity of each place of a frame with the exemplar.
+
+    Args:
+        model: the network that `learn` used.
+        exemplar: from `learn`.
+        image: (H, W, 3) uint8 RGB.
+        image_px: as for `learn`.
+
+    Returns:
+        (h, w) float32, longer side 192 px: about 0 on the ground and 1 on an animal.
+    """
     image = shrink(image, _LONGEST_PX)
     height, width = image.shape[:2]
     factor = _MAP_PX / max(height, width)
@@ -122,6 +130,7 @@ def likeness(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, i
     places = [place for side in sides for place in _windows((height, width), side)]
     tokens = _tokens(model, image, places, image_px)
     grid = image_px // model.patch_px
+    # Overlapping windows are averaged, with less weight towards their borders.
     for place, values in zip(places, tokens @ exemplar.direction - exemplar.offset, strict=True):
         x0, y0, x1, y1 = (round(value * factor) for value in place)
         size = (max(1, x1 - x0), max(1, y1 - y0))
@@ -133,10 +142,10 @@ def likeness(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, i
     return (total / weight).astype(np.float32)
 
 
-def _pieces(heat: Floats, exemplar: Exemplar, still: Still) -> list[Proposal]:
-    """Boxes around the connected places that are like the exemplar, best first."""
-    numbered, count = label(heat > np.clip(heat.max() / 2, _LIKE / 2, _LIKE))
-    height, width = still.image.shape[:2]
+def _pieces(heat: Floats, exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
+    """Detect the connected regions that are similar to the exemplar, best first."""
+    numbered, count = label(heat > np.clip(heat.max() / 2, _SIMILAR / 2, _SIMILAR))
+    height, width = frame.image.shape[:2]
     scale = np.array([width / heat.shape[1], height / heat.shape[0]] * 2)
     found = []
     for number, (rows, columns) in enumerate(find_objects(numbered, count), start=1):
@@ -148,8 +157,8 @@ def _pieces(heat: Floats, exemplar: Exemplar, still: Still) -> list[Proposal]:
         size = float(np.exp2(-max(0.0, abs(np.log2(area_frac / exemplar.area_frac)) - 1)))
         x0, y0, x1, y1 = np.array([columns.start, rows.start, columns.stop, rows.stop]) * scale
         found.append(
-            Proposal(
-                frame=still.frame,
+            Detection(
+                frame=frame.index,
                 box=(float(round(x0, 1)), float(round(y0, 1)), float(round(x1, 1)), float(round(y1, 1))),
                 score=round(float(np.clip(margin, 0, 1)) * size, 3),
                 reason="of another size" if size < 0.5 else "unlike the exemplar" if margin < 0.7 else "",
@@ -159,7 +168,7 @@ def _pieces(heat: Floats, exemplar: Exemplar, still: Still) -> list[Proposal]:
 
 
 def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """A square around a point, moved into the frame and cut where it is larger than that."""
+    """A square around a point, moved into the frame, and made smaller where it does not fit."""
     height, width = size_px
     side = min(side, height, width)
     x0 = float(np.clip(centre[0] - side / 2, 0, width - side))
@@ -168,7 +177,7 @@ def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) 
 
 
 def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, int, int]]:
-    """Squares that cover a frame, overlapping by half."""
+    """Yield squares that cover a frame and overlap by half."""
     height, width = size_px
     side = min(side, height, width)
     down, across = (max(1, int(np.ceil((one - side) / (side / 2))) + 1) for one in (height, width))
@@ -180,7 +189,7 @@ def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, 
 def _tokens(
     model: Backbone, image: NDArray[np.uint8], places: Sequence[tuple[int, int, int, int]], image_px: int
 ) -> Floats:
-    """Unit patch tokens (N, P, D) of windows of an image."""
+    """Compute unit patch tokens (N, P, D) of windows of an image."""
     found = []
     for start in range(0, len(places), _BATCH):
         pieces = [
@@ -193,7 +202,7 @@ def _tokens(
 
 
 def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> Floats:
-    """(P,) share of each patch of a window that the mask covers."""
+    """Compute the share (P,) of each patch of a window that the mask covers."""
     x0, y0, x1, y1 = place
     inside = Image.fromarray(mask[y0:y1, x0:x1].astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
     shares: Floats = np.asarray(inside).reshape(-1)
@@ -201,6 +210,6 @@ def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], gri
 
 
 def _taper(length: int) -> Floats:
-    """Weights (length,) that fall to a tenth at the ends: patches at a window's rim see little around them."""
+    """Weights (length,) that fall to a tenth at the ends: patches at a window's border have little context."""
     weights: Floats = (0.1 + 0.9 * np.sin(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
     return weights

@@ -1,51 +1,50 @@
-"""What every way of finding animals takes and gives: a few frames of a video, and boxes in them."""
+"""Input and output of every detector: a few frames of a video, and scored boxes in them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Boxes = NDArray[np.float64]
 
+@dataclass(frozen=True, slots=True)
+class SampledFrame:
+    """One of a few frames sampled from a video."""
 
-class Still(NamedTuple):
-    """One frame."""
-
-    frame: int
+    index: int
     """Number in the file."""
     image: NDArray[np.uint8]
-    """(H, W, 3) RGB."""
+    """(H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """Where an animal may be."""
+class Detection:
+    """A box that may hold an animal."""
 
     frame: int
-    """Number in the file."""
+    """Number of the frame in the file."""
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1 [px]."""
+    """x0, y0, x1, y1 [px], x1 and y1 exclusive."""
     score: float
     """0 to 1."""
     reason: str = ""
-    """Why the score is low, in a few words; empty where nothing speaks against the box."""
+    """Why the score is low, in a few words; empty where it is not."""
 
 
-def thin(frames: Iterable[Still], count: int) -> list[Still]:
-    """Keep frames that are spread evenly, without knowing how many will come and without holding more than 2 * count.
+def sample(frames: Iterable[SampledFrame], count: int) -> list[SampledFrame]:
+    """Sample frames evenly from a stream of unknown length, holding at most 2 * count of them.
 
     Args:
         frames: any number, in order.
-        count: how many are wanted; >= 1.
+        count: how many to return; >= 1.
 
     Returns:
-        At most `count` frames in order, the first among them; all where there are no more.
+        `count` frames in order, the first one included; all of them where there are fewer.
     """
-    kept: list[Still] = []
+    kept: list[SampledFrame] = []
     step = 1
+    # Keep every step-th frame; whenever twice as many as wanted are held, drop every second and double the step.
     for number, frame in enumerate(frames):
         if number % step:
             continue
@@ -58,7 +57,12 @@ def thin(frames: Iterable[Still], count: int) -> list[Still]:
 
 
 def shrink(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
-    """Shrink (H, W, 3) so that its longer side is `longest_px`; smaller images stay as they are."""
+    """Shrink an image to a longest side, by area averaging; smaller images are returned unchanged.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        longest_px: longer side of the result.
+    """
     height, width = image.shape[:2]
     factor = longest_px / max(height, width)
     if factor >= 1:
@@ -67,37 +71,32 @@ def shrink(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def overlaps(box: Sequence[float], others: Boxes) -> NDArray[np.float64]:
-    """Intersection over union of a box with each of (N, 4)."""
-    one = np.asarray(box, dtype=np.float64)
-    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod()
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9))
-
-
 def earliest_good(scores: Sequence[float]) -> int:
-    """Index of the first score that nearly is the best: following starts there, and earlier frames get no rows."""
+    """Return the index of the first score of at least 0.85 times the best.
+
+    Tracking starts there, and earlier frames get no rows, so an early frame is worth a slightly lower score.
+    """
     best = max(scores)
     return next(index for index, score in enumerate(scores) if score >= 0.85 * best)
 
 
-def choose(by_frame: Sequence[Sequence[Proposal]], num_animals: int) -> list[Proposal]:
-    """Choose the first frame that nearly is the best at showing the animals looked for.
+def best_frame(by_frame: Sequence[Sequence[Detection]], num_animals: int) -> list[Detection]:
+    """Choose the earliest frame that shows the wanted number of animals almost as well as any.
 
     Args:
-        by_frame: boxes of each frame, best first.
-        num_animals: how many are looked for.
+        by_frame: detections of each frame, best first.
+        num_animals: how many animals are wanted; >= 1.
 
-    Returns: At most `num_animals` boxes of one frame, best first. Where frames usually show one more that is about as
-        good, which of them is meant cannot be known: scores are lowered, to 0.4 of themselves for an equal one.
+    Returns:
+        At most `num_animals` detections of one frame, best first. Where most frames show a further animal, it is
+        unknown which ones are meant: scores are then lowered, by a factor down to 0.4 if that one is as clear.
     """
-    most = min(num_animals, max((len(found) for found in by_frame), default=0))
+    most = min(num_animals, max((len(detections) for detections in by_frame), default=0))
     if not most:
         return []
-    worst = [found[most - 1].score if len(found) >= most else 0.0 for found in by_frame]
+    worst = [detections[most - 1].score if len(detections) >= most else 0.0 for detections in by_frame]
     chosen = earliest_good(worst)
-    rivals = [found[most].score if len(found) > most else 0.0 for found in by_frame]
+    rivals = [detections[most].score if len(detections) > most else 0.0 for detections in by_frame]
     rival = max(float(np.quantile(rivals, 0.75)), rivals[chosen])
     share = 1 - 0.6 * min(1.0, rival / max(worst[chosen], 1e-6))
     reason = "others are as clear: say which one" if share < 0.7 else ""

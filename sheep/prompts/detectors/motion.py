@@ -1,8 +1,8 @@
-"""What moves before a still background -> boxes. For cameras that stand still; needs no network and no click.
+"""What moves before a static background -> boxes. For fixed cameras; needs no network and no click.
 
-The background is the median over frames, so an animal that rests for most of them is part of it, and leaves a hole
-("ghost") where it is not. Ghosts are told from animals by their outline, which is in the background's picture and not
-in the frame's.
+The background is the median over frames. An animal that rests for most of them becomes part of it, and its place looks
+like an animal ("ghost") once it has left. A ghost's outline is an edge of the background image, an animal's one of the
+frame.
 """
 
 from collections.abc import Sequence
@@ -20,60 +20,61 @@ from scipy.ndimage import (
     label,
 )
 
-from sheep.prompts.detectors.frames import Proposal, Still, choose, shrink
+from sheep.prompts.detectors.frames import Detection, SampledFrame, best_frame, shrink
 
 _LONGEST_PX = 320
-_GREY = 12.0  # least change that counts, of 255; sensor noise and compression stay below
-_SIGMAS = 4.0
+_GREY = 12.0  # smallest change that counts, of 255; sensor noise and compression stay below
+_SIGMAS = 4.0  # further threshold, in standard deviations of the noise at each pixel
 _LEAST_FRAC = 0.002  # smallest blob, as a share of the frame
-_SURE_FRAC = 0.008
-_MOVING_FRAC = 0.4  # where so much of the picture changes, it is the camera
-_STEADY = 0.5  # share of this, below which a score is not lowered
+_SURE_FRAC = 0.008  # share of the frame from which a blob loses no score for its size
+_MOVING_FRAC = 0.4  # if this share of the pixels changes, the camera moves and the score is 0
+_STEADY = 0.5  # below this share of `_MOVING_FRAC` the score is not lowered
 
 Floats = NDArray[np.float32]
 
 
-def find(stills: Sequence[Still], num_animals: int) -> list[Proposal]:
-    """Find the frame where the moving animals are seen best, and a box around each.
+def find(frames: Sequence[SampledFrame], num_animals: int) -> list[Detection]:
+    """Find the frame that shows the moving animals best, and a box around each.
 
     Args:
-        stills: 3 or more frames of one video, spread over it, all of one size.
-        num_animals: how many are looked for.
+        frames: 3 or more, spread over one video, all of one size.
+        num_animals: how many animals are wanted; >= 1.
 
-    Returns: At most `num_animals` boxes, all on one frame, best first; none where nothing moves. The score is lower
-        where the animal stands out little, is small, is cut by the border, where the camera moves, or where more
-        animals move than are looked for.
+    Returns:
+        At most `num_animals` detections on one frame, best first; none where nothing moves. The score is lower where
+        the animal has little contrast, is small or cut by the border, where the camera moves, or where more animals
+        move than are wanted.
     """
-    if len(stills) < 3:
+    if len(frames) < 3:
         return []
-    images = np.stack([shrink(still.image, _LONGEST_PX) for still in stills]).astype(np.float32)
+    images = np.stack([shrink(frame.image, _LONGEST_PX) for frame in frames]).astype(np.float32)
     images = _even_light(images)
     background = np.median(images, axis=0)
     change = np.abs(images - background).max(axis=3)
     noise = 1.48 * np.median(change, axis=0)
     threshold = np.maximum(_GREY, _SIGMAS * np.minimum(gaussian_filter(noise, 1.0), 3 * np.median(noise) + 4))
     share = float(np.median((change > _GREY).mean(axis=(1, 2))))
-    still_camera = float(np.clip((_MOVING_FRAC - share) / (_MOVING_FRAC * _STEADY), 0, 1))
+    steadiness = float(np.clip((_MOVING_FRAC - share) / (_MOVING_FRAC * _STEADY), 0, 1))
     hidden = _edges(background)
     by_frame = [_blobs(image, hidden, one > threshold, one) for image, one in zip(images, change, strict=True)]
     if not any(by_frame):
         return []
-    height, width = stills[0].image.shape[:2]
+    height, width = frames[0].image.shape[:2]
     scale = np.array([width / images.shape[2], height / images.shape[1]] * 2)
-    steady = "" if still_camera >= _STEADY else "the camera moves"
+    camera = "" if steadiness >= _STEADY else "the camera moves"
     ranked = [
         [
-            Proposal(
-                frame=still.frame,
+            Detection(
+                frame=frame.index,
                 box=_box(blob.box * scale),
-                score=round(score * still_camera, 3),
-                reason=steady or blob.reason,
+                score=round(score * steadiness, 3),
+                reason=camera or blob.reason,
             )
             for score, blob in blobs
         ]
-        for still, blobs in zip(stills, _ranked(by_frame), strict=True)
+        for frame, blobs in zip(frames, _ranked(by_frame), strict=True)
     ]
-    return choose(ranked, num_animals)
+    return best_frame(ranked, num_animals)
 
 
 def _ranked(by_frame: Sequence[Sequence["_Blob"]]) -> list[list[tuple[float, "_Blob"]]]:
@@ -93,39 +94,53 @@ def _ranked(by_frame: Sequence[Sequence["_Blob"]]) -> list[list[tuple[float, "_B
 
 
 class _Blob:
-    """A piece of one frame that differs from the background; pixels of the shrunken frame."""
+    """A connected piece of one frame that differs from the background, in pixels of the shrunken frame."""
 
     def __init__(
         self, box: NDArray[np.float64], area: float, contrast: float, own: float, cut: bool, frac: float
     ) -> None:
+        """Compute the factors of the score.
+
+        Args:
+            box: (4,) x0, y0, x1, y1.
+            area: in pixels.
+            contrast: mean change against the background, of 255.
+            own: edge strength along its outline in the frame, as a share of that in frame and background; 0 to 1.
+            cut: whether it touches the frame's border.
+            frac: area as a share of the frame.
+        """
         self.box, self.area = box, area
-        # what speaks for it, each 0 to 1
+        # Factors of the score, each 0 to 1.
         self.clear = 1 - float(np.exp(-contrast / 20))
-        self.present = float(np.clip((own - 0.35) / 0.2, 0, 1))  # its outline is in the frame, not in the background
+        self.present = float(np.clip((own - 0.35) / 0.2, 0, 1))  # an animal's outline is an edge of the frame
         self.whole = 0.5 if cut else 1.0
         self.large = float(np.clip(frac / _SURE_FRAC, 0, 1))
         self.apart = 1.0
 
     def score(self, usual_area: float) -> float:
+        """Multiply the factors; smaller blobs than usual score lower."""
         return (
             self.clear * self.present * self.whole * self.large * self.apart * min(1.0, self.area / usual_area) ** 0.5
         )
 
     @property
     def reason(self) -> str:
-        said = {
+        factors = {
             "stands out little": self.clear,
             "may be where an animal was": self.present,
             "cut by the border": self.whole,
             "small": self.large,
             "may be two that meet": self.apart,
         }
-        worst = min(said, key=lambda name: said[name])
-        return worst if said[worst] < 0.7 else ""
+        worst = min(factors, key=lambda name: factors[name])
+        return worst if factors[worst] < 0.7 else ""
 
 
 def _even_light(images: Floats) -> Floats:
-    """Take out clouds and flicker: slow differences (F, H, W, 3) from the median, over a tenth of the frame."""
+    """Remove clouds and flicker from images (F, H, W, 3).
+
+    Those are differences from the median image that vary slowly, over a tenth of the frame.
+    """
     coarse = 8
     sigma = max(images.shape[1:3]) / 10 / coarse
     rows, columns = (np.minimum(np.arange(side) // coarse, (side - 1) // coarse) for side in images.shape[1:3])

@@ -1,9 +1,7 @@
-"""A phrase -> boxes.
+"""A phrase -> boxes, by a zero-shot detector of `transformers` (Grounding DINO, OWL-ViT, OWLv2).
 
-By a zero-shot detector of `transformers` (Grounding DINO, OWL-ViT, OWLv2) whose weights are at hand.
-
-Neither detector was trained here: how well it finds your animals has to be looked at. The score is the detector's own,
-a probability that is far from calibrated: clear animals often get 0.3 to 0.6.
+The detectors were not trained here: check how well they find your animals. The score is the detector's own, and far
+from a calibrated probability: clear animals often get 0.3 to 0.6.
 """
 
 from collections.abc import Sequence
@@ -17,27 +15,40 @@ from torchvision.ops import nms
 
 from sheep.errors import ConfigError
 from sheep.models.dinov2 import device_of
-from sheep.prompts.detectors.frames import Proposal, Still, choose
+from sheep.prompts.detectors.frames import Detection, SampledFrame, best_frame
 
-_LEAST = 0.05  # below this a detector's boxes are noise
-_SAME = 0.5  # overlap from which two boxes are of one animal
+_LEAST = 0.05  # below this score a detector's boxes are noise
+_SAME = 0.5  # IoU from which two boxes are of one animal
 
 _EXAMPLES = ("IDEA-Research/grounding-dino-tiny", "google/owlv2-base-patch16")
 
 
 class Detector:
-    """A detector and its processor; make it with `load`."""
+    """A zero-shot detector and its processor; `load` builds it."""
 
-    def __init__(self, model: Any, processor: Any, name: str) -> None:
-        self.model, self.processor, self.name = model.eval(), processor, name
+    def __init__(self, model: Any, processor: Any) -> None:
+        """Put the model into eval mode.
 
-    def detect(self, still: Still, phrase: str) -> list[Proposal]:
-        """Find everything in a frame that a phrase names, best first; boxes that overlap by half are one animal."""
-        height, width = still.image.shape[:2]
-        said = (
-            phrase.strip().lower().rstrip(".")
-        )  # both families were trained on lower case; Grounding DINO adds its full stop
-        inputs = self.processor(images=Image.fromarray(still.image), text=[[said]], return_tensors="pt")
+        Args:
+            model: a zero-shot object detector of transformers.
+            processor: its processor.
+        """
+        self.model, self.processor = model.eval(), processor
+
+    def detect(self, frame: SampledFrame, phrase: str) -> list[Detection]:
+        """Detect everything in a frame that a phrase names.
+
+        Args:
+            frame: the frame.
+            phrase: as "sheep" or "brown cow".
+
+        Returns:
+            Detections, best first; of boxes with an IoU above 0.5 the best is kept.
+        """
+        height, width = frame.image.shape[:2]
+        # Both families were trained on lower case; Grounding DINO's processor adds the full stop.
+        text = phrase.strip().lower().rstrip(".")
+        inputs = self.processor(images=Image.fromarray(frame.image), text=[[text]], return_tensors="pt")
         inputs = inputs.to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
@@ -49,20 +60,20 @@ class Detector:
         real = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(dim=1)
         boxes, scores = boxes[real], found["scores"][real].float()
         kept = nms(boxes, scores, _SAME).tolist()
-        return [_proposal(still.frame, boxes[index].tolist(), float(scores[index])) for index in kept]
+        return [_detection(frame.index, boxes[index].tolist(), float(scores[index])) for index in kept]
 
-    def find(self, stills: Sequence[Still], phrase: str, num_animals: int) -> list[Proposal]:
-        """Find the frame in which a phrase's animals are seen best, and a box around each.
+    def find(self, frames: Sequence[SampledFrame], phrase: str, num_animals: int) -> list[Detection]:
+        """Find the frame that shows a phrase's animals best, and a box around each.
 
         Args:
-            stills: frames of one video.
+            frames: of one video.
             phrase: as "sheep" or "brown cow".
-            num_animals: how many are looked for.
+            num_animals: how many animals are wanted; >= 1.
 
         Returns:
-            At most `num_animals` boxes, all on one frame, best first; none where the detector finds nothing.
+            At most `num_animals` detections on one frame, best first; none where nothing is detected.
         """
-        return choose([self.detect(still, phrase) for still in stills], num_animals)
+        return best_frame([self.detect(frame, phrase) for frame in frames], num_animals)
 
 
 def load(name: str, *, device: str = "auto") -> Detector:
@@ -74,7 +85,7 @@ def load(name: str, *, device: str = "auto") -> Detector:
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        ConfigError: nothing is there, it is no zero-shot detector, or weights are missing.
+        ConfigError: nothing is there, it is not a zero-shot detector, or weights are missing.
     """
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
@@ -89,19 +100,21 @@ def load(name: str, *, device: str = "auto") -> Detector:
         processor = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, "
-            "with its weights and processor files. Fetch "
-            "it where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
+            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected "
+            f"{known}, with "
+            "its weights and processor files. Download it "
+            "where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
             f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, "
-            "expected all. Fetch the folder again."
+            "expected all. "
+            "Download the folder again."
         )
-    return Detector(model.to(place), processor, name)
+    return Detector(model.to(place), processor)
 
 
-def _proposal(frame: int, box: Sequence[float], score: float) -> Proposal:
+def _detection(frame: int, box: Sequence[float], score: float) -> Detection:
     x0, y0, x1, y1 = (round(value, 1) for value in box)
-    return Proposal(frame=frame, box=(x0, y0, x1, y1), score=round(score, 3))
+    return Detection(frame=frame, box=(x0, y0, x1, y1), score=round(score, 3))

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from sheep.config import seed_for
 from sheep.errors import ConfigError
-from sheep.models.sam2.predictor import StreamingPredictor, build
+from sheep.models.sam2.loading import build
+from sheep.models.sam2.predictor import StreamingPredictor
 from sheep.synthetic.pocket.sam2_data import Scenes, render_scenes
 from sheep.synthetic.pocket.sam2_score import evaluate
 from sheep.synthetic.pocket.sam2_steps import Batch, clip_step, image_step

@@ -1,3 +1,5 @@
+"""Annotation and cohort files: what is read, matched and sampled, and how every mistake is reported."""
+
 import pyarrow as pa
 import pytest
 
@@ -31,7 +33,15 @@ COLUMNS = [
 ]
 
 
-def _row(time, status, behaviour="eating", subject="Ewe1", modifier="", media="C:\\films\\day1.avi", **other):
+def _row(
+    time: object,
+    status: str,
+    behaviour: str = "eating",
+    subject: str = "Ewe1",
+    modifier: str = "",
+    media: str = "C:\\films\\day1.avi",
+    **other: str,
+) -> dict[str, str]:
     values = {
         "Observation id": "obs1",
         "Observation duration": "8.000",
@@ -50,12 +60,12 @@ def _row(time, status, behaviour="eating", subject="Ewe1", modifier="", media="C
     return values | other
 
 
-def _export(*rows, separator="\t"):
+def _export(*rows: dict[str, str], separator: str = "\t") -> str:
     lines = [COLUMNS] + [[row.get(column, "") for column in COLUMNS] for row in rows]
     return "\ufeff" + "\r\n".join(separator.join(line) for line in lines) + "\r\n"
 
 
-def _keys(times, video="day1.mp4", animal="Ewe1"):
+def _keys(times: list[float], video: str = "day1.mp4", animal: str = "Ewe1") -> pa.Table:
     return pa.table(
         {
             "video": [video] * len(times),
@@ -67,7 +77,7 @@ def _keys(times, video="day1.mp4", animal="Ewe1"):
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])
-def test_reads_current_columns(separator):
+def test_current_columns_are_read(separator: str) -> None:
     text = _export(
         _row("1.000", "START"),
         _row("2.000", "START", "standing", "Ewe2"),
@@ -84,7 +94,7 @@ def test_reads_current_columns(separator):
     assert ewe2.bouts["standing"] == [(2.0, 4.0)]
 
 
-def test_reads_older_columns_below_a_preamble():
+def test_older_columns_below_a_preamble_are_read() -> None:
     text = "\n".join(
         [
             "Observation id\tobs1",
@@ -103,7 +113,7 @@ def test_reads_older_columns_below_a_preamble():
     assert (found.video, found.bouts["lying"]) == ("/films/day1.avi", [(0.5, 2.5)])
 
 
-def test_bouts_with_different_modifiers_pair_alone_and_are_joined():
+def test_bouts_with_different_modifiers_pair_alone_and_are_joined() -> None:
     text = _export(
         _row(1, "START", modifier="hay"),
         _row(2, "START", modifier="grass"),
@@ -136,13 +146,13 @@ def test_bouts_with_different_modifiers_pair_alone_and_are_joined():
         ([], "no event below the header"),
     ],
 )
-def test_fails_loudly(rows, message):
+def test_a_wrong_event_is_named(rows: list[dict[str, str]], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         parse_boris(_export(*rows), name="x.tsv")
     assert "x.tsv" in str(caught.value)
 
 
-def test_other_files_are_refused():
+def test_other_files_are_refused() -> None:
     with pytest.raises(ConfigError, match="no header row with Subject and Behavior"):
         parse_boris("a,b\n1,2\n", name="x.csv")
     with pytest.raises(ConfigError, match="Tabular events"):
@@ -151,11 +161,16 @@ def test_other_files_are_refused():
         )
 
 
-def _annotation(video="day1.avi", animal="Ewe1", observed=(0.0, 10.0), **bouts):
-    return Annotation(video=video, animal=animal, observed=observed, bouts={label: [] for label in LABELS} | bouts)
+def _annotation(
+    video: str = "day1.avi",
+    animal: str = "Ewe1",
+    observed: tuple[float, float] = (0.0, 10.0),
+    **bouts: list[tuple[float, float]],
+) -> Annotation:
+    return Annotation(video=video, animal=animal, observed=observed, bouts={**{label: [] for label in LABELS}, **bouts})
 
 
-def test_match_is_by_stem_whatever_folder_and_ending():
+def test_annotations_are_matched_by_stem_whatever_folder_and_ending() -> None:
     found = match(
         [_annotation("C:\\films\\day1.avi"), _annotation("/films/day2.b.mov")], ["pen/day1.mp4", "day2.b.mp4", "x.mp4"]
     )
@@ -165,16 +180,16 @@ def test_match_is_by_stem_whatever_folder_and_ending():
     }
 
 
-def test_unmatched_ambiguous_and_repeated_annotations_are_refused():
+def test_unmatched_ambiguous_and_repeated_annotations_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'Day1.avi'.*'day1.mp4', 'day2.mp4'"):
         match([_annotation("Day1.avi")], ["day2.mp4", "day1.mp4"])
-    with pytest.raises(ConfigError, match=r"fits several videos, 'a/day1.mp4', 'b/day1.mp4'"):
+    with pytest.raises(ConfigError, match=r"matches several videos, 'a/day1.mp4', 'b/day1.mp4'"):
         match([_annotation()], ["a/day1.mp4", "b/day1.mp4"])
     with pytest.raises(ConfigError, match="annotated twice"):
         match([_annotation(), _annotation("day1.mov")], ["day1.mp4"])
 
 
-def test_frames_half_open_unscored_and_absent():
+def test_intervals_are_half_open_and_unscored_is_null() -> None:
     item = _annotation("day1.mp4", observed=(0.0, 4.0), eating=[(1.0, 2.0), (2.0, 3.0)], lying=[(1.0, 2.0)])
     keys = pa.concat_tables(
         [_keys([0.0, 1.0, 2.0, 3.0, 4.0]), _keys([1.0], animal="Ewe2"), _keys([1.0], video="day2.mp4")]
@@ -186,7 +201,7 @@ def test_frames_half_open_unscored_and_absent():
     assert frames["animal"].to_pylist() == keys["animal"].to_pylist()
 
 
-def test_rounded_times_hit_the_frame_they_were_taken_from():
+def test_rounded_times_label_the_frames_they_were_taken_from() -> None:
     # BORIS writes milliseconds: at 30 Hz every bout from frame i to frame j must label exactly i to j - 1
     times = [i / 30 for i in range(60)]
     for first, stop in ((1, 2), (2, 4), (5, 47), (0, 59)):
@@ -195,14 +210,14 @@ def test_rounded_times_hit_the_frame_they_were_taken_from():
         assert [i for i, value in enumerate(found) if value] == list(range(first, stop))
 
 
-def test_annotated_animal_that_is_not_tracked_is_refused():
+def test_annotated_animal_that_is_not_tracked_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'ewe1' in 'day1.mp4' is not tracked.*'Ewe1'"):
         label_frames(_keys([0.0]), [_annotation("day1.mp4", "ewe1")])
     with pytest.raises(ConfigError, match="annotated twice"):
         label_frames(_keys([0.0]), [_annotation("day1.mp4"), _annotation("day1.mp4")])
 
 
-def test_cohort():
+def test_a_cohort_is_read_and_compared_with_the_videos() -> None:
     cohort = read_cohort(
         "\ufeffvideo, animal, group, note\nv1.mp4,a,control,x\nv1.mp4,b,treated,\nv2.mp4,a,control,\n", name="c"
     )
@@ -222,6 +237,6 @@ def test_cohort():
         ("", "expected the columns"),
     ],
 )
-def test_broken_cohort_is_refused(text, message):
+def test_a_broken_cohort_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_cohort(text, name="cohort.csv")

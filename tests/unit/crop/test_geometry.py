@@ -1,4 +1,4 @@
-"""Geometry of crops, against values that can be worked out by hand."""
+"""Geometry of crops, against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,16 @@ def mask(y0: int, y1: int, x0: int, x1: int) -> NDArray[np.bool_]:
 
 
 def boxes(centres_x: NDArray[np.floating], *, width: float = 20, height: float = 10) -> geometry.Floats:
-    """Boxes around (x, 50)."""
+    """Boxes (F, 4) around (x, 50)."""
     x = np.asarray(centres_x, float)
     return np.stack(
         [x - width / 2, np.full(len(x), 50 - height / 2), x + width / 2, np.full(len(x), 50 + height / 2)], 1
     )
 
 
-def lay(held: geometry.Floats, *, fps: float = 10, margin_frac: float = 0.2, smooth_s: float = 0.6) -> geometry.Floats:
+def windows_of(
+    held: geometry.Floats, *, fps: float = 10, margin_frac: float = 0.2, smooth_s: float = 0.6
+) -> geometry.Floats:
     return geometry.windows(held, np.arange(len(held)) / fps, FRAME_PX, margin_frac=margin_frac, smooth_s=smooth_s)
 
 
@@ -35,7 +37,7 @@ def centre_x(windows: geometry.Floats) -> NDArray[np.float64]:
 def test_outline_of_a_mask() -> None:
     found = mask(10, 30, 40, 45)
     assert geometry.outline(found) == geometry.Outline((40.0, 10.0, 45.0, 30.0), 100, False)
-    found[30, 45] = True  # joined by a corner
+    found[30, 45] = True  # connected at a corner
     assert geometry.outline(found) == geometry.Outline((40.0, 10.0, 46.0, 31.0), 101, False)
     assert geometry.outline(mask(0, 0, 0, 0)) == geometry.Outline(None, 0, False)
 
@@ -63,7 +65,7 @@ def test_of_equal_pieces_the_first_is_kept() -> None:
         ((5, 9, 9, 200), True),
     ],
 )
-def test_a_mask_that_touches_the_border_says_so(sides: tuple[int, int, int, int], edge: bool) -> None:
+def test_a_mask_at_the_border_is_at_the_edge(sides: tuple[int, int, int, int], edge: bool) -> None:
     assert geometry.outline(mask(*sides)).edge is edge
 
 
@@ -79,46 +81,32 @@ def test_run_lengths_are_cocos() -> None:
     assert codec.to_rle(column_major) == b"33"
 
 
-def test_a_jump_is_more_than_the_longer_side_since_last_seen() -> None:
-    moves = boxes(np.array([50, 70, 91, np.nan, np.nan, 100, 130]))
-    assert geometry.jumps(moves).tolist() == [
-        False,
-        False,
-        True,
-        False,
-        False,
-        False,
-        True,
-    ]  # 20, 21, lost, lost, 9, 30
-    assert not geometry.jumps(np.full((3, 4), np.nan)).any()
-
-
 def test_a_still_animal_has_a_still_square_window_around_it() -> None:
-    found = lay(boxes(np.full(30, 80)))
+    found = windows_of(boxes(np.full(30, 80)))
     np.testing.assert_allclose(found, np.tile([80 - 12, 50 - 12, 24], (30, 1)))  # 20 px wide, a fifth more
 
 
 def test_without_smoothing_the_window_follows_exactly() -> None:
     x = 60 + 40 * np.random.default_rng(0).random(20)
-    found = lay(boxes(x), smooth_s=0, margin_frac=0)
+    found = windows_of(boxes(x), smooth_s=0, margin_frac=0)
     np.testing.assert_allclose(centre_x(found), x)
     np.testing.assert_allclose(found[:, 2], 20)
 
 
 def test_jitter_is_smoothed_away() -> None:
     jitter = np.where(np.arange(60) % 2, 1.0, -1.0)
-    moved = np.abs(np.diff(centre_x(lay(boxes(80 + jitter)))))
+    moved = np.abs(np.diff(centre_x(windows_of(boxes(80 + jitter)))))
     assert moved[5:-5].max() < 0.03  # the box moves by 2 px every time
-    assert moved.max() < 0.15  # at the ends there is less to average
-    assert np.ptp(lay(boxes(np.full(60, 80), width=20.0) + jitter[:, None] * [-0.5, 0, 0.5, 0])[:, 2]) < 0.05
+    assert moved.max() < 0.15  # at the ends fewer frames are averaged
+    assert np.ptp(windows_of(boxes(np.full(60, 80), width=20.0) + jitter[:, None] * [-0.5, 0, 0.5, 0])[:, 2]) < 0.05
 
 
 def test_the_window_neither_lags_nor_leads() -> None:
     ramp = np.linspace(40, 160, 61)
-    found = centre_x(lay(boxes(ramp)))
+    found = centre_x(windows_of(boxes(ramp)))
     np.testing.assert_allclose(found[15:-15], ramp[15:-15], atol=1e-6)
     there_and_back = 100 + 40 * np.sin(np.linspace(0, np.pi, 61))
-    found = centre_x(lay(boxes(there_and_back)))
+    found = centre_x(windows_of(boxes(there_and_back)))
     np.testing.assert_allclose(found, found[::-1], atol=1e-9)
     assert int(found.argmax()) == 30
 
@@ -126,9 +114,9 @@ def test_the_window_neither_lags_nor_leads() -> None:
 def test_the_window_grows_before_the_animal_does() -> None:
     held = boxes(np.full(40, 100))
     held[20:, [0, 2]] = [70, 130]  # from 20 to 60 px wide
-    side = lay(held, margin_frac=0.0)[:, 2]
+    side = windows_of(held, margin_frac=0.0)[:, 2]
     assert side[0] == pytest.approx(20)
-    assert side[20] == pytest.approx(60, abs=2)  # whole in the first wide frame: never cut by the smoothing
+    assert side[20] == pytest.approx(60, abs=2)  # already whole in the first wide frame: smoothing never cuts it
     assert (np.diff(side) > -1e-9).all()
     assert np.diff(side).max() < 10
 
@@ -136,7 +124,7 @@ def test_the_window_grows_before_the_animal_does() -> None:
 def test_while_lost_the_window_moves_straight_and_ends_hold() -> None:
     x = np.full(20, np.nan)
     x[[4, 14]] = [60, 110]
-    found = centre_x(lay(boxes(x), smooth_s=0))
+    found = centre_x(windows_of(boxes(x), smooth_s=0))
     np.testing.assert_allclose(found[:5], 60)
     np.testing.assert_allclose(found[4:15], 60 + 5 * np.arange(11))
     np.testing.assert_allclose(found[14:], 110)
@@ -149,23 +137,23 @@ def test_lost_time_counts_in_seconds_not_frames() -> None:
 
 
 def test_never_seen_gives_the_largest_centred_square() -> None:
-    np.testing.assert_allclose(lay(np.full((4, 4), np.nan)), np.tile([50, 0, 100], (4, 1)))
+    np.testing.assert_allclose(windows_of(np.full((4, 4), np.nan)), np.tile([50, 0, 100], (4, 1)))
 
 
 def test_one_frame_is_enough() -> None:
-    np.testing.assert_allclose(lay(boxes(np.array([80.0]))), [[68, 38, 24]])
+    np.testing.assert_allclose(windows_of(boxes(np.array([80.0]))), [[68, 38, 24]])
 
 
 def test_a_window_that_fits_is_moved_inside() -> None:
-    found = lay(boxes(np.array([3.0] * 5)), smooth_s=0)
+    found = windows_of(boxes(np.array([3.0] * 5)), smooth_s=0)
     np.testing.assert_allclose(found, np.tile([0, 38, 24], (5, 1)))
-    found = lay(boxes(np.array([199.0] * 5)), smooth_s=0)
+    found = windows_of(boxes(np.array([199.0] * 5)), smooth_s=0)
     np.testing.assert_allclose(found, np.tile([176, 38, 24], (5, 1)))
 
 
 def test_a_window_larger_than_the_frame_is_centred_on_it() -> None:
-    found = lay(boxes(np.array([30.0] * 5), width=100, height=10), margin_frac=0.5, smooth_s=0)
-    np.testing.assert_allclose(found, np.tile([0, -25, 150], (5, 1)))  # 150 wide fits beside, not above
+    found = windows_of(boxes(np.array([30.0] * 5), width=100, height=10), margin_frac=0.5, smooth_s=0)
+    np.testing.assert_allclose(found, np.tile([0, -25, 150], (5, 1)))  # a side of 150 fits the width, not the height
 
 
 @pytest.fixture(scope="module")
@@ -191,19 +179,21 @@ def test_half_a_pixel_further_mixes_neighbours() -> None:
     np.testing.assert_allclose(found[5, 1:-1, 0], 10.5 + 2 * np.arange(1, 19), atol=0.6)
 
 
-def test_the_mask_goes_the_cropped_frames_way() -> None:
+def test_a_mask_is_cut_by_the_same_window_as_its_frame() -> None:
     found = mask(30, 50, 40, 70)
     whole = geometry.cut_mask(found, np.array([30.0, 20, 64]), 64, grow_frac=0)
     np.testing.assert_array_equal(whole, found[20:84, 30:94])
     half = geometry.cut_mask(found, np.array([30.0, 20, 64]), 32, grow_frac=0)
-    np.testing.assert_array_equal(half, found[21:84:2, 31:94:2])  # beneath the middle of two pixels: the second
+    np.testing.assert_array_equal(
+        half, found[21:84:2, 31:94:2]
+    )  # the centre lies between two pixels: the second counts
     outside = geometry.cut_mask(mask(80, 100, 0, 30), np.array([-10.0, 60, 64]), 64, grow_frac=0)
     expected = np.zeros((64, 64), bool)
     expected[20:40, 10:40] = True
     np.testing.assert_array_equal(outside, expected)
 
 
-def test_the_cropped_mask_is_the_largest_piece_and_grows_round() -> None:
+def test_the_cut_mask_is_the_largest_piece_dilated_by_a_disc() -> None:
     found = mask(50, 52, 100, 102) | mask(40, 41, 90, 91)  # 4 px and a speck of one
     window = np.array([76.0, 26, 50])  # the animal in its middle
     grown = geometry.cut_mask(found, window, 50, grow_frac=0.04)  # by 2 px
@@ -212,12 +202,12 @@ def test_the_cropped_mask_is_the_largest_piece_and_grows_round() -> None:
         np.maximum(0, [24 - rows, rows - 25]).max(axis=0) ** 2 + np.maximum(0, [24 - columns, columns - 25]).max(0) ** 2
     )
     np.testing.assert_array_equal(grown, away <= 4)
-    assert grown.sum() == 4 + 4 * 4 + 4  # itself, two more rows of two to each side, and one pixel at each corner
+    assert grown.sum() == 4 + 4 * 4 + 4  # the piece, two rows of two on each side, and one pixel at each corner
     assert not geometry.cut_mask(mask(0, 0, 0, 0), window, 50, grow_frac=0.04).any()
     assert not geometry.cut_mask(mask(0, 9, 0, 9), window, 50, grow_frac=0.04).any()  # outside the window
 
 
-def test_grey_is_what_lies_outside_the_mask() -> None:
+def test_everything_outside_the_mask_is_grey() -> None:
     image = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
     kept = np.zeros((4, 4), bool)
     kept[1, 2] = kept[3, 0] = True
@@ -225,7 +215,7 @@ def test_grey_is_what_lies_outside_the_mask() -> None:
     assert found[1, 2].tolist() == [18, 19, 20]
     assert found[3, 0].tolist() == [36, 37, 38]
     assert (found[~kept] == 114).all()
-    np.testing.assert_array_equal(geometry.grey_outside(image, np.zeros((4, 4), bool)), image)  # lost: shown as it is
+    np.testing.assert_array_equal(geometry.grey_outside(image, np.zeros((4, 4), bool)), image)  # lost: unchanged
 
 
 @pytest.mark.parametrize(("size_px", "rows", "columns"), [((30, 60), (15, 45), (0, 60)), ((60, 30), (0, 60), (15, 45))])

@@ -1,7 +1,8 @@
-"""One video's work: the tracks table by hand, and a whole crop job with a tracker that needs no network."""
+"""One video's work: the tracks table against values computed by hand, and a crop job with a scripted tracker."""
 
 import hashlib
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +18,15 @@ from sheep import prompts, schemas
 from sheep.config import StudyConfig
 from sheep.crop import job as crop_job
 from sheep.crop.codec import from_jpeg, from_rle
-from sheep.crop.job import CropJob, CropUnit, follow
-from sheep.embed import encoders
+from sheep.crop.job import CropJob, CropUnit, track_video
+from sheep.crop.rows import to_table
+from sheep.crop.views import images_of
 from sheep.errors import ConfigError
 from sheep.io import storage
 from sheep.io.ledger import open_stage
 from sheep.io.manifest import Entry, Manifest
 from sheep.models.sam2.tracker import Mask
+from sheep.models.weights import open_tracker
 from sheep.schemas import Prompt
 from sheep.video import reader
 from sheep.video.reader import Frame
@@ -35,7 +38,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Script:
-    """A tracker that finds each animal where it is told: animal -> frame -> box, lost where there is none."""
+    """A tracker whose masks are given: animal -> frame -> box. An animal is lost in frames without a box."""
 
     boxes: dict[str, dict[int, Box]]
 
@@ -65,7 +68,7 @@ def frames(*numbers: int) -> Iterator[Frame]:
 
 
 def tracks(script: Script, given: Iterator[Frame], *prompts: Prompt) -> pa.Table:
-    return pa.Table.from_pylist(list(follow(given, script, prompts)), schema=schemas.TRACKS)  # type: ignore[arg-type]
+    return to_table(list(track_video(given, script, prompts)), schemas.TRACKS)  # type: ignore[arg-type]
 
 
 def point(animal: str, frame: int = 0) -> Prompt:
@@ -110,7 +113,7 @@ def test_two_animals_the_second_from_a_later_frame() -> None:
     found = tracks(script, frames(0, 1, 2), point("ewe"), point("lamb", 1))
     keys = list(zip(found["frame"].to_pylist(), found["animal"].to_pylist(), strict=True))
     assert keys == [(0, "ewe"), (1, "ewe"), (1, "lamb"), (2, "ewe"), (2, "lamb")]
-    assert not any(found.column("jump").to_pylist())  # each is compared with itself
+    assert not any(found.column("jump").to_pylist())  # each is compared with itself only
 
 
 def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, CropUnit]:
@@ -123,13 +126,13 @@ def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, C
     return job, CropUnit(key=first.video, input="1", source="1", prompts=(first,))
 
 
-def held(job: CropJob, entry: Entry) -> Manifest:
+def finish(job: CropJob, entry: Entry) -> Manifest:
     assert entry.error == ""
     return job.stage.finish({entry.key: entry.input})
 
 
 @pytest.mark.usefixtures("still_tracker")
-def test_a_crop_job_leaves_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp_path: Path) -> None:
+def test_a_crop_job_writes_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp_path: Path) -> None:
     job, unit = job_of(tiny_study, tmp_path, rows_per_part=6)
     entry = job.open()(unit)
     assert [(part.table, part.rows) for part in entry.parts] == [
@@ -138,26 +141,26 @@ def test_a_crop_job_leaves_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
         ("sheet", 0),
         ("reprompts", 0),
     ]
-    found = held(job, entry)
+    found = finish(job, entry)
     rows = found.read("crops").to_pylist()
     assert [row["frame"] for row in rows] == list(range(16))
     np.testing.assert_allclose([row["time_s"] for row in rows], np.arange(16) / 5)
     assert {from_jpeg(row["crop"]).shape for row in rows} == {(48, 48, 3)}
     assert {from_jpeg(row["frame_image"]).shape for row in rows} == {(48, 48, 3)}
-    # A block of 20 x 16 px that does not move, a fifth of margin: one window of 24 px, inside the frame of 128 x 96.
+    # A still block of 20 x 16 px with a margin of a fifth: one window of 24 px, inside the frame of 128 x 96.
     assert {round(row["crop_side_px"], 3) for row in rows} == {24.0}
     assert len({(row["crop_x0"], row["crop_y0"]) for row in rows}) == 1
     assert 0 <= rows[0]["crop_x0"] <= 128 - 24
     assert 0 <= rows[0]["crop_y0"] <= 96 - 24
     assert not any(row["held"] for row in rows)
-    # In the crop the block is 40 x 32 px, 4 px from the left and 8 from the top, and grows by a pixel (4 % of 48 is
+    # In the crop the block is 40 x 32 px, 4 px from the left and 8 from the top, dilated by a pixel (4 % of 48 is
     # 1.92).
     mask = from_rle(rows[7]["crop_mask"], 48, 48)
     assert mask[7:41, 3:45].all()
     assert mask.sum() == 34 * 42
     sheet = Image.open(io.BytesIO(storage.read_bytes(found.files("sheet")[unit.key])))
     assert sheet.format == "JPEG"
-    assert sheet.width > 6 * 100  # six tiles beside each other
+    assert sheet.width > 6 * 100  # six tiles in a row
 
 
 @pytest.mark.usefixtures("still_tracker")
@@ -177,7 +180,7 @@ def test_stride_limit_and_two_animals(tiny_study: StudyConfig, tmp_path: Path) -
         Prompt(video=unit.key, animal="ewe", frame=6, kind="box", xy=(20, 20, 60, 60)),
         Prompt(video=unit.key, animal="lamb", frame=9, kind="point", xy=(100, 60)),
     )
-    found = held(job, job.open()(replace(unit, prompts=given)))
+    found = finish(job, job.open()(replace(unit, prompts=given)))
     expected = [(6, "ewe"), (9, "ewe"), (9, "lamb"), (12, "ewe"), (12, "lamb")]  # three frames from the first prompt on
     for table in ("tracks", "crops"):
         rows = found.read(table).to_pylist()
@@ -205,24 +208,24 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
     seen = {frame: (40, 30, 60, 50) for frame in range(8)}
     monkeypatch.setattr(crop_job, "open_tracker", lambda name, device, **_: Script({"ewe": seen}))
     job, unit = job_of(tiny_study, tmp_path)
-    found = held(job, job.open()(replace(unit, prompts=(point("ewe"),))))
+    found = finish(job, job.open()(replace(unit, prompts=(point("ewe"),))))
     rows = found.read("crops").to_pylist()
     assert [row["held"] for row in rows] == [False] * 8 + [True] * 8
     np.testing.assert_allclose(
         [(row["crop_x0"], row["crop_y0"], row["crop_side_px"]) for row in rows], [[38, 28, 24]] * 16
     )
-    crop, masked = (encoders.images_of(found.read("crops"), view) for view in ("crop", "masked"))
+    crop, masked = (images_of(found.read("crops"), view) for view in ("crop", "masked"))
     for number, (one, other) in enumerate(zip(crop, masked, strict=True)):
         kept = from_rle(rows[number]["crop_mask"], 48, 48)
         assert kept.any() == (number < 8)
         np.testing.assert_array_equal(other[kept], one[kept])
-        assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, nothing says what to keep
+        assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, nothing tells what to keep
 
 
 @pytest.mark.usefixtures("still_tracker")
 def test_a_preview_shows_every_frame_at_its_time(tiny_study: StudyConfig, tmp_path: Path) -> None:
     job, unit = job_of(tiny_study, tmp_path, preview=True, rows_per_part=6)
-    found = held(job, job.open()(unit))
+    found = finish(job, job.open()(unit))
     shown = list(reader.decode(found.files("preview")[unit.key]))
     np.testing.assert_allclose([frame.time_s for frame in shown], np.arange(16) / 5, atol=1e-4)
     (part,) = [part for part in found.entries[0].parts if part.table == "preview"]
@@ -230,6 +233,24 @@ def test_a_preview_shows_every_frame_at_its_time(tiny_study: StudyConfig, tmp_pa
     assert (part.bytes, part.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
-def test_weights_at_a_uri_that_are_not_there_are_named() -> None:
+@pytest.mark.usefixtures("still_tracker")
+def test_a_video_that_changes_between_the_passes_is_this_videos_error(
+    tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, unit = job_of(tiny_study, tmp_path)
+    original, num_passes = reader.decode, 0
+
+    def shorter_each_time(uri: str, **options: Any) -> Iterator[Frame]:
+        nonlocal num_passes
+        num_passes += 1
+        return itertools.islice(original(uri, **options), 16 // num_passes)
+
+    monkeypatch.setattr(reader, "decode", shorter_each_time)
+    entry = job.open()(unit)
+    assert "decoding it again gave no more frame, expected frame 8 as in the first pass" in entry.error
+    assert entry.parts == ()
+
+
+def test_missing_weights_at_a_uri_are_named() -> None:
     with pytest.raises(ConfigError, match="SAM-2 weights memory://nowhere/sam2: nothing is there"):
-        crop_job.open_tracker("memory://nowhere/sam2", "cpu")
+        open_tracker("memory://nowhere/sam2", "cpu")

@@ -1,4 +1,4 @@
-"""An animal that leaves for good after two frames, in a real file, through the crop stage."""
+"""An animal that leaves the scene after two frames, in a real file, through the whole crop stage."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from tests import stages
 NUM_FRAMES = 20
 
 
-def test_an_animal_gone_from_frame_2_is_lost_held_and_listed(tmp_path: Path) -> None:
+def test_an_animal_that_left_is_lost_held_and_listed(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = SceneConfig(height_px=96, width_px=128, num_frames=NUM_FRAMES, num_others=(0, 0), prop_prob=0)
     scene = draw_scene(config, np.random.default_rng(0))

@@ -1,7 +1,8 @@
-"""Flags and proposals, worked out by hand."""
+"""Flags and re-prompts, against values computed by hand."""
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,44 @@ import pytest
 
 from sheep import prompts
 from sheep.crop.codec import to_rle
-from sheep.crop.quality import HEADER, Flags, reprompts, to_csv
+from sheep.crop.quality import HEADER, Flagger, Reprompt, merge_csv, reprompts, to_csv
+from sheep.crop.rows import TrackRow, to_table
+from sheep.schemas import TRACKS
 
 HEIGHT_PX, WIDTH_PX = 100, 200
 SURE = 1 / (1 + math.exp(-20))
 
-Row = dict[str, Any]
+Values = dict[str, Any]
 Box = tuple[int, int, int, int]
 
 
-def row(box: Box | None, time_s: float = 0.0, *, animal: str = "a", score: float = 20.0, iou: float = 1.0) -> Row:
-    """A track's row whose mask is its whole box."""
+def row(box: Box | None, time_s: float = 0.0, *, animal: str = "a", score: float = 20.0, iou: float = 1.0) -> TrackRow:
+    """A row of a track whose mask is its whole box."""
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
     if box is not None:
         mask[box[1] : box[3], box[0] : box[2]] = True
-    corners = dict(zip(("x0", "y0", "x1", "y1"), box or (None,) * 4, strict=True))
-    size = {"height_px": HEIGHT_PX, "width_px": WIDTH_PX, "area_px": int(mask.sum()), "mask": to_rle(mask)}
-    return {"animal": animal, "time_s": time_s, **corners, **size, "object_score": score, "predicted_iou": iou}
+    x0, y0, x1, y1 = box or (None, None, None, None)
+    return TrackRow(
+        video="v.mp4",
+        animal=animal,
+        frame=0,
+        time_s=time_s,
+        x0=x0,
+        y0=y0,
+        x1=x1,
+        y1=y1,
+        height_px=HEIGHT_PX,
+        width_px=WIDTH_PX,
+        mask=to_rle(mask),
+        object_score=score,
+        predicted_iou=iou,
+        area_px=int(mask.sum()),
+    )
 
 
 def flags_of(boxes: list[Box | None], name: str) -> list[Any]:
-    flags = Flags()
-    return [flags.step([row(box, time_s)])[0][name] for time_s, box in enumerate(boxes)]
+    flagger = Flagger()
+    return [getattr(flagger.flag([row(box, time_s)])[0], name) for time_s, box in enumerate(boxes)]
 
 
 HERE, NEAR, FAR = (50, 40, 70, 50), (70, 40, 90, 50), (71, 40, 91, 50)
@@ -64,10 +81,10 @@ def test_edge(box: Box, edge: bool) -> None:
     assert flags_of([box], "edge") == [edge]
 
 
-def test_doubt_is_in_area_and_in_what_sam_says() -> None:
-    def risk(*rows: Row) -> float:
-        flags = Flags()
-        return float([flags.step([one])[0]["identity_risk"] for one in rows][-1])
+def test_doubt_is_a_change_of_area_times_sam2s_confidence() -> None:
+    def risk(*rows: TrackRow) -> float:
+        flagger = Flagger()
+        return [flagger.flag([one])[0].identity_risk for one in rows][-1]
 
     assert risk(row(HERE)) == pytest.approx(1 - SURE)
     assert risk(row(HERE, iou=0.7)) == pytest.approx(0.3)
@@ -89,13 +106,13 @@ def test_doubt_is_in_area_and_in_what_sam_says() -> None:
     [
         ((100, 40, 120, 50), 0),  # apart
         ((60, 40, 80, 50), 0.5),  # half of each
-        ((60, 40, 65, 50), 1),  # inside it: one of them has the other's pixels
+        ((60, 40, 65, 50), 1),  # inside it: one mask has the other's pixels
         ((65, 40, 105, 50), 0.25),  # a quarter of the smaller
     ],
 )
 def test_overlap_counts_for_both(other: Box, risk: float) -> None:
-    found = Flags().step([row(HERE), row(other, animal="b")])
-    assert [one["identity_risk"] for one in found] == pytest.approx([max(risk, 1 - SURE)] * 2)
+    flagged = Flagger().flag([row(HERE), row(other, animal="b")])
+    assert [one.identity_risk for one in flagged] == pytest.approx([max(risk, 1 - SURE)] * 2)
 
 
 def test_boxes_that_overlap_without_a_shared_pixel_count_half() -> None:
@@ -103,18 +120,17 @@ def test_boxes_that_overlap_without_a_shared_pixel_count_half() -> None:
     upper = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
     upper[40:50, 50:70] = True
     lower = np.roll(upper, 10, axis=0)
-    left |= {"mask": to_rle(upper), "area_px": 200}
-    right |= {"mask": to_rle(lower), "area_px": 200}
-    assert [one["identity_risk"] for one in Flags().step([left, right])] == pytest.approx([0.5, 0.5])
+    rows = [replace(left, mask=to_rle(upper), area_px=200), replace(right, mask=to_rle(lower), area_px=200)]
+    assert [one.identity_risk for one in Flagger().flag(rows)] == pytest.approx([0.5, 0.5])
 
 
-def test_the_closest_of_several_counts_and_the_lost_do_not() -> None:
+def test_the_closest_animal_counts_and_lost_ones_do_not() -> None:
     rows = [row(HERE), row(None, animal="b"), row((60, 40, 80, 50), animal="c"), row((75, 40, 95, 50), animal="d")]
-    risks = [one["identity_risk"] for one in Flags().step(rows)]
+    risks = [one.identity_risk for one in Flagger().flag(rows)]
     assert risks == pytest.approx([0.5, 0, 0.5, 0.25])
 
 
-def test_parts_change_nothing() -> None:
+def test_a_track_flagged_in_parts_has_the_flags_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     frames = []
     for t in range(60):
@@ -123,71 +139,68 @@ def test_parts_change_nothing() -> None:
             row((x, y, x + 20, y + 15), t / 10, animal=name)
             for name, (x, y) in zip("ab", corners.tolist(), strict=True)
         ]
-        frames.append([row(None, t / 10, animal=one["animal"]) if rng.random() < 0.2 else one for one in rows])
-    whole = Flags()
-    expected = [whole.step(rows) for rows in frames]
-    found, carry = [], {}
+        frames.append([row(None, t / 10, animal=one.animal) if rng.random() < 0.2 else one for one in rows])
+    whole = Flagger()
+    expected = [whole.flag(rows) for rows in frames]
+    flagged: list[list[TrackRow]] = []
+    state: Values = {}
     for start in range(0, 60, 7):
-        part = Flags(json.loads(json.dumps(carry)))
-        found += [part.step(rows) for rows in frames[start : start + 7]]
-        carry = part.carry()
-    assert found == expected
-    assert carry == whole.carry()
-    assert any(one["jump"] for rows in expected for one in rows)
-    assert any(one["reappeared"] for rows in expected for one in rows)
+        part = Flagger(json.loads(json.dumps(state)))
+        flagged += [part.flag(rows) for rows in frames[start : start + 7]]
+        state = part.state()
+    assert flagged == expected
+    assert state == whole.state()
+    assert any(one.jump for rows in expected for one in rows)
+    assert any(one.reappeared for rows in expected for one in rows)
 
 
-# --- proposals
+# --- re-prompts
 
 
-def tracks(rows: list[Row], rate_hz: float = 10.0, **changes: Any) -> pa.Table:
-    """Frames `rate_hz` apart: what is not given is a sheep that stays."""
+def tracks(rows: list[Values], **changes: Any) -> pa.Table:
+    """A track of 10 frames/s without masks: a sheep that does not move, except for the values given for each frame."""
     full = []
-    for frame, one in enumerate(rows):
-        base = {"video": "v.mp4", "animal": "a", "frame": frame, "time_s": frame / rate_hz}
-        base |= dict(zip(("x0", "y0", "x1", "y1"), (50.0, 40.0, 70.0, 50.0), strict=True))
-        base |= {"lost": False, "reappeared": False, "jump": False, "identity_risk": 0.0} | changes | one
-        if base["lost"]:
-            base |= dict.fromkeys(("x0", "y0", "x1", "y1"))
-        full.append(base)
-    return pa.Table.from_pylist(full)
+    for frame, values in enumerate(rows):
+        box = None if values.get("lost") else (50, 40, 70, 50)
+        full.append(replace(row(box, frame / 10), frame=frame, **changes, **values))
+    return to_table(full, TRACKS).drop_columns(["mask"])
 
 
-def summary(rows: list[Row]) -> list[tuple[str, int, float]]:
-    return [(one["reason"], one["frame"], one["score"]) for one in rows]
+def summary(rows: list[Reprompt]) -> list[tuple[str, int, float]]:
+    return [(one.reason, one.frame, one.score) for one in rows]
 
 
-LOST: Row = {"lost": True}
+LOST: Values = {"lost": True}
 
 
-def test_short_blinks_are_not_proposed() -> None:
+def test_short_losses_are_not_listed() -> None:
     assert reprompts(tracks([{}] * 5 + [LOST] * 4 + [{}] * 5)) == []
 
 
-def test_a_return_is_proposed_where_it_is() -> None:
+def test_a_return_is_listed_where_it_happens() -> None:
     moved = {"x0": 90.0, "x1": 110.0}
     found = reprompts(tracks([{}] * 5 + [LOST] * 10 + [moved] * 5))
     assert summary(found) == [("reappeared", 15, round(1 - 0.5**0.1, 4))]
-    assert (found[0]["x0"], found[0]["x1"], found[0]["kind"]) == (90, 110, "box")
+    assert found[0].box == pytest.approx((90, 40, 110, 50))
 
 
-def test_a_long_loss_is_proposed_at_its_start_with_the_last_box() -> None:
+def test_a_long_loss_is_listed_at_its_start_with_the_last_box() -> None:
     found = reprompts(tracks([{"x0": 10.0}] * 5 + [LOST] * 100 + [{}] * 5))
     assert summary(found) == [("lost", 5, 0.5), ("reappeared", 105, 0.5)]
-    assert found[0]["x0"] == 10
+    assert found[0].box == pytest.approx((10, 40, 70, 50))
     to_the_end = reprompts(tracks([{}] * 5 + [LOST] * 101))
     assert summary(to_the_end) == [("lost", 5, 0.5)]
-    assert reprompts(tracks([LOST] * 100)) == []  # never seen: there is no box to correct
+    assert reprompts(tracks([LOST] * 100)) == []  # never seen, so there is no box to correct
     assert reprompts(tracks([LOST] * 100 + [{}] * 3)) == []
 
 
 def test_a_jump_counts_its_length() -> None:
     moved = {"x0": 90.0, "x1": 110.0}
     found = reprompts(tracks([{}] * 5 + [{**moved, "jump": True}] + [moved] * 5))
-    assert summary(found) == [("jump", 5, 0.75)]  # two boxes far
+    assert summary(found) == [("jump", 5, 0.75)]  # two box lengths
 
 
-def test_a_meeting_is_proposed_at_its_end() -> None:
+def test_a_risky_stretch_is_listed_at_its_end() -> None:
     def risk(*values: float) -> list[tuple[str, int, float]]:
         return summary(reprompts(tracks([{"identity_risk": value} for value in values])))
 
@@ -197,14 +210,14 @@ def test_a_meeting_is_proposed_at_its_end() -> None:
     assert risk(0.1, 0.6, 0.7) == [("risk", 2, 0.7)]  # the track ends in it
     assert risk(*[0.49] * 10) == []
     lost_after = [{}, {"identity_risk": 0.7}, *[LOST] * 6, *[{}] * 20]
-    assert summary(reprompts(tracks(lost_after))) == [("risk", 1, 0.7)]  # 0.7 s before it is back: one prompt for both
+    assert summary(reprompts(tracks(lost_after))) == [("risk", 1, 0.7)]  # 0.7 s before its return: one prompt for both
 
 
 def test_animals_and_videos_are_apart_and_the_worst_comes_first() -> None:
-    jump = [{}] * 5 + [{"x0": 70.0, "x1": 90.0, "jump": True}]
+    jump: list[Values] = [{}] * 5 + [{"x0": 70.0, "x1": 90.0, "jump": True}]
     rows = [tracks(jump), tracks(jump, animal="b"), tracks([{}] * 5 + [LOST] * 101, video="w.mp4")]
     found = reprompts(pa.concat_tables(rows))
-    assert [(one["video"], one["animal"], one["reason"], one["score"]) for one in found] == [
+    assert [(one.video, one.animal, one.reason, one.score) for one in found] == [
         ("v.mp4", "a", "jump", 0.5),
         ("v.mp4", "b", "jump", 0.5),
         ("w.mp4", "a", "lost", 0.5),
@@ -221,3 +234,11 @@ def test_the_list_can_be_read_as_prompts() -> None:
         (105, "box", (50, 40, 70, 50)),
     ]
     assert to_csv([]).decode().splitlines() == [",".join(HEADER)]
+
+
+def test_lists_of_several_videos_are_merged_worst_first() -> None:
+    one = reprompts(tracks([{}] * 5 + [{"x0": 70.1, "x1": 90.3, "jump": True}]))
+    other = reprompts(tracks([{}] * 5 + [LOST] * 100 + [{}] * 5, video="w.mp4"))
+    both = sorted([*one, *other], key=lambda row: (-row.score, row.video, row.animal, row.frame))
+    assert merge_csv([to_csv(other), to_csv([]), to_csv(one)]) == both
+    assert to_csv(merge_csv([to_csv(both)])) == to_csv(both)

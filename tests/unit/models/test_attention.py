@@ -1,3 +1,5 @@
+"""Attention maps against a computation by hand, and their share inside a mask."""
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from tests.unit.models.test_dinov2 import make_registers
 
 
 def _by_hand(net: Backbone, images: np.ndarray, image_px: int) -> np.ndarray:
-    """Softmax of q.k of the last block, from its input, without its attention code."""
+    """Softmax of q.k in the last block, computed from its input without its attention code."""
     kept = []
     layer = net.model.encoder.layer[-1]
     hook = layer.attention.register_forward_pre_hook(
@@ -27,7 +29,7 @@ def _by_hand(net: Backbone, images: np.ndarray, image_px: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("registers", [0, 4])
-def test_equals_softmax_of_q_and_k(registers: int) -> None:
+def test_attention_equals_the_softmax_of_q_and_k(registers: int) -> None:
     net = make_registers(registers) if registers else backbones.random(1)
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
     before = net.model.config._attn_implementation
@@ -39,7 +41,7 @@ def test_equals_softmax_of_q_and_k(registers: int) -> None:
     assert net.model.config._attn_implementation == before
 
 
-def test_focus_is_the_share_inside() -> None:
+def test_focus_is_the_share_of_attention_inside_the_mask() -> None:
     maps = np.zeros((2, 1, 2, 2), np.float32)
     maps[:, 0] = [[0.1, 0.2], [0.3, 0.2]]
     masks = np.zeros((2, 4, 4), bool)

@@ -1,3 +1,5 @@
+"""DINOv2 networks: preprocessing, tokens, seeds, and what is refused when loading."""
+
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ def _images(count: int, side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def test_pocket_is_small_and_whole() -> None:
+def test_the_pocket_network_is_small_and_complete() -> None:
     net = backbones.load("pocket", device="cpu")
     assert (net.dim, net.patch_px, net.num_registers) == (96, 8, 0)
     assert {parameter.dtype for parameter in net.model.parameters()} == {torch.float32}
@@ -49,12 +51,12 @@ def test_preprocess_removes_imagenets_statistics() -> None:
 def test_shrinking_is_antialiased() -> None:
     net = backbones.random(0)
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
-    stripes[:, :, ::2] = 255  # finer than the result can show: an even grey, not a pattern
+    stripes[:, :, ::2] = 255  # finer than the result can resolve: uniform grey, not a pattern
     small = net.preprocess(stripes, 16)[0, 0]
     assert small.std() < 0.1
 
 
-def test_tokens_of_other_sizes_and_registers() -> None:
+def test_tokens_for_other_sizes_and_with_registers() -> None:
     plain, registers = backbones.random(0), make_registers(4)
     for net in (plain, registers):
         with torch.inference_mode():
@@ -67,7 +69,7 @@ def test_tokens_of_other_sizes_and_registers() -> None:
         torch.testing.assert_close(registers.forward(pixels).patches, output[:, 5:])
 
 
-def test_hidden_patches_carry_no_pixels() -> None:
+def test_hidden_patches_contribute_no_pixels() -> None:
     net = backbones.random(0)
     pixels = net.preprocess(_images(1, 64), 64)
     other = pixels.clone()
@@ -89,7 +91,7 @@ def test_save_and_load_keep_the_weights(tmp_path: Path) -> None:
         assert again.num_registers == net.num_registers
 
 
-def test_random_follows_its_seed_and_leaves_the_global_generator_alone() -> None:
+def test_random_weights_depend_on_the_seed_and_leave_the_global_generator_unchanged() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -99,7 +101,7 @@ def test_random_follows_its_seed_and_leaves_the_global_generator_alone() -> None
     assert not torch.equal(one, other)
 
 
-def test_untrained_takes_the_architecture_and_no_weight(tmp_path: Path) -> None:
+def test_an_untrained_network_has_the_architecture_and_none_of_the_weights(tmp_path: Path) -> None:
     pocket, drawn = backbones.load("pocket", device="cpu").model.state_dict(), backbones.random(7).model.state_dict()
     found = backbones.untrained("pocket", 7, device="cpu").model.state_dict()
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in pocket.items()}
@@ -114,7 +116,7 @@ def test_untrained_takes_the_architecture_and_no_weight(tmp_path: Path) -> None:
     assert backbones.untrained(str(tmp_path), 7, device="cpu").num_registers == 3
 
 
-def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+def test_what_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         backbones.load(str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match=r"no config\.json"):
@@ -141,7 +143,7 @@ def test_unknown_id_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         backbones.load("nobody/no-such-network")
 
 
-def test_sizes_and_types_that_do_not_fit() -> None:
+def test_invalid_sizes_and_types_are_refused() -> None:
     net = backbones.random(0)
     with pytest.raises(ConfigError, match="multiple of the patch size"):
         net.preprocess(_images(1, 64), 60)
@@ -151,7 +153,7 @@ def test_sizes_and_types_that_do_not_fit() -> None:
         net.preprocess(_images(1, 64)[0], 64)
 
 
-def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_chosen_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert backbones.device_of("auto") == backbones.device_of("cpu") == torch.device("cpu")
     with pytest.raises(ConfigError, match="no CUDA device"):

@@ -1,4 +1,4 @@
-"""A whole archive is prompted: what is written, who is named, what is left to a person, and what is refused."""
+"""Prompts for a whole archive: what is written, how animals are named, what a person has to check, what is refused."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def archive(tmp_path: Path) -> ArchiveConfig:
     return ArchiveConfig(root=str(tmp_path))
 
 
-def test_what_moves_gets_a_prompt_and_the_rest_is_left_to_a_person(archive: ArchiveConfig) -> None:
+def test_a_moving_animal_gets_a_prompt_and_other_videos_are_listed(archive: ArchiveConfig) -> None:
     found = detect.prompt(archive, CROP, MOTION)
     (one,) = prompts.read(Path(archive.root, "prompts.csv").read_bytes(), name="prompts.csv")
     assert (one,) == found.prompts
@@ -55,10 +55,10 @@ def test_what_moves_gets_a_prompt_and_the_rest_is_left_to_a_person(archive: Arch
     assert found.scores[0] > 0.7
     assert found.doubts["still.mp4"] == "0 of 1 animals found"
     assert found.doubts["torn.mp4"].startswith("cannot be read (")
-    said = found.words().splitlines()
-    assert said[0] == "2 videos need a person:"
-    assert said[1] == "still.mp4: 0 of 1 animals found"
-    assert said[-1] == str(Path(archive.root, "prompts.csv"))
+    lines = found.words().splitlines()
+    assert lines[0] == "2 videos need a person:"
+    assert lines[1] == "still.mp4: 0 of 1 animals found"
+    assert lines[-1] == str(Path(archive.root, "prompts.csv"))
 
 
 def test_the_cohort_names_the_animals(archive: ArchiveConfig) -> None:
@@ -72,12 +72,12 @@ def test_the_cohort_names_the_animals(archive: ArchiveConfig) -> None:
         detect.prompt(archive, CROP, replace(MOTION, overwrite=True))
 
 
-def test_a_low_score_is_left_to_a_person(archive: ArchiveConfig) -> None:
-    found = detect.prompt(archive, CROP, replace(MOTION, advanced=AdvancedPromptConfig(min_score=1.0)))
+def test_a_video_with_a_low_score_is_listed(archive: ArchiveConfig) -> None:
+    found = detect.prompt(archive, CROP, replace(MOTION, min_score=1.0))
     assert found.doubts["day1/walks.mp4"].startswith("score ")
 
 
-def test_a_prompt_file_is_not_overwritten_unasked(archive: ArchiveConfig) -> None:
+def test_a_prompt_file_is_overwritten_on_request_only(archive: ArchiveConfig) -> None:
     file = Path(archive.root, "prompts.csv")
     file.write_text("clicked by hand")
     with pytest.raises(ConfigError, match=r"prompts\.csv: is there already, expected none.*--prompt\.overwrite"):
@@ -92,7 +92,7 @@ def test_only_csv_is_written(archive: ArchiveConfig) -> None:
         detect.prompt(replace(archive, prompts="prompts.parquet"), CROP, MOTION)
 
 
-def test_an_exemplar_of_one_video_serves_the_others(tiny_archive: str, tmp_path: Path) -> None:
+def test_an_exemplar_of_one_video_finds_animals_in_the_others(tiny_archive: str, tmp_path: Path) -> None:
     shutil.copytree(Path(tiny_archive, "videos"), tmp_path / "videos")
     shutil.copy(Path(tiny_archive, "cohort.csv"), tmp_path)
     clicked = Path(tiny_archive, "prompts.csv").read_text().splitlines()
@@ -108,17 +108,17 @@ def test_an_exemplar_of_one_video_serves_the_others(tiny_archive: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, r"exemplar\.csv: no exemplar file there, expected a prompt file with one click or box"),
         ("", r"exemplar\.csv: holds no prompt, expected one click or box"),
         ("else.mp4,ewe,0,point,5,6,,,,\n", r"prompts for 1 videos that are not there, first 'else\.mp4'"),
     ],
 )
-def test_an_exemplar_that_is_not_there_is_refused(archive: ArchiveConfig, text: str | None, said: str) -> None:
+def test_a_missing_empty_or_foreign_exemplar_is_refused(archive: ArchiveConfig, text: str | None, message: str) -> None:
     if text is not None:
         Path(archive.root, "exemplar.csv").write_text("video,animal,frame,kind,x,y,x0,y0,x1,y1\n" + text)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         detect.prompt(archive, CROP, replace(MOTION, how="exemplar", device="cpu"))
 
 
@@ -129,8 +129,8 @@ def test_an_exemplar_beyond_the_videos_end_is_refused(archive: ArchiveConfig) ->
         detect.prompt(archive, CROP, replace(MOTION, how="exemplar", device="cpu"))
 
 
-def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
-    """No error: SAM-2 says that nothing is at the point. A box it believes on that frame, and doubts on the next."""
+def test_a_prompt_on_empty_ground_is_lost_or_gets_a_low_score() -> None:
+    """No error: at a point SAM-2 predicts no animal; a box it accepts on its frame, and doubts on the next."""
     torch.set_num_threads(1)
     config = SceneConfig(height_px=96, width_px=128, num_frames=4, num_others=(0, 0), prop_prob=0)
     tracker = sam2_tracker.load("pocket", device="cpu")
@@ -139,7 +139,7 @@ def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
         prompt = Prompt(video="a", animal="ewe", frame=0, kind="box" if kind == "box" else "point", xy=xy)
         return [found for (found,) in tracker.track(enumerate(images), [prompt])]
 
-    there, lost, doubted = 0, 0, 0
+    present, lost, doubted = 0, 0, 0
     for seed in range(12):
         scene = draw_scene(config, np.random.default_rng(seed))
         focal = scene.actors[0]
@@ -147,10 +147,10 @@ def test_a_prompt_where_nothing_is_comes_out_lost_or_doubted() -> None:
         frames = list(render(scene))[:2]
         rows, columns = np.nonzero(frames[0].ids == 1)
         middle = (float(np.median(columns)), float(np.median(rows)))
-        there += min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 5
+        present += min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 5
         lost += all(one.object_score <= 0 and not one.mask.any() for one in followed(empty, "point", (60, 60)))
         doubted += followed(empty, "box", (40, 50, 90, 80))[1].object_score < 3
-    assert there >= 11
+    assert present >= 11
     assert lost >= 10  # the pocket model takes some rocks and shadows for an animal
     assert doubted >= 11
 
@@ -159,18 +159,18 @@ def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str
     torch.set_num_threads(1)
     (tmp_path / "videos").mkdir()
     shutil.copy(Path(tiny_archive, "videos", "sheep01_1.mp4"), tmp_path / "videos")
-    truth = pq.read_table(Path(tiny_archive, "truth", "sheep01_1.parquet")).to_pylist()[:3]
-    size = (truth[0]["height_px"], truth[0]["width_px"])
+    labels = pq.read_table(Path(tiny_archive, "truth", "sheep01_1.parquet")).to_pylist()[:3]
+    size = (labels[0]["height_px"], labels[0]["width_px"])
     images = [{"id": number, "file_name": f"sheep01_1.mp4/{number:06d}.png"} for number in (0, 2)]
-    marks = [
+    annotations = [
         {
             "image_id": number,
             "animal": "Dolly",
-            "segmentation": {"size": size, "counts": truth[number]["mask"].decode()},
+            "segmentation": {"size": size, "counts": labels[number]["mask"].decode()},
         }
         for number in (0, 2)
     ]
-    (tmp_path / "prompts.json").write_text(json.dumps({"images": images, "annotations": marks}))
+    (tmp_path / "prompts.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     archive = ArchiveConfig(root=str(tmp_path), prompts="prompts.json")
     crop = CropConfig(device="cpu", max_frames=3, crop_px=48, frame_px=48)
     tracks = (
@@ -180,7 +180,7 @@ def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str
     )
     assert [(row["frame"], row["animal"]) for row in tracks] == [(0, "Dolly"), (1, "Dolly"), (2, "Dolly")]
     for number in (0, 2):
-        got, want = (from_rle(row["mask"], *size) for row in (tracks[number], truth[number]))
+        got, want = (from_rle(row["mask"], *size) for row in (tracks[number], labels[number]))
         assert np.count_nonzero(got & want) > 0.7 * np.count_nonzero(got | want)
     other = json.loads((tmp_path / "prompts.json").read_text())
     small = np.zeros((8, 8), bool)

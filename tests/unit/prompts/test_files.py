@@ -1,4 +1,4 @@
-"""Prompt files: what is read, and every way a person can get one wrong."""
+"""Prompt files: what is read, and how every mistake in one is reported."""
 
 import json
 import re
@@ -44,13 +44,13 @@ def test_later_prompts_of_an_animal_correct_it() -> None:
     assert read(*lines) == [point(), box(frame=9)]
 
 
-def test_column_order_extra_columns_and_a_byte_order_mark_do_not_matter() -> None:
+def test_column_order_further_columns_and_a_byte_order_mark_do_not_matter() -> None:
     text = "\ufeffanimal,video,who clicked,kind,frame,x0,y0,x1,y1,x,y\r\newe,a.mp4,me,point,0,,,,,5,6.5\r\n"
     assert prompts.parse(text, name="prompts.csv") == [point()]
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["a.mp4,ewe,0,circle,5,6,,,,"], "line 2: kind 'circle', expected point or box"),
         (["a.mp4,ewe,0,Point,5,6,,,,"], "line 2: kind 'Point'"),
@@ -78,10 +78,10 @@ def test_column_order_extra_columns_and_a_byte_order_mark_do_not_matter() -> Non
         ),
     ],
 )
-def test_a_wrong_line_is_named(lines: list[str], said: str) -> None:
+def test_a_wrong_line_is_named(lines: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=r"^prompts\.csv, ") as caught:
         read(*lines)
-    assert re.search(said, str(caught.value)), str(caught.value)
+    assert re.search(message, str(caught.value)), str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "video,animal\na.mp4,ewe\n", HEADER.replace(",", ";") + "a.mp4;ewe;0\n"])
@@ -90,7 +90,7 @@ def test_a_wrong_header_is_shown_beside_the_right_one(text: str) -> None:
         prompts.parse(text, name="prompts.csv")
 
 
-def test_prompts_find_their_videos() -> None:
+def test_prompts_are_matched_with_their_videos() -> None:
     given = [point(), point(animal="ram"), point(video="b.mp4")]
     assert prompts.by_video(given, ["a.mp4", "b.mp4"], name="p") == {"a.mp4": given[:2], "b.mp4": given[2:]}
 
@@ -114,12 +114,12 @@ def test_a_point_outside_is_refused(xy: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize("xy", [(-1, 2, 30, 40), (1, 2, 65, 40), (1, 2, 30, 49)])
-def test_a_box_that_reaches_out_is_refused(xy: tuple[float, ...]) -> None:
+def test_a_box_that_extends_outside_is_refused(xy: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="outside"):
         prompts.check_inside([point(video="unread.mp4", xy=(999, 0)), box(xy=xy)], {"a.mp4": (48, 64)}, name="p")
 
 
-def test_videos_that_cannot_be_read_are_left_to_their_worker() -> None:
+def test_prompts_of_unreadable_videos_are_not_checked() -> None:
     prompts.check_inside([point(xy=(999, 0))], {}, name="p")
 
 
@@ -129,7 +129,7 @@ def test_tracking_starts_at_the_earliest_prompt() -> None:
         prompts.start_frame([point(frame=12), box(animal="ram", frame=7)], 3)
 
 
-def test_corrections_leave_the_start_where_it_was() -> None:
+def test_corrections_do_not_move_the_start() -> None:
     assert prompts.start_frame([point(frame=6), box(frame=30)], 3) == 6
 
 
@@ -167,7 +167,7 @@ def test_parquet_without_mask_columns_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"kind": "mask"}, "row 1: mask without mask, height_px, width_px"),
         ({"kind": "point", "x": 3}, "row 1: point without y"),
@@ -177,13 +177,13 @@ def test_parquet_without_mask_columns_is_enough() -> None:
         ({"kind": "mask", "mask": b"h0", "height_px": 4, "width_px": 6}, "row 1: the mask is empty"),
     ],
 )
-def test_a_wrong_row_is_named(row: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_row_is_named(row: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         prompts.read(parquet(row), name="p.parquet")
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_run_lengths_of_any_mask_are_understood(seed: int) -> None:
+def test_run_lengths_of_any_mask_are_decoded(seed: int) -> None:
     """Long runs need several characters, and shorter ones after longer are negative differences."""
     rng = np.random.default_rng(seed)
     drawn = np.kron(rng.random((7, 5)) < 0.4, np.ones((rng.integers(1, 40), rng.integers(1, 40)))).astype(bool)
@@ -219,14 +219,14 @@ def annotated(*marks: dict[str, object], image: dict[str, object] | None = None)
 
 
 def test_coco_boxes_and_names() -> None:
-    box_xywh = {"bbox": [1, 0, 2, 3], "segmentation": []}
-    marks = (
+    box_xywh: dict[str, object] = {"bbox": [1, 0, 2, 3], "segmentation": []}
+    given: tuple[dict[str, object], ...] = (
         {**box_xywh, "attributes": {"animal": "Dolly"}, "track_id": 4},
         {**box_xywh, "track_id": 4},
         {**box_xywh, "attributes": {"instance_id": 0}},
         box_xywh,
     )
-    found = prompts.read(annotated(*marks), name="p.json")
+    found = prompts.read(annotated(*given), name="p.json")
     assert [one.animal for one in found] == ["Dolly", "ewe", "ewe0", "ewe4"]
     assert {(one.video, one.frame, one.kind, one.xy) for one in found} == {("day1/a.mp4", 12, "box", (1, 0, 3, 3))}
 
@@ -246,7 +246,7 @@ def test_coco_outlines_become_the_same_mask(segmentation: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "image", "said"),
+    ("mark", "image", "message"),
     [
         ({"bbox": [1, 0, 0, 3]}, {}, r"annotation 10: box \(1\.0, 0\.0, 1\.0, 3\.0\), expected x0 < x1"),
         ({}, {}, "annotation 10: neither segmentation nor bbox"),
@@ -257,11 +257,11 @@ def test_coco_outlines_become_the_same_mask(segmentation: object) -> None:
         ({"segmentation": {"size": [4, 6], "counts": [20, 2]}}, {}, "run lengths do not fill 6 x 4"),
         ({"segmentation": {"size": [4, 6], "counts": [24]}}, {}, "the mask is empty"),
         ({"segmentation": [[1, 1, 2, 2]]}, {}, "fewer than three corners"),
-        ({"segmentation": [[1, 1, 9, 1, 5, 3]]}, {}, "reaches out of the 6 x 4 px image"),
+        ({"segmentation": [[1, 1, 9, 1, 5, 3]]}, {}, "extends outside the 6 x 4 px image"),
     ],
 )
-def test_a_wrong_annotation_is_named(mark: dict[str, object], image: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_annotation_is_named(mark: dict[str, object], image: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         prompts.read(annotated(mark, image=image), name="p.json")
 
 
@@ -271,14 +271,14 @@ def test_json_of_another_form_is_refused(text: str) -> None:
         prompts.read(text.encode(), name="p.json")
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_a_written_file_is_read_back() -> None:
     given = [point(), box(frame=8)]
     data = prompts.to_csv(given, {"score": [0.25, 1]})
     assert data.splitlines()[0].decode() == HEADER.strip() + ",score"
     assert prompts.read(data, name="p.csv") == given
 
 
-def test_another_mask_in_the_same_box_is_another_input() -> None:
+def test_another_mask_in_the_same_box_changes_the_identity() -> None:
     hole = MASK.copy()
     hole[1, 3] = False
     other = mask(counts=coco.encode(np.asfortranarray(hole, dtype=np.uint8))["counts"])

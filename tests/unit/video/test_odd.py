@@ -1,4 +1,4 @@
-"""Odd and bad media, each a real file made here, and what becomes of it."""
+"""Unusual and damaged media, each a real file encoded here, and how it is handled."""
 
 import logging
 from itertools import pairwise
@@ -14,9 +14,9 @@ from sheep.errors import MediaError
 from sheep.video import reader
 from tests.unit.video.video_files import SHADES, moving, noise, write
 
-HEVC = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
-MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
-VP9 = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}
+HEVC: dict[str, Any] = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
+MJPEG: dict[str, Any] = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
+VP9: dict[str, Any] = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_one_pixel_and_odd_sizes(tmp_path: Path, name: str, how: dict[str, Any],
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("first_ms", [0, 7_000_000])
-def test_a_huge_gap_stays_in_the_times_and_is_spoken_of(
+def test_a_huge_gap_stays_in_the_times_and_is_logged(
     tmp_path: Path, suffix: str, first_ms: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     hours_ms = 3 * 3600 * 1000
@@ -79,7 +79,7 @@ def test_a_huge_gap_stays_in_the_times_and_is_spoken_of(
     assert [record.getMessage() for record in caplog.records] == [f"time gap video={uri} before_frame=3 gap_s=10799.80"]
 
 
-def test_what_a_phones_trimming_hides_is_neither_shown_nor_missed(tmp_path: Path) -> None:
+def test_frames_hidden_by_a_phones_trimming_are_not_decoded_and_not_missing(tmp_path: Path) -> None:
     pts_ms = [100 * t - 1500 for t in range(40)]  # an edit list hides what lies before 0
     uri = write(tmp_path / "trimmed.mp4", moving(40), pts_ms, options={"g": "10", "bf": "2"})
     with av.open(uri) as container:
@@ -93,7 +93,7 @@ def test_what_a_phones_trimming_hides_is_neither_shown_nor_missed(tmp_path: Path
         assert rest == [(frame.index, frame.time_s, frame.image.tobytes()) for frame in whole[at + 1 :]]
 
 
-def test_uneven_times_alone_are_no_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_variable_frame_times_alone_are_no_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pts_ms = np.cumsum(np.random.default_rng(0).integers(20, 200, 20)).tolist()
     uri = write(tmp_path / "a.mp4", SHADES, pts_ms)
     with caplog.at_level(logging.WARNING, logger="sheep"):
@@ -105,31 +105,31 @@ def test_uneven_times_alone_are_no_gap(tmp_path: Path, caplog: pytest.LogCapture
 @pytest.mark.parametrize(("suffix", "how"), [("h264", {}), ("hevc", HEVC)])
 @pytest.mark.parametrize("named", ["bare", "clip.mp4"])
 def test_missing_timestamps_are_refused(tmp_path: Path, suffix: str, how: dict[str, Any], named: str) -> None:
-    bare = Path(write(tmp_path / f"a.{suffix}", SHADES, **how))  # a stream without a container has no times
+    bare = Path(write(tmp_path / f"a.{suffix}", SHADES, **how))  # an elementary stream has no times
     path = bare if named == "bare" else bare.rename(tmp_path / named)
     with pytest.raises(MediaError, match="frame 0 has no timestamp"):
         list(reader.decode(str(path)))
 
 
 @pytest.mark.parametrize(("suffix", "named"), [(".mp4", "a.avi"), (".mkv", "a.mov"), (".avi", "a.mp4")])
-def test_a_wrong_ending_does_no_harm(tmp_path: Path, suffix: str, named: str) -> None:
+def test_a_wrong_file_ending_changes_nothing(tmp_path: Path, suffix: str, named: str) -> None:
     how = MJPEG if suffix == ".avi" else {}
     uri = str(Path(write(tmp_path / f"right{suffix}", SHADES[:4], **how)).rename(tmp_path / named))
     assert [frame.time_s for frame in reader.decode(uri)] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_picture_named_like_a_video_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_still_image_named_like_a_video_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "photo.mp4"
     Image.fromarray(SHADES[0]).save(path, kind)
-    with pytest.raises(MediaError, match="is a picture"):
+    with pytest.raises(MediaError, match="is a still image"):
         list(reader.decode(str(path)))
 
 
-def test_sound_under_a_videos_name_is_refused(tmp_path: Path) -> None:
+def test_sound_named_like_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
+        stream: Any = container.add_stream("pcm_s16le", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
@@ -155,7 +155,7 @@ def holed(uri: str, how: str) -> str:
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", {}), ("b.mp4", HEVC), ("a.avi", MJPEG), ("b.avi", {"codec": "mpeg4"})]
 )
-def test_a_hole_in_the_middle_is_found(tmp_path: Path, name: str, codec: dict[str, Any], how: str) -> None:
+def test_a_hole_in_the_middle_is_refused(tmp_path: Path, name: str, codec: dict[str, Any], how: str) -> None:
     uri = holed(write(tmp_path / name, noise(3, 60), **codec), how)
     with pytest.raises(MediaError, match=r"cannot be decoded|truncated|expected rising"):
         list(reader.decode(uri))
@@ -163,7 +163,7 @@ def test_a_hole_in_the_middle_is_found(tmp_path: Path, name: str, codec: dict[st
 
 @pytest.mark.parametrize("how", ["zeros", "cut out"])
 def test_a_hole_in_matroska_shows_as_a_gap(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It resynchronises, and states no number of frames: only the times tell, as after a pause of the camera."""
+    """Matroska resynchronises and states no number of frames: the hole looks like a pause of the camera."""
     uri = holed(write(tmp_path / "a.mkv", noise(3, 60), options={"g": "10"}), how)
     with caplog.at_level(logging.WARNING, logger="sheep"):
         frames = list(reader.decode(uri))
@@ -172,8 +172,8 @@ def test_a_hole_in_matroska_shows_as_a_gap(tmp_path: Path, how: str, caplog: pyt
     assert any(record.getMessage().startswith(f"time gap video={uri}") for record in caplog.records)
 
 
-def test_a_broadcast_stream_that_ends_early_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Such streams state no length: the cut picture at the end is all there is to notice."""
+def test_a_transport_stream_that_ends_early_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Such streams state no length: only the truncated picture at the end can be noticed."""
     path = Path(write(tmp_path / "a.mts", noise(3, 60), options={"g": "10"}))
     data = path.read_bytes()
     path.write_bytes(data[: int(0.6 * len(data))])
@@ -183,10 +183,11 @@ def test_a_broadcast_stream_that_ends_early_says_so(tmp_path: Path, caplog: pyte
     assert caplog.records[-1].getMessage() == f"damaged frames video={path} number=1 first={len(frames) - 1}"
 
 
-def test_moving_pictures_survive_every_codec(tmp_path: Path) -> None:
+def test_motion_is_decoded_by_every_codec(tmp_path: Path) -> None:
     images = moving(24)
-    for name, how in {"a.mp4": {"options": {"bf": "3"}}, "b.mp4": HEVC, "c.webm": VP9, "d.avi": MJPEG}.items():
-        frames = list(reader.decode(write(tmp_path / name, images, **how)))  # type: ignore[arg-type]
+    bframes = {"options": {"bf": "3"}}
+    for name, how in {"a.mp4": bframes, "b.mp4": HEVC, "c.webm": VP9, "d.avi": MJPEG}.items():
+        frames = list(reader.decode(write(tmp_path / name, images, **how)))
         assert len(frames) == 24
         apart = [[np.abs(f.image.astype(int) - image).mean() for image in images] for f in frames[::6]]
         assert np.argmin(apart, axis=1).tolist() == [0, 6, 12, 18]

@@ -1,6 +1,7 @@
-"""Real files, made here: what comes out of a video, and what is said of a bad one."""
+"""Real files, encoded here: what a video decodes to, and how a bad one is reported."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import fsspec
@@ -40,7 +41,7 @@ def test_decoders_agree_on_h264(tmp_path: Path) -> None:
     one, two = list(reader.decode(uri)), list(reader.decode(uri, decoder="decord"))
     assert [(frame.index, round(frame.time_s, 4)) for frame in one] == [(f.index, round(f.time_s, 4)) for f in two]
     apart = np.abs(np.stack([f.image for f in one]).astype(int) - np.stack([f.image for f in two]).astype(int))
-    assert apart.mean() < 2  # two versions of FFmpeg's colour conversion
+    assert apart.mean() < 2  # two versions of FFmpeg, whose colour conversions differ
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
@@ -62,7 +63,7 @@ def test_other_containers(tmp_path: Path, suffix: str, codec: str) -> None:
     assert times(uri) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_an_avi_with_dropped_frames_is_whole(tmp_path: Path) -> None:
+def test_an_avi_with_dropped_frames_is_complete(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.avi", SHADES[:8], codec="mpeg4")  # 100 time slots of 1 ms between frames
     with av.open(uri) as container:
         assert container.streams.video[0].frames > 100
@@ -134,7 +135,7 @@ def damaged(kind: str, folder: Path) -> str:
         path.write_bytes(data[:200])
     elif kind == "sound":
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("aac", rate=8000)
+            stream: Any = container.add_stream("aac", rate=8000)
             sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
             sound.sample_rate = 8000
             container.mux(stream.encode(sound))
@@ -174,7 +175,7 @@ def test_a_matroska_that_ends_early_is_truncated(tmp_path: Path) -> None:
     cut.write_bytes(data[: len(data) // 2])
     with pytest.raises(MediaError, match="truncated"):
         list(reader.decode(str(cut)))
-    assert len(list(reader.decode(str(cut), max_frames=3))) == 3  # what is asked for is there
+    assert len(list(reader.decode(str(cut), max_frames=3))) == 3  # the frames asked for are there
 
 
 def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,10 +185,10 @@ def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.Monke
         list(reader.decode(even, stride=5))
 
 
-def test_an_avi_that_mixes_up_its_times_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "bframes.avi"  # AVI has no place for the times of frames that are stored out of order
+def test_an_avi_with_times_out_of_order_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bframes.avi"  # AVI cannot store the times of frames that are stored out of order
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"bf": "3"})
+        stream: Any = container.add_stream("libx264", rate=10, options={"bf": "3"})
         stream.pix_fmt = "yuv420p"
         stream.height, stream.width = HEIGHT_PX, WIDTH_PX
         for image in SHADES:
@@ -212,7 +213,7 @@ def test_find_lists_videos_only(tmp_path: Path, even: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_a_folder_without_videos_is_a_persons_mistake(tmp_path: Path, folder: str) -> None:
+def test_a_folder_without_videos_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=f"{folder}: no videos among 0 files"):
         reader.find(str(tmp_path / folder))

@@ -1,4 +1,4 @@
-"""Going on behind a mark, and reading ahead: the same frames as one unbroken pass, on files that make seeking hard."""
+"""Resuming after a mark, and prefetching: the same frames as in one pass, on files that are hard to seek."""
 
 import gc
 import subprocess
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -44,20 +44,20 @@ def key(frame: Frame) -> tuple[int, float, bytes]:
 
 @pytest.fixture
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """How far before its marks decoding was started."""
-    found: list[float | None] = []
+    """How far before its marks decoding started, for each seek tried."""
+    seeks: list[float | None] = []
     original = decoding._from_mark
 
     def spied(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[decoding.Picture]:
-        found.append(back_s)
+        seeks.append(back_s)
         return original(container, stream, uri, mark, back_s)
 
     monkeypatch.setattr(decoding, "_from_mark", spied)
-    return found
+    return seeks
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_from_any_mark_on_it_is_as_in_one_pass(name: str, tmp_path: Path, tries: list[float | None]) -> None:
+def test_resuming_after_any_mark_equals_one_pass(name: str, tmp_path: Path, tries: list[float | None]) -> None:
     uri = write(tmp_path / name, moving(NUM_FRAMES), **FILES[name])
     whole = [(key(frame), frame.mark) for frame in reader.decode(uri)]
     assert len(whole) == NUM_FRAMES
@@ -67,25 +67,25 @@ def test_from_any_mark_on_it_is_as_in_one_pass(name: str, tmp_path: Path, tries:
     last = whole[20][1]
     assert [key(frame) for frame in reader.decode(uri, after=last)] == [one for one, _ in whole[21:]]
     if name.startswith("hevc"):
-        assert 2.0 in tries  # this file has frames that a seek to the key frame before them leaves out
+        assert 2.0 in tries  # this file has frames that a seek to the previous key frame drops
     if name.endswith((".mp4", ".mkv")):
         assert tries.count(0.0) > NUM_FRAMES  # seeking is tried
-        assert tries.count(None) < NUM_FRAMES // 2  # and helps
+        assert tries.count(None) < NUM_FRAMES // 2  # and mostly succeeds
 
 
-def test_a_time_stamp_with_other_pixels_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timestamp_with_other_pixels_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = write(tmp_path / "a.mts", moving(NUM_FRAMES), codec="mpeg4", options={"g": "25"})
     whole = list(reader.decode(uri))
-    mark = whole[40].mark  # a seek in this container leads between key frames, and MPEG-4 decodes on from grey
+    mark = whole[40].mark  # a seek in this container ends between key frames, where MPEG-4 decoding starts from grey
     monkeypatch.setattr(decoding, "checksum", lambda image: mark.crc)
-    believed = list(reader.decode(uri, after=mark))
-    assert [frame.index for frame in believed] == list(range(41, NUM_FRAMES))
-    assert any(key(one) != key(two) for one, two in zip(believed, whole[41:], strict=True))
+    accepted = list(reader.decode(uri, after=mark))
+    assert [frame.index for frame in accepted] == list(range(41, NUM_FRAMES))
+    assert any(key(one) != key(two) for one, two in zip(accepted, whole[41:], strict=True))
     monkeypatch.undo()
     assert [key(frame) for frame in reader.decode(uri, after=mark)] == [key(frame) for frame in whole[41:]]
 
 
-def test_stride_limit_and_rotation_go_on(tmp_path: Path) -> None:
+def test_stride_limit_and_rotation_hold_after_resuming(tmp_path: Path) -> None:
     flat = write(tmp_path / "flat.mp4", moving(NUM_FRAMES), options={"g": "12", "bf": "3"})
     uri = turned(flat, tmp_path / "turned.mp4", 0, 1, -1, 0)
     whole = list(reader.decode(uri, stride=7, max_frames=6))
@@ -95,7 +95,7 @@ def test_stride_limit_and_rotation_go_on(tmp_path: Path) -> None:
         assert [key(one) for one in rest] == [key(one) for one in whole[at + 1 :]]
 
 
-def test_decord_goes_on_too(tmp_path: Path) -> None:
+def test_decord_resumes_too(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", moving(20), options={"g": "5"})
     whole = list(reader.decode(uri, decoder="decord"))
     rest = reader.decode(uri, decoder="decord", after=whole[11].mark)
@@ -104,7 +104,7 @@ def test_decord_goes_on_too(tmp_path: Path) -> None:
         list(reader.decode(uri, decoder="decord", after=Mark(30, 3_000_000, 0, 0)))
 
 
-def test_behind_the_last_frame_there_is_nothing(tmp_path: Path) -> None:
+def test_nothing_follows_the_last_frame(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", SHADES)
     last = list(reader.decode(uri))[-1]
     assert list(reader.decode(uri, after=last.mark)) == []
@@ -117,7 +117,7 @@ def test_a_mark_of_another_file_is_refused(tmp_path: Path, mark: Mark) -> None:
         list(reader.decode(uri, after=mark))
 
 
-def test_a_truncated_file_is_found_from_a_mark_too(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_after_resuming_too(tmp_path: Path) -> None:
     data = Path(write(tmp_path / "a.mkv", noise(2, 30))).read_bytes()
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(data[: len(data) // 2])
@@ -126,7 +126,7 @@ def test_a_truncated_file_is_found_from_a_mark_too(tmp_path: Path) -> None:
         list(reader.decode(str(cut), after=frame.mark))
 
 
-# --- reading ahead
+# --- prefetching
 
 
 def decoders() -> list[threading.Thread]:
@@ -134,7 +134,7 @@ def decoders() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 100])
-def test_ahead_gives_the_same(tmp_path: Path, ahead: int) -> None:
+def test_prefetching_changes_no_frame(tmp_path: Path, ahead: int) -> None:
     uri = write(tmp_path / "a.mp4", moving(20))
     whole = list(reader.decode(uri))
     assert [key(frame) for frame in reader.decode(uri, ahead=ahead)] == [key(frame) for frame in whole]
@@ -144,7 +144,7 @@ def test_ahead_gives_the_same(tmp_path: Path, ahead: int) -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_errors_arrive_where_they_would_have(tmp_path: Path, ahead: int) -> None:
+def test_an_error_follows_the_frames_before_it(tmp_path: Path, ahead: int) -> None:
     data = Path(write(tmp_path / "a.mkv", noise(2, 30))).read_bytes()
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(data[: len(data) // 2])
@@ -162,11 +162,14 @@ def test_errors_arrive_where_they_would_have(tmp_path: Path, ahead: int) -> None
 def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[Any] = []
+    opened: list[BinaryIO] = []
     original = decoding._decode_open
-    monkeypatch.setattr(
-        decoding, "_decode_open", lambda file, uri, after: opened.append(file) or original(file, uri, after)
-    )
+
+    def spied(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[decoding.Picture]:
+        opened.append(file)
+        return original(file, uri, after)
+
+    monkeypatch.setattr(decoding, "_decode_open", spied)
     uri = write(tmp_path / "a.mp4", moving(40))
     frames = reader.decode(uri, ahead=2)
     taken = list(islice(frames, 1 if how == "after one" else 5))

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -31,13 +32,13 @@ def write(
     options: Mapping[str, str] | None = None,
     container_options: Mapping[str, str] | None = None,
 ) -> str:
-    """Encode images, shown at `pts_ms` (every 100 ms by default), with the index before the pictures in MP4."""
+    """Encode images shown at `pts_ms` (by default every 100 ms); in MP4 and MOV the index comes first."""
     before = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=dict(container_options or before)) as container:
-        stream = container.add_stream(codec, rate=10, options=dict(options or {}))
+        stream: Any = container.add_stream(codec, rate=10, options=dict(options or {}))
         stream.pix_fmt = pix_fmt
         stream.height, stream.width = images[0].shape[:2]
-        if codec != "mpeg2video":  # which takes a frame rate and no other clock
+        if codec != "mpeg2video":  # whose time base is the frame rate
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -49,20 +50,20 @@ def write(
 
 
 def noise(seed: int, num_frames: int) -> Images:
-    """Pictures that do not compress, so that a cut falls between them."""
+    """Images that do not compress, so that damage hits pictures and not padding."""
     rng = np.random.default_rng(seed)
     return list(rng.integers(0, 255, (num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8))
 
 
 def moving(num_frames: int) -> Images:
-    """A window that slides over a pattern of blocks: motion that encoders predict, and no picture like another."""
+    """A window that slides over a pattern of blocks: motion for the encoder to predict, and no two images alike."""
     blocks = np.random.default_rng(0).integers(0, 255, (7 + num_frames // 8, 9 + num_frames // 4, 3), dtype=np.uint8)
     wide = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     return [wide[t : t + HEIGHT_PX, 2 * t : 2 * t + WIDTH_PX] for t in range(num_frames)]
 
 
 def turned(uri: str, path: Path, a: int, b: int, c: int, d: int) -> str:
-    """Copy an MP4 with another display matrix: (x, y) is shown at (a x + c y, b x + d y), moved into the picture."""
+    """Copy an MP4 with another display matrix: (x, y) is shown at (a x + c y, b x + d y), moved into the frame."""
     data = bytearray(Path(uri).read_bytes())
     at = data.index(b"tkhd") + 44  # after version, flags, six numbers and four short ones (ISO/IEC 14496-12, 8.3.2)
     identity = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)

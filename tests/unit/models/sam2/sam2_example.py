@@ -1,5 +1,4 @@
-"""Small SAM-2s with random weights that react, frames that move, and sam2's own predictor as the truth to compare
-with."""
+"""Small SAM-2s with random weights that react to input, moving frames, and sam2's own predictor as the reference."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from pycocotools import mask as coco
 
-from sheep.models.sam2 import predictor
+from sheep.models.sam2 import loading, predictor
 from sheep.models.sam2.predictor import StreamingPredictor
 from sheep.models.sam2.tracker import Mask, Tracker
 from sheep.schemas import Prompt
@@ -46,7 +45,7 @@ def outline(
 
 
 def wandering(num_frames: int = NUM_FRAMES) -> Frames:
-    """A bright block that wanders over noise, 40 x 56, and is gone in frames 10 to 12."""
+    """A bright block that moves over noise, 40 x 56, and is absent from frames 10 to 12."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 120, (num_frames, 40, 56, 3)).astype(np.uint8)
     for t, image in enumerate(images):
@@ -60,7 +59,7 @@ def random_pocket() -> StreamingPredictor:
 
 
 def random_hiera(folder: Path) -> StreamingPredictor:
-    """SAM-2.1's tiny architecture with its switches, 7 memories and 16 pointers, but narrow and at 128 px."""
+    """SAM-2.1's tiny architecture with its options, 7 memories and 16 pointers, but narrow and at 128 px."""
     config = OmegaConf.load(Path(sam2.__file__).parent / "configs" / "sam2.1" / "sam2.1_hiera_t.yaml")
     model = config.model
     model.image_size = 128
@@ -74,10 +73,10 @@ def random_hiera(folder: Path) -> StreamingPredictor:
 
 
 def enlivened(yaml: Path, seed: int) -> StreamingPredictor:
-    """Random weights, large enough that memory, pointers and positions matter (sam2's own start near zero)."""
+    """Random weights, large enough that memory, pointers and positions matter (sam2 initialises near zero)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = predictor.build(yaml)
+        net = loading.build(yaml)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in net.named_parameters():
@@ -91,7 +90,7 @@ def enlivened(yaml: Path, seed: int) -> StreamingPredictor:
     net.fill_hole_area = 0
     net.eval()
     scores = [mask.object_score for mask in follow(Tracker(net), wandering(), [point("a", 12, 15)])]
-    with torch.no_grad():  # there and gone by turns
+    with torch.no_grad():  # so that the animal is present in some frames and absent from others
         net.sam_mask_decoder.pred_obj_score_head.layers[-1].bias -= float(np.quantile(scores, 0.15))
     return net
 
@@ -103,8 +102,8 @@ def follow(tracker: Tracker, frames: Frames, prompts: Sequence[Prompt]) -> list[
 
 
 @dataclass
-class Truth:
-    """What sam2 says of one animal in one frame."""
+class Expected:
+    """sam2's own output for one animal in one frame."""
 
     logits: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -112,8 +111,7 @@ class Truth:
 
 
 def genuine(model: StreamingPredictor) -> official.SAM2VideoPredictor:
-    """The same network in sam2's own class: none of our methods. What differs from its defaults is what the class
-    says."""
+    """The same network in sam2's own class, without any of our methods; our options stay set."""
     twin: Any = copy.deepcopy(model)
     twin.__class__ = official.SAM2VideoPredictor
     assert twin.add_all_frames_to_correct_as_cond
@@ -122,27 +120,27 @@ def genuine(model: StreamingPredictor) -> official.SAM2VideoPredictor:
 
 @contextmanager
 def in_memory(model: Any, frames: Frames) -> Iterator[None]:
-    """Let `init_state` find these frames, prepared as for the tracker."""
+    """Make `init_state` load these frames, prepared as for the tracker."""
     images = torch.stack([predictor.prepare(image, model.image_size) for image in frames])
     with patch.object(official, "load_video_frames", lambda **_: (images.to(model.device), *frames[0].shape[:2])):
         yield
 
 
-def track_officially(model: StreamingPredictor, frames: Frames, prompts: Sequence[Prompt]) -> list[Truth]:
-    """As a user does: propagate up to a prompt's frame, add the prompt, propagate on. All animals in one state."""
+def track_officially(model: StreamingPredictor, frames: Frames, prompts: Sequence[Prompt]) -> list[Expected]:
+    """Track as sam2's users do: propagate to a prompt's frame, add it, propagate further. All animals in one state."""
     twin = genuine(model)
     with in_memory(twin, frames):
         state = twin.init_state("in memory")
     animals = list(dict.fromkeys(prompt.animal for prompt in prompts))
     stops = sorted({prompt.frame for prompt in prompts})
-    found: dict[int, list[Truth]] = {}
+    found: dict[int, list[Expected]] = {}
     for start, stop in zip(stops, [*stops[1:], len(frames)], strict=True):
         for prompt in prompts:
             if prompt.frame == start:
                 add(twin, state, prompt, animals.index(prompt.animal))
         for t, _, logits in twin.propagate_in_video(state, start, stop - start):
-            found[t] = [_truth(state, t, row, logits) for row in range(len(logits))]
-    return [truth for t in sorted(found) for truth in found[t]]
+            found[t] = [_expected(state, t, row, logits) for row in range(len(logits))]
+    return [expected for t in sorted(found) for expected in found[t]]
 
 
 def add(twin: Any, state: Any, prompt: Prompt, number: int) -> None:
@@ -156,23 +154,23 @@ def add(twin: Any, state: Any, prompt: Prompt, number: int) -> None:
         twin.add_new_points_or_box(state, prompt.frame, number, xy[None], np.ones(1, np.int32))
 
 
-def _truth(state: Any, t: int, row: int, logits: torch.Tensor) -> Truth:
+def _expected(state: Any, t: int, row: int, logits: torch.Tensor) -> Expected:
     outputs = state["output_dict_per_obj"][row]
     out = outputs["cond_frame_outputs"].get(t) or outputs["non_cond_frame_outputs"][t]
-    return Truth(
+    return Expected(
         logits=out["pred_masks"][0, 0].cpu().numpy(),
         mask=(logits[row, 0] > 0).cpu().numpy(),
         object_score=out["object_score_logits"].item(),
     )
 
 
-def same(got: Sequence[Mask], expected: Sequence[Truth]) -> bool:
-    """Whether logits, masks and scores are equal to the last bit."""
+def same(got: Sequence[Mask], expected: Sequence[Expected]) -> bool:
+    """Whether logits, masks and scores are bitwise equal."""
     assert len(got) == len(expected)
     return all(
         mask.logits is not None
-        and np.array_equal(mask.logits, truth.logits)
-        and np.array_equal(mask.mask, truth.mask)
-        and mask.object_score == truth.object_score
-        for mask, truth in zip(got, expected, strict=True)
+        and np.array_equal(mask.logits, expected.logits)
+        and np.array_equal(mask.mask, expected.mask)
+        and mask.object_score == expected.object_score
+        for mask, expected in zip(got, expected, strict=True)
     )

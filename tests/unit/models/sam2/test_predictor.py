@@ -1,4 +1,4 @@
-"""SAM-2's networks: what a state holds, how an image is prepared, and which weights and yamls load."""
+"""SAM-2's networks: what a state holds, how an image is prepared, and which weights and YAMLs load."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from sam2.build_sam import build_sam2_video_predictor
 
 from sheep.errors import ConfigError
-from sheep.models.sam2 import predictor, tracker
+from sheep.models.sam2 import loading, predictor, tracker
 from sheep.models.sam2.predictor import StreamingPredictor
 from sheep.models.sam2.tracker import Tracker
 from tests.unit.models.sam2.sam2_example import YAML, Frames, genuine, in_memory, point, random_pocket, wandering
@@ -27,7 +27,9 @@ def frames() -> Frames:
     return wandering()
 
 
-def test_held_outputs_stay_bounded(model: StreamingPredictor, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_stored_outputs_is_bounded(
+    model: StreamingPredictor, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[tuple[int, ...]] = []
     prune = type(model).prune
 
@@ -51,7 +53,7 @@ def test_state_has_what_init_state_builds(model: StreamingPredictor, frames: Fra
         assert model.init_stream(predictor.FrameWindow(), 40, 56).keys() == twin.init_state("in memory").keys()
 
 
-def test_image_is_scaled_and_normalised_as_sam2_does() -> None:
+def test_an_image_is_scaled_and_normalised_by_imagenets_statistics() -> None:
     image = np.full((6, 4, 3), (255, 0, 127), np.uint8)
     red, green, blue = predictor.prepare(image, 8)[:, 5, 2].tolist()
     assert (red, green, blue) == pytest.approx(
@@ -61,14 +63,14 @@ def test_image_is_scaled_and_normalised_as_sam2_does() -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the real architecture and format, with random weights."""
+    """A checkpoint of the released architecture and format, with random weights."""
     path = tmp_path_factory.mktemp("real") / "sam2.1_hiera_tiny.pt"
     net = build_sam2_video_predictor("configs/sam2.1/sam2.1_hiera_t.yaml", None, device="cpu")
     torch.save({"model": {name: value.half() for name, value in net.state_dict().items()}}, path)
     return path
 
 
-def test_real_checkpoint_loads_through_sam2s_own_yaml(real: Path) -> None:
+def test_a_released_checkpoint_loads_through_sam2s_own_yaml(real: Path) -> None:
     model = tracker.load(str(real), device="cpu").model
     assert isinstance(model, predictor.StreamingPredictor)
     assert not model.training
@@ -77,14 +79,14 @@ def test_real_checkpoint_loads_through_sam2s_own_yaml(real: Path) -> None:
     assert all(torch.equal(value, saved[name].float()) for name, value in model.state_dict().items())
 
 
-def test_real_checkpoint_under_another_ones_name_is_refused(real: Path) -> None:
+def test_a_checkpoint_named_like_another_one_is_refused(real: Path) -> None:
     other = real.with_name("sam2.1_hiera_small.pt")
     other.hardlink_to(real)
     with pytest.raises(ConfigError, match=r"do not fit configs/sam2\.1/sam2\.1_hiera_s\.yaml"):
         tracker.load(str(other), device="cpu")
 
 
-def test_folder_takes_sam2s_switches_unless_its_yaml_differs(
+def test_a_folder_gets_sam2s_options_unless_its_yaml_overrides_them(
     model: predictor.StreamingPredictor, tmp_path: Path
 ) -> None:
     loaded = OmegaConf.load(YAML)
@@ -98,19 +100,19 @@ def test_folder_takes_sam2s_switches_unless_its_yaml_differs(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("facebook/sam2.1-hiera-huge", "neither a folder, nor a known name"),
         ("nowhere/sam2.1_hiera_tiny.pt", "no file at"),
         ("pockets", "known name"),
     ],
 )
-def test_unknown_names(name: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_unknown_names_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         tracker.load(name)
 
 
-def test_folders_that_cannot_be_loaded(model: predictor.StreamingPredictor, tmp_path: Path) -> None:
+def test_incomplete_folders_are_refused(model: predictor.StreamingPredictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected one \*\.yaml"):
         tracker.load(str(tmp_path))
     (tmp_path / "net.yaml").write_text(YAML.read_text())
@@ -128,10 +130,10 @@ def test_folders_that_cannot_be_loaded(model: predictor.StreamingPredictor, tmp_
         tracker.load(str(tmp_path))
 
 
-def test_yaml_runs_no_other_code(tmp_path: Path) -> None:
+def test_a_yaml_runs_no_other_code(tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(
         "model:\n  _target_: sam2.modeling.sam2_base.SAM2Base\n  image_encoder: {_target_: sam2.build_sam.os.system, "
         "command: 'true'}\n"
     )
     with pytest.raises(ConfigError, match=r"os\.system"):
-        predictor.build(tmp_path / "net.yaml")
+        loading.build(tmp_path / "net.yaml")

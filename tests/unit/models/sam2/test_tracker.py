@@ -1,5 +1,4 @@
-"""The streaming tracker: what it gives for each frame, and what it refuses. That it equals sam2's:
-test_masks_equal.py."""
+"""The streaming tracker: its output for each frame, and what it refuses (test_tracker_equal.py has the rest)."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ def frames() -> Frames:
     return wandering()
 
 
-def test_frames_are_pulled_one_ahead(model: StreamingPredictor, frames: Frames) -> None:
+def test_frames_are_prefetched_by_one(model: StreamingPredictor, frames: Frames) -> None:
     pulled = 0
 
     def endless() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -69,10 +68,10 @@ def test_later_prompt_starts_there_and_numbers_are_the_videos(model: StreamingPr
     assert [row[0].frame for row in both] == [number for number, _ in numbered]
 
 
-def test_every_mask_has_the_estimate_of_its_overlap(model: StreamingPredictor, frames: Frames) -> None:
+def test_every_mask_has_sam2s_estimate_of_its_iou(model: StreamingPredictor, frames: Frames) -> None:
     tracking = Tracker(model).start([point("a", 12, 15), outline("b", 5, 10, 20, 22)])
     rows = [tracking.step(number, image) for number, image in enumerate(frames[:3])]
-    assert rows[0][1].predicted_iou == 1.0  # a person's mask is taken as it is
+    assert rows[0][1].predicted_iou == 1.0  # a person's mask is used unchanged
     estimates = [mask.predicted_iou for row in rows for mask in row]
     assert all(0 <= value <= 1 for value in estimates)
     assert len(set(estimates)) == len(estimates)
@@ -91,7 +90,7 @@ def test_a_correction_takes_effect_from_its_frame_on(model: StreamingPredictor, 
     assert all(a.object_score != b.object_score for a, b in zip(plain[4:], corrected[4:], strict=True))
 
 
-def test_encoded_images_are_taken_as_images_are(model: StreamingPredictor, frames: Frames) -> None:
+def test_encoded_images_give_the_same_masks_as_images(model: StreamingPredictor, frames: Frames) -> None:
     tracker = Tracker(model)
     encoded = tracker.encode(frames[0])
     assert isinstance(encoded, Encoded)
@@ -110,7 +109,7 @@ EMPTY = replace(outline("a", 0, 0, 0, 0), xy=(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
-    ("prompts", "said"),
+    ("prompts", "message"),
     [
         ([], "got none"),
         ([point("a", 1, 1), point("a", 2, 2)], "more than one point"),
@@ -125,18 +124,18 @@ EMPTY = replace(outline("a", 0, 0, 0, 0), xy=(0, 0, 0, 0))
     ],
     ids=str,
 )
-def test_prompts_that_cannot_be_followed(
-    model: StreamingPredictor, frames: Frames, prompts: list[Prompt], said: str
+def test_prompts_that_cannot_be_tracked_are_refused(
+    model: StreamingPredictor, frames: Frames, prompts: list[Prompt], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         list(Tracker(model).track([(0, frames[0]), (2, frames[1])], prompts))
 
 
-def test_frames_out_of_order_or_size(model: StreamingPredictor, frames: Frames) -> None:
+def test_frames_out_of_order_or_of_another_size_or_type_are_refused(model: StreamingPredictor, frames: Frames) -> None:
     tracker, prompts = Tracker(model), [point("a", 1, 1)]
     with pytest.raises(ContractError, match=r"frame 0 of .* follows 0"):
         list(tracker.track([(0, frames[0]), (0, frames[1])], prompts))
     with pytest.raises(ContractError, match="one size"):
         list(tracker.track([(0, frames[0]), (1, frames[1][:20])], prompts))
     with pytest.raises(ContractError, match="expected uint8"):
-        tracker.start(prompts).step(0, frames[0].astype(np.float32))  # type: ignore[arg-type]
+        tracker.start(prompts).step(0, frames[0].astype(np.float32))

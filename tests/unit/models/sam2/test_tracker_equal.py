@@ -1,5 +1,4 @@
-"""The streaming tracker against sam2's own predictor, bit by bit on CPU; state that stays small; state taken up
-again."""
+"""The streaming tracker against sam2's own predictor, bitwise on CPU; states that stay small and can be resumed."""
 
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from tests.unit.models.sam2.sam2_example import (
 CORRECTED = [
     point("a", 12, 15),
     box("a", 8, 12, 22, 24, frame=5),
-    *(point("a", 15 + t, 16, frame=t) for t in (6, 7, 8, 9)),  # more in a row than are attended to
+    *(point("a", 15 + t, 16, frame=t) for t in (6, 7, 8, 9)),  # more prompted frames in a row than are attended to
     outline("a", 10, 12, 25, 24, frame=15),
 ]
 
@@ -60,19 +59,19 @@ def frames() -> Frames:
     ],
     ids=["point", "mask", "mask and point", "corrections", "three animals"],
 )
-def test_equals_the_official_predictor_bit_by_bit(
+def test_equals_the_official_predictor_bitwise(
     pocket: StreamingPredictor, frames: Frames, prompts: list[Prompt]
 ) -> None:
     expected = track_officially(pocket, frames, prompts)
-    scores = [truth.object_score for truth in expected]
-    assert len(prompts) > 1 or min(scores) < 0 < max(scores)  # the case has power: the animal is gone for a while
+    scores = [one.object_score for one in expected]
+    assert len(prompts) > 1 or min(scores) < 0 < max(scores)  # the case has power: at times absent
     assert len(set(scores)) > len(scores) / 2
-    assert sum(truth.logits.std() > 0 for truth in expected) > len(expected) / 4
-    assert any(truth.mask.any() and not truth.mask.all() for truth in expected)
+    assert sum(one.logits.std() > 0 for one in expected) > len(expected) / 4
+    assert any(one.mask.any() and not one.mask.all() for one in expected)
     assert same(follow(Tracker(pocket), frames, prompts), expected)
 
 
-def test_equals_it_with_the_switches_of_the_real_models(tmp_path: Path, frames: Frames) -> None:
+def test_equals_it_with_the_options_of_the_released_models(tmp_path: Path, frames: Frames) -> None:
     """Seven memories, 16 pointers, one of three candidate masks, and corrections."""
     net = random_hiera(tmp_path)
     prompts = [CORRECTED[0], CORRECTED[1], CORRECTED[-1]]
@@ -80,7 +79,7 @@ def test_equals_it_with_the_switches_of_the_real_models(tmp_path: Path, frames: 
     assert net.multimask_output_in_sam
     expected = track_officially(net, frames, prompts)
     assert same(follow(Tracker(net), frames, prompts), expected)
-    assert len({truth.object_score for truth in expected}) == NUM_FRAMES
+    assert len({one.object_score for one in expected}) == NUM_FRAMES
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def exact(pocket: StreamingPredictor, frames: Frames) -> list[Mask]:
 
 
 @pytest.mark.parametrize("lost", ["memory", "pointer", "all but one memory", "prompt"])
-def test_one_entry_fewer_would_show(
+def test_one_memory_fewer_changes_the_masks(
     pocket: StreamingPredictor, frames: Frames, exact: list[Mask], lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prune = type(pocket).prune
@@ -112,17 +111,17 @@ def test_one_entry_fewer_would_show(
     assert [mask.object_score for mask in exact] != [mask.object_score for mask in short]
 
 
-def test_encoding_ahead_changes_nothing(pocket: StreamingPredictor, frames: Frames, exact: list[Mask]) -> None:
+def test_prefetching_changes_nothing(pocket: StreamingPredictor, frames: Frames, exact: list[Mask]) -> None:
     whole = [mask for row in Tracker(pocket).track(enumerate(frames), CORRECTED) for mask in row]
     assert [mask.object_score for mask in whole] == [mask.object_score for mask in exact]
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(whole, exact, strict=True))
 
 
 @pytest.mark.parametrize("at", [1, 9, 16])
-def test_a_restored_state_goes_on_bit_by_bit(
+def test_a_restored_state_continues_bitwise(
     pocket: StreamingPredictor, frames: Frames, exact: list[Mask], at: int
 ) -> None:
-    first = Tracker(pocket).start([prompt for prompt in CORRECTED if prompt.frame < at])  # later ones came later
+    first = Tracker(pocket).start([prompt for prompt in CORRECTED if prompt.frame < at])  # later ones were added later
     for number in range(at):
         first.step(number, frames[number])
     second = Tracker(pocket).restore(first.save(), CORRECTED, logits=True)
@@ -130,10 +129,12 @@ def test_a_restored_state_goes_on_bit_by_bit(
     rest = [mask for number in range(at, NUM_FRAMES) for mask in second.step(number, frames[number])]
     for got, expected in zip(rest, exact[at:], strict=True):
         assert (got.object_score, got.predicted_iou) == (expected.object_score, expected.predicted_iou)
+        assert got.logits is not None
+        assert expected.logits is not None
         assert np.array_equal(got.logits, expected.logits)
 
 
-def test_animals_do_not_touch_each_other_across_a_restore(pocket: StreamingPredictor, frames: Frames) -> None:
+def test_animals_stay_independent_across_a_restore(pocket: StreamingPredictor, frames: Frames) -> None:
     prompts = [point("late", 40, 30, frame=3), point("early", 12, 15), point("latest", 20, 20, frame=7)]
     first = Tracker(pocket).start(prompts)
     for number in range(5):
@@ -147,7 +148,7 @@ def test_animals_do_not_touch_each_other_across_a_restore(pocket: StreamingPredi
     assert [row[1].object_score for row in rest] == [mask.object_score for mask in alone[5:]]
 
 
-GO_ON = """
+CONTINUE = """
 import sys, torch, numpy as np
 from sheep.models.sam2 import tracker as masks
 from tests.unit.models.sam2.sam2_example import point, wandering
@@ -158,19 +159,19 @@ sys.stdout.buffer.write(np.stack(rows).tobytes())
 """
 
 
-def test_a_state_goes_on_in_another_process(frames: Frames) -> None:
+def test_a_state_continues_in_another_process(frames: Frames) -> None:
     tracker = sam2_tracker.load("pocket", device="cpu")
     tracking = tracker.start([point("a", 12, 15)])
     for number in range(12):
         tracking.step(number, frames[number])
-    command = [sys.executable, "-c", GO_ON]
+    command = [sys.executable, "-c", CONTINUE]
     root = Path(sam2_tracker.__file__).parents[3]
     done = subprocess.run(command, input=tracking.save(), capture_output=True, cwd=root, timeout=120, check=True)
     expected = [mask.logits for mask in follow(tracker, frames, [point("a", 12, 15)])[12:]]
     assert done.stdout == np.stack([logits for logits in expected if logits is not None]).tobytes()
 
 
-def test_state_is_as_large_after_many_frames_and_corrections(pocket: StreamingPredictor) -> None:
+def test_the_state_does_not_grow_with_frames_and_corrections(pocket: StreamingPredictor) -> None:
     images = wandering(64)
     prompts = [point("a", 12, 15, frame=t) for t in range(0, 64, 4)]
     tracking, sizes = Tracker(pocket).start(prompts), {}
@@ -180,7 +181,7 @@ def test_state_is_as_large_after_many_frames_and_corrections(pocket: StreamingPr
     assert sizes[64] == pytest.approx(sizes[32], rel=0.01)
 
 
-def test_same_state_gives_same_bytes(pocket: StreamingPredictor, frames: Frames) -> None:
+def test_the_same_state_gives_the_same_bytes(pocket: StreamingPredictor, frames: Frames) -> None:
     tracking = Tracker(pocket).start([point("a", 12, 15), point("b", 40, 30)])
     tracking.step(0, frames[0])
     data = tracking.save()
@@ -189,7 +190,7 @@ def test_same_state_gives_same_bytes(pocket: StreamingPredictor, frames: Frames)
     assert again.save() == data
 
 
-def test_a_state_is_refused_where_it_does_not_fit(pocket: StreamingPredictor, frames: Frames) -> None:
+def test_a_state_of_other_prompts_network_or_precision_is_refused(pocket: StreamingPredictor, frames: Frames) -> None:
     tracking = Tracker(pocket).start([point("a", 12, 15), point("a", 14, 16, frame=2)])
     for number in range(3):
         tracking.step(number, frames[number])

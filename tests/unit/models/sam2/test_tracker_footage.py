@@ -1,4 +1,4 @@
-"""The streaming tracker against sam2's own predictor on real videos, with trained weights, bit by bit on CPU."""
+"""The streaming tracker against sam2's own predictor on real videos, with trained weights, bitwise on CPU."""
 
 import os
 from pathlib import Path
@@ -27,5 +27,5 @@ def test_equals_the_official_predictor_on_real_videos() -> None:
         starts = [prompt for prompt in given if prompt.video == name]
         frames = [frame.image for frame in reader.decode(str(FOOTAGE / "videos" / name), max_frames=NUM_FRAMES)]
         expected = track_officially(tracker.model, frames, starts)
-        assert len({truth.object_score for truth in expected}) > NUM_FRAMES / 2
+        assert len({one.object_score for one in expected}) > NUM_FRAMES / 2
         assert same(follow(tracker, frames, starts), expected), name

@@ -1,4 +1,4 @@
-"""One animal pointed at, and its like found elsewhere: drawn sheep, and networks of the formats that are loaded."""
+"""Detection by exemplar: synthetic sheep found by one example, and networks of the released formats."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sheep.crop.geometry import bounds
 from sheep.errors import ConfigError
 from sheep.models import dinov2
-from sheep.prompts.detectors import Still, exemplar
-from sheep.prompts.detectors.frames import overlaps
+from sheep.prompts.detectors import SampledFrame, exemplar
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
+from tests.unit.prompts.detectors.boxes import iou_of
 
 Images = NDArray[np.uint8]
 
@@ -28,24 +28,25 @@ def meadow(seed: int) -> tuple[Images, NDArray[np.bool_]]:
     return frame.image, frame.ids == 1
 
 
-def test_a_sheep_is_found_in_other_scenes_by_one_exemplar() -> None:
+def test_one_exemplar_finds_a_sheep_in_other_scenes() -> None:
     model = dinov2.load("pocket", device="cpu")
     known = exemplar.learn(model, *meadow(0), image_px=64)
     reached = []
     for seed in range(1, 5):
         image, mask = meadow(seed)
-        found = exemplar.find(model, known, [Still(seed, image)], 1, image_px=64)
-        box = np.array([bounds(mask)], float)
-        reached.append(float(overlaps(found[0].box, box)[0]) if found else 0.0)
+        found = exemplar.find(model, known, [SampledFrame(seed, image)], 1, image_px=64)
+        box = bounds(mask)
+        assert box is not None
+        reached.append(iou_of(found[0].box, box) if found else 0.0)
         assert all(one.frame == seed and 0 <= one.score <= 1 for one in found)
     assert np.median(reached) > 0.5, reached
 
 
-def test_likeness_is_high_on_the_exemplar_itself_and_low_beside_it() -> None:
+def test_similarity_is_high_on_the_exemplar_itself_and_low_beside_it() -> None:
     model = dinov2.load("pocket", device="cpu")
     image, mask = meadow(0)
     known = exemplar.learn(model, image, mask, image_px=64)
-    heat = exemplar.likeness(model, known, image, image_px=64)
+    heat = exemplar.similarity(model, known, image, image_px=64)
     assert heat.shape == (144, 192)
     rows = np.linspace(0, mask.shape[0] - 1, heat.shape[0]).round().astype(int)
     columns = np.linspace(0, mask.shape[1] - 1, heat.shape[1]).round().astype(int)
@@ -55,7 +56,7 @@ def test_likeness_is_high_on_the_exemplar_itself_and_low_beside_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Dinov2", "Dinov2WithRegisters"])
-def test_a_released_models_format_works(kind: str, tmp_path: Path) -> None:
+def test_released_formats_are_loaded(kind: str, tmp_path: Path) -> None:
     import transformers
 
     fields = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 6, "patch_size": 14, "image_size": 518}
@@ -65,10 +66,10 @@ def test_a_released_models_format_works(kind: str, tmp_path: Path) -> None:
     image, mask = meadow(0)
     known = exemplar.learn(model, image, mask, image_px=98)
     assert known.direction.shape == (48,)
-    exemplar.find(model, known, [Still(0, image)], 2, image_px=98)
+    exemplar.find(model, known, [SampledFrame(0, image)], 2, image_px=98)
 
 
-def test_an_exemplar_without_animal_is_refused() -> None:
+def test_an_exemplar_without_an_animal_or_without_background_is_refused() -> None:
     model = dinov2.random(0)
     image, mask = meadow(0)
     with pytest.raises(ConfigError, match="the mask at the prompt is empty, expected an animal"):

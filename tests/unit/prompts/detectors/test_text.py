@@ -1,5 +1,4 @@
-"""Detectors of the real formats, with random weights: what they find is noise, that they load, run and answer is
-not."""
+"""Detectors of released formats with random weights: their boxes are noise, but they load, run and return boxes."""
 
 import json
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from sheep.errors import ConfigError
-from sheep.prompts.detectors import Still, text
+from sheep.prompts.detectors import SampledFrame, text
 
 
 def owlv2(folder: Path) -> None:
@@ -30,7 +29,7 @@ def owlv2(folder: Path) -> None:
         projection_dim=16,
     )
     model = Owlv2ForObjectDetection(config)
-    torch.nn.init.zeros_(model.box_head.dense2.weight)  # leaves each patch its own default box; drawn weights give none
+    torch.nn.init.zeros_(model.box_head.dense2.weight)  # leaves each patch its default box; random weights give none
     model.save_pretrained(folder)
 
 
@@ -70,13 +69,13 @@ def grounding_dino(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [owlv2, grounding_dino], ids=lambda make: make.__name__)
-def test_a_detector_folder_is_loaded_and_answers(make: Any, tmp_path: Path) -> None:
+def test_a_detector_folder_is_loaded_and_returns_boxes(make: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     make(tmp_path)
     detector = text.load(str(tmp_path), device="cpu")
     rng = np.random.default_rng(0)
-    stills = [Still(frame, rng.integers(0, 255, (48, 80, 3), dtype=np.uint8)) for frame in (0, 4)]
-    found = detector.find(stills, "A white sheep.", 2)
+    frames = [SampledFrame(frame, rng.integers(0, 255, (48, 80, 3), dtype=np.uint8)) for frame in (0, 4)]
+    found = detector.find(frames, "A white sheep.", 2)
     assert 1 <= len(found) <= 2
     assert len({one.frame for one in found}) == 1
     for one in found:
@@ -84,11 +83,11 @@ def test_a_detector_folder_is_loaded_and_answers(make: Any, tmp_path: Path) -> N
         assert 0 <= x0 < x1 <= 80
         assert 0 <= y0 < y1 <= 48
         assert 0 < one.score <= 1
-    assert found == detector.find(stills, "a white sheep", 2)
+    assert found == detector.find(frames, "a white sheep", 2)
 
 
 class Given:
-    """A processor and a model in one, which find what they are told."""
+    """A processor and a model in one, which return given boxes."""
 
     device = "cpu"
 
@@ -108,22 +107,22 @@ class Given:
         return [{"boxes": self.boxes, "scores": self.scores}]
 
 
-def test_one_animal_found_twice_is_one_and_boxes_end_at_the_border() -> None:
-    boxes = [[10, 10, 30, 30], [-5, 0, 20, 90], [11, 10, 30, 31], [5, 5, 5.5, 40]]
+def test_duplicate_boxes_are_merged_and_boxes_end_at_the_border() -> None:
+    boxes: list[list[float]] = [[10, 10, 30, 30], [-5, 0, 20, 90], [11, 10, 30, 31], [5, 5, 5.5, 40]]
     given = Given(boxes, [0.5, 0.25, 0.75, 0.9])
-    found = text.Detector(given, given, "given").find([Still(7, np.zeros((48, 80, 3), np.uint8))], "sheep", 3)
+    found = text.Detector(given, given).find([SampledFrame(7, np.zeros((48, 80, 3), np.uint8))], "sheep", 3)
     assert [(one.frame, one.box, one.score) for one in found] == [
         (7, (11, 10, 30, 31), 0.75),
         (7, (0, 0, 20, 48), 0.25),
     ]
 
 
-def test_nothing_found_is_no_prompt() -> None:
+def test_no_box_is_no_detection() -> None:
     given = Given([[0, 0, 0, 0]], [0.5])
-    assert text.Detector(given, given, "given").find([Still(0, np.zeros((48, 80, 3), np.uint8))], "sheep", 1) == []
+    assert text.Detector(given, given).find([SampledFrame(0, np.zeros((48, 80, 3), np.uint8))], "sheep", 1) == []
 
 
-def test_a_detector_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_detector_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"prompt\.advanced\.detector: got '/no/such', no such folder, expected a save_pretrained folder or",
