@@ -41,7 +41,7 @@ def folder_with(tmp_path: Path, change: Callable[[str], str]) -> Path:
 def test_an_interpolation_in_a_yaml_is_refused_before_anything_is_built(tmp_path: Path, line: str) -> None:
     made = tmp_path / "made"
     folder = folder_with(tmp_path, lambda text: f"{text.rstrip()}\n{line.replace('MADE', str(made))}\n")
-    with pytest.raises(ConfigError, match=r"m\.yaml: interpolations .* are not run from a yaml, expected plain values"):
+    with pytest.raises(ConfigError, match=r"m\.yaml: interpolations .* are not run from a YAML, expected plain values"):
         loading.load(str(folder))
     assert not made.exists()
 
@@ -49,7 +49,7 @@ def test_an_interpolation_in_a_yaml_is_refused_before_anything_is_built(tmp_path
 def test_a_yaml_may_not_name_other_classes(tmp_path: Path) -> None:
     made = tmp_path / "made"
     folder = folder_with(tmp_path, lambda text: f"{text.rstrip()}\n  extra: {{_target_: os.mkdir, path: {made}}}\n")
-    with pytest.raises(ConfigError, match=r"`_target_`s \['os\.mkdir'\] are not run from a yaml"):
+    with pytest.raises(ConfigError, match=r"`_target_`s \['os\.mkdir'\] are not run from a YAML"):
         loading.load(str(folder))
     assert not made.exists()
 

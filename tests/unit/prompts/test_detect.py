@@ -20,6 +20,7 @@ from sheep.schemas import Prompt
 from sheep.synthetic.archive import encode
 from sheep.synthetic.scene import SceneConfig, draw_scene, render
 from tests import stages
+from tests.settings import changed
 
 CROP = CropConfig(stride_frames=2, device="cpu")
 MOTION = PromptConfig(num_animals=1)
@@ -73,7 +74,7 @@ def test_the_cohort_names_the_animals(archive: ArchiveConfig) -> None:
 
 
 def test_a_video_with_a_low_score_is_listed(archive: ArchiveConfig) -> None:
-    found = detect.prompt(archive, CROP, replace(MOTION, min_score=1.0))
+    found = detect.prompt(archive, CROP, changed(MOTION, min_score=1.0))
     assert found.doubts["day1/walks.mp4"].startswith("score ")
 
 

@@ -99,7 +99,7 @@ def test_rotation_is_applied(
 
 def test_decord_refuses_a_quarter_turn(tmp_path: Path) -> None:
     uri = turned(write(tmp_path / "flat.mp4", SHADES[:3]), tmp_path / "turned.mp4", 0, 1, -1, 0)
-    with pytest.raises(MediaError, match=r"rotated\. Set crop\.decoder to pyav"):
+    with pytest.raises(MediaError, match=r"rotated\. Set crop\.advanced\.decoder to pyav"):
         list(reader.decode(uri, decoder="decord"))
 
 
