@@ -10,6 +10,7 @@ Shapes in docstrings and comments: B batch, F frames, A animals, W windows, H he
 D embedding, K prototypes, L labels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +20,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sheep.errors import ContractError
-
-LABELS = ("head_down", "lying", "standing", "eating", "head_up", "moving")
-"""The poster's six behaviours, in the order every table and figure keeps. Several can hold at once."""
 
 KEY = ("video", "animal", "frame")
 
@@ -77,19 +75,6 @@ CROPS = pa.schema(
         pa.field(
             "held", pa.bool_(), nullable=False
         ),  # animal lost here: the window is held from where it was last seen
-    ]
-)
-
-LABEL_FRAMES = pa.schema([*_KEY_FIELDS, *[pa.field(label, pa.int8()) for label in LABELS]])
-"""0 or 1; null is unscored."""
-
-PREDICTIONS = pa.schema(
-    [
-        *_KEY_FIELDS,
-        pa.field(
-            "fold", pa.int32(), nullable=False
-        ),  # outer fold whose probe predicted; -1: the final probe, on animals without labels
-        *[pa.field(label, pa.float32(), nullable=False) for label in LABELS],  # probability in [0, 1]
     ]
 )
 
@@ -162,6 +147,32 @@ def embeddings(dim: int, dtype: str) -> pa.Schema:
     return pa.schema([*_KEY_FIELDS, pa.field("embedding", pa.list_(value, dim), nullable=False)])
 
 
+def label_frames(labels: Sequence[str]) -> pa.Schema:
+    """Schema of labels by frame: the key and for each label 0 or 1; null is unscored.
+
+    Args:
+        labels: the study's, in the order of its ethogram.
+    """
+    return pa.schema([*_KEY_FIELDS, *[pa.field(label, pa.int8()) for label in labels]])
+
+
+def predictions(labels: Sequence[str]) -> pa.Schema:
+    """Schema of predictions: the key, the outer fold whose probe predicted, and for each label a probability in [0, 1].
+
+    The fold is -1 for the final probe, which predicts animals without labels.
+
+    Args:
+        labels: the study's, in the order of its ethogram.
+    """
+    probabilities = [pa.field(label, pa.float32(), nullable=False) for label in labels]
+    return pa.schema([*_KEY_FIELDS, pa.field("fold", pa.int32(), nullable=False), *probabilities])
+
+
+def labels_of(table: pa.Table) -> tuple[str, ...]:
+    """Return the labels of a table of `label_frames` or `predictions`, in the order of its columns."""
+    return tuple(name for name in table.column_names if name not in (*KEY, "time_s", "fold"))
+
+
 def validate(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """Check that a table keeps its promise.
 
@@ -205,9 +216,9 @@ def _require_unique(table: pa.Table, where: str) -> None:
         )
 
 
-def targets_of(label_frames: pa.Table) -> NDArray[np.float64]:
-    """Return the labels of LABEL_FRAMES as (F, L) float64: 0 or 1, nan where unscored."""
-    columns = [label_frames.column(label).cast(pa.float64()).to_numpy(zero_copy_only=False) for label in LABELS]
+def targets_of(labels: pa.Table) -> NDArray[np.float64]:
+    """Return the labels of a `label_frames` table as (F, L) float64: 0 or 1, nan where unscored."""
+    columns = [labels.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False) for name in labels_of(labels)]
     return np.stack(columns, axis=1)
 
 

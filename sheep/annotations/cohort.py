@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from sheep.annotations.intervals import some
+from sheep.annotations.matching import some
 from sheep.errors import ConfigError
 from sheep.io.text import parsed
 from sheep.schemas import COHORT

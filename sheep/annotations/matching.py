@@ -1,0 +1,96 @@
+"""Which video of the archive an annotation file means, by the path that it names."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import PurePosixPath, PureWindowsPath
+
+from sheep.errors import ConfigError
+
+_SHOWN = 20
+
+
+class Matcher:
+    """The videos of an archive, by file name."""
+
+    def __init__(self, videos: Iterable[str], *, by_name: bool = False) -> None:
+        """Index the videos.
+
+        Args:
+            videos: keys of all videos of the archive.
+            by_name: match by the file's name alone, where folders were renamed since the videos were annotated.
+        """
+        self._videos = sorted(videos)
+        self._by_name = by_name
+        self._by_stem: dict[str, list[str]] = {}
+        for video in self._videos:
+            self._by_stem.setdefault(_normal(PurePosixPath(video).stem), []).append(video)
+
+    def find(self, media: str, where: str) -> str:
+        """Return the video that a media file is.
+
+        The name has to be equal without its ending, in case too; Unicode spellings of one letter count as equal. Of
+        several such videos the one whose folders agree best with the media file's path is meant.
+
+        Args:
+            media: as an annotation file names it: a path of any system, or a name.
+            where: starts the message.
+
+        Raises:
+            ConfigError: no video has this name; several have and the folders do not decide; or both paths have folders
+                and not even the innermost ones are equal.
+        """
+        path = PureWindowsPath(media)  # splits at both kinds of slashes
+        folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not part.endswith(":\\")]
+        candidates = self._by_stem.get(_normal(path.stem), [])
+        same_ending = [video for video in candidates if _normal(PurePosixPath(video).name) == _normal(path.name)]
+        candidates = same_ending or candidates
+        if not candidates:
+            raise ConfigError(
+                f"{where}: no video for {media!r}, expected one with the same name (folder and ending may differ, case "
+                f"may not) among {some(self._videos)}.{self._near(path.stem)} Rename one of them, or remove the file."
+            )
+        shared = {video: _num_shared(folders, _folders(video)) for video in candidates}
+        best = [video for video in candidates if shared[video] == max(shared.values())]
+        if len(best) > 1:
+            raise ConfigError(
+                f"{where}: {media!r} matches several videos, {some(best)}, expected one. Name the video's folder in "
+                "the annotation file, or give the videos different names."
+            )
+        [video] = best
+        if folders and _folders(video) and not shared[video] and not self._by_name:
+            raise ConfigError(
+                f"{where}: {media!r} has the name of {video!r} but lies in another folder ({folders[-1]!r}, expected "
+                f"{_folders(video)[-1]!r}): it may be another video. Correct the path, or pass "
+                "--archive.match-by-name if the folders were renamed."
+            )
+        return video
+
+    def _near(self, stem: str) -> str:
+        plain = {_normal(key).casefold().strip(): key for key in self._by_stem}
+        near = get_close_matches(_normal(stem).casefold().strip(), plain, n=1, cutoff=0.8)
+        return f" Nearest: {self._by_stem[plain[near[0]]][0]!r}." if near else ""
+
+
+def some(names: Sequence[str]) -> str:
+    """List names for a message: at most 20 of them, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(map(repr, names[:_SHOWN])) or "none") + more
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _folders(video: str) -> list[str]:
+    return [_normal(part) for part in PurePosixPath(video).parts[:-1]]
+
+
+def _num_shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """Count the equal folders of two paths, from the innermost one outwards."""
+    count = 0
+    for one, other in zip(reversed(first), reversed(second), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,66 @@
+"""What every reader of annotation files gets and gives."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from sheep.annotations.coding import Coding
+from sheep.io import tables
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of the annotation folder."""
+
+    name: str
+    """Path relative to the folder."""
+    data: bytes
+    notes: list[str] = field(default_factory=list, compare=False)
+    """What a reader tolerated or left out, for the person who checks the inputs."""
+
+    @property
+    def ending(self) -> str:
+        """Its ending in lower case, with the dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        """Its name without folder and ending."""
+        return PurePosixPath(self.name).stem
+
+    @cached_property
+    def text(self) -> str:
+        """Its content as text.
+
+        Raises:
+            ConfigError: it is no text.
+        """
+        text, notes = tables.decode(self.data, self.name)
+        self.notes.extend(notes)
+        return text
+
+    def table(self, required: Sequence[str], optional: Sequence[str] = ()) -> tables.Table | None:
+        """Read the first table with these columns, as `tables.read_table` does; None where there is none.
+
+        Args:
+            required: columns that its header must have.
+            optional: further columns, named in this spelling where they are present.
+        """
+        if self.ending not in (".csv", ".tsv", ".txt", *tables.SHEETS):
+            return None
+        table = tables.read_table(self.data, self.name, required, optional)
+        if table is not None:
+            self.notes.extend(table.notes)
+        return table
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the files of one format."""
+
+    tool: str
+    """Name of the program and the format, for people."""
+    read: Callable[[SourceFile], list[Coding] | None]
+    """Returns a file's codings, None where the file is of another format. Raises ConfigError where it is of this format
+    and something in it has to be corrected."""
