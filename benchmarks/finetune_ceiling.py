@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sheep import schemas
 from sheep.config import StudyConfig, seed_for
 from sheep.embed.features import pool_tokens, width
 from sheep.finetune import schedules
@@ -25,6 +24,7 @@ from sheep.finetune.trainer import CLIP_NORM
 from sheep.io import storage
 from sheep.io.manifest import Manifest
 from sheep.models import dinov2
+from sheep.synthetic.behaviour import LABELS
 
 AREA = (0.6, 1.0)
 """Range of a view's area as a share of the image: the whole animal stays visible, since half of it shows no posture."""
@@ -42,7 +42,7 @@ def train(crops: Manifest, videos: Sequence[str], config: StudyConfig, out: str)
     settings = config.finetune
     images, targets = labelled(crops, videos, config.archive.root)
     network = dinov2.load(settings.backbone)
-    head = nn.Linear(width(network, config.embed.advanced.pool), len(schemas.LABELS))
+    head = nn.Linear(width(network, config.embed.advanced.pool), len(LABELS))
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     model = network.model.train().requires_grad_(True)
@@ -82,7 +82,7 @@ def labelled(crops: Manifest, videos: Sequence[str], archive: str) -> tuple[Imag
     for video in videos:
         data = storage.read_bytes(storage.join(archive, "truth", video.rsplit(".", 1)[0] + ".parquet"))
         table = pq.read_table(io.BytesIO(data))  # a row per frame, in order
-        labels[video] = np.stack([table.column(label).to_numpy() for label in schemas.LABELS], axis=1)
+        labels[video] = np.stack([table.column(label).to_numpy() for label in LABELS], axis=1)
     kept = [row for row in rows.to_pylist() if not row["held"]]
     targets = np.stack([labels[row["video"]][row["frame"]] for row in kept]).astype(np.float32)
     images = Images(

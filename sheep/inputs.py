@@ -11,9 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from sheep import prompts
-from sheep.annotations import boris, intervals
+from sheep.annotations import ethogram, labelled
 from sheep.annotations.cohort import check_cohort, read_cohort
-from sheep.annotations.intervals import Annotation
+from sheep.annotations.ethogram import Ethogram, read_ethogram
+from sheep.annotations.labelled import Annotations
+from sheep.annotations.matching import Matcher
+from sheep.annotations.readers import Folder, read_files
 from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.io import storage
@@ -73,25 +76,51 @@ class StudyInputs:
         return found
 
     @cached_property
-    def annotations(self) -> tuple[Annotation, ...]:
-        """Every annotation, matched with its video.
+    def annotation_folder(self) -> Folder:
+        """Every file of the annotation folder: what it states, or why it was ignored.
 
         Raises:
-            ConfigError: no annotation file, one that cannot be read, or an annotation that matches no video.
+            ConfigError: a file of annotations that cannot be read, or none that states anything.
         """
-        folder = storage.join(self._archive.root, self._archive.annotations)
-        files = [name for name in storage.find(folder) if name.lower().endswith((".csv", ".tsv"))]
-        if not files:
+        uri = storage.join(self._archive.root, self._archive.annotations)
+        folder = read_files(storage.find(uri), lambda name: _bytes(storage.join(uri, name), "annotation file"))
+        if not folder.codings:
+            ignored = "".join(f" {one.name}: {'; '.join(one.notes)}." for one in folder.files)
             raise ConfigError(
-                f"{folder}: no annotation file (.csv or .tsv), expected BORIS tabular exports. Check the archive's "
-                "annotation folder."
+                f"{uri}: no annotations, expected files such as BORIS exports.{ignored} Check the archive's annotation "
+                "folder."
             )
-        found = [
-            one
-            for name in files
-            for one in boris.parse_boris(_text(storage.join(folder, name), "annotation"), name=name)
-        ]
-        return tuple(one for group in intervals.match(found, list(self.videos)).values() for one in group)
+        return folder
+
+    @cached_property
+    def ethogram(self) -> Ethogram:
+        """The study's behaviours: the archive's ethogram file, or every state behaviour of the annotations.
+
+        Raises:
+            ConfigError: the file is invalid, or nothing is left to learn.
+        """
+        uri = storage.join(self._archive.root, ethogram.FILE)
+        if storage.exists(uri):
+            return read_ethogram(_bytes(uri, "ethogram"), name=uri)
+        codings = self.annotation_folder.codings
+        states = {name for one in codings for name in (*one.bouts, *one.absent, *(one.behaviours or ()))}
+        return ethogram.infer(states, {name for one in codings for name in one.points})
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """Every annotation, of a video, an animal and labels of this study.
+
+        Raises:
+            ConfigError: a coding matches no video, no prompted animal or no behaviour.
+        """
+        matcher = Matcher(self.videos, by_name=self._archive.match_by_name)
+        animals_in = {video: list(dict.fromkeys(one.animal for one in given)) for video, given in self.prompts.items()}
+        return labelled.resolve(
+            self.annotation_folder.codings,
+            lambda coding: matcher.find(coding.media, coding.where),
+            animals_in,
+            self.ethogram,
+        )
 
     @cached_property
     def cohort(self) -> pa.Table:
@@ -108,7 +137,7 @@ class StudyInputs:
     @cached_property
     def annotated(self) -> tuple[str, ...]:
         """Animals with an annotation, sorted."""
-        return tuple(sorted({annotation.animal for annotation in self.annotations}))
+        return tuple(sorted({annotation.animal for annotation in self.annotations.used}))
 
     @cached_property
     def validation(self) -> tuple[str, ...]:
@@ -136,9 +165,9 @@ class StudyInputs:
         )
 
     def label_frames(self, cropped: Manifest) -> pa.Table:
-        """LABEL_FRAMES for every tracked frame, null where unscored."""
+        """Labels by frame for every tracked frame, null where unscored."""
         keys = cropped.read("crops", columns=["video", "animal", "frame", "time_s"])
-        return intervals.label_frames(keys, self.annotations)
+        return labelled.label_frames(keys, self.annotations.used, self.ethogram.labels)
 
     def _showing(self, animals: Sequence[str]) -> set[str]:
         rows = zip(self.cohort.column("video").to_pylist(), self.cohort.column("animal").to_pylist(), strict=True)
@@ -150,7 +179,7 @@ class StudyInputs:
         Raises:
             ConfigError: videos, prompts, annotations or cohort do not fit each other, or too few animals are annotated.
         """
-        _ = self.prompts, self.cohort
+        _ = self.prompts, self.cohort, self.annotations
         num_validation, num_folds = len(self.validation), self._config.search.num_folds
         if len(self.annotated) - num_validation < num_folds:
             beside = f" besides the finetune.validation_animals = {num_validation}" if num_validation else ""

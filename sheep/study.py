@@ -62,5 +62,5 @@ class Study:
 
     @cached_property
     def label_frames(self) -> pa.Table:
-        """LABEL_FRAMES of every tracked frame."""
+        """Labels by frame of every tracked frame."""
         return self.inputs.label_frames(self.manifest("crop"))

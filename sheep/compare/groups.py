@@ -27,7 +27,7 @@ from sheep.config import CompareConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.io.manifest import Manifest
 from sheep.io.typed_json import from_json, object_json, to_json
-from sheep.schemas import LABELS
+from sheep.schemas import labels_of
 
 UNIT = "animal"
 
@@ -83,14 +83,20 @@ class AnimalShares:
 class GroupComparison:
     """What the compare stage leaves in its manifest's facts."""
 
+    labels: tuple[str, ...]
+    """The labels that were predicted, in the order of every table."""
     comparisons: tuple[Comparison, ...]
-    """One for each other group (by name) and label (in the order of LABELS)."""
+    """One for each other group (by name) and label (in order)."""
     proportions: tuple[AnimalShares, ...]
     """One for each predicted animal, by name."""
 
     def to_json(self) -> dict[str, object]:
         """Return JSON values; an animal's shares stand beside its other values, under the labels' names."""
-        return {"comparisons": to_json(self.comparisons), "proportions": [shares_json(row) for row in self.proportions]}
+        return {
+            "labels": list(self.labels),
+            "comparisons": to_json(self.comparisons),
+            "proportions": [shares_json(row) for row in self.proportions],
+        }
 
 
 def shares_json(row: AnimalShares) -> dict[str, object]:
@@ -106,10 +112,11 @@ def read_comparison(compared: Manifest) -> GroupComparison:
     Raises:
         ContractError: the manifest was written by another version.
     """
+    labels = compared.facts.get("labels", [])
     animals = [
         {
-            **{name: value for name, value in row.items() if name not in LABELS},
-            "shares": {label: row[label] for label in LABELS if label in row},
+            **{name: value for name, value in row.items() if name not in labels},
+            "shares": {label: row[label] for label in labels if label in row},
         }
         for row in compared.facts.get("proportions", [])
     ]
@@ -125,19 +132,20 @@ def proportions(predictions: pa.Table, group_of: Mapping[str, str]) -> list[Anim
     the median step. An animal's share is the plain mean over its videos of these weighted means.
 
     Args:
-        predictions: PREDICTIONS, rows in any order.
+        predictions: the predictions table, rows in any order.
         group_of: animal -> group, for every animal that is predicted.
 
     Returns:
         One row per animal, by name.
     """
     frames = predictions.to_pandas().sort_values(["animal", "video", "frame"], kind="stable")
+    labels = list(labels_of(predictions))
     per_animal: dict[str, list[NDArray[np.float64]]] = {}
     duration_s: dict[str, float] = {}
     for (animal, _), rows in frames.groupby(["animal", "video"], sort=True):
         steps_s = np.diff(rows["time_s"].to_numpy())
         weights = np.append(steps_s, np.median(steps_s)) if len(steps_s) else np.ones(1)
-        values = rows[list(LABELS)].to_numpy(dtype=float)
+        values = rows[labels].to_numpy(dtype=float)
         per_animal.setdefault(animal, []).append(weights @ values / weights.sum())
         duration_s[animal] = duration_s.get(animal, 0.0) + (float(weights.sum()) if len(steps_s) else 0.0)
     return [
@@ -146,7 +154,7 @@ def proportions(predictions: pa.Table, group_of: Mapping[str, str]) -> list[Anim
             group=group_of[animal],
             num_videos=len(videos),
             duration_s=duration_s[animal],
-            shares=dict(zip(LABELS, np.mean(videos, axis=0).tolist(), strict=True)),
+            shares=dict(zip(labels, np.mean(videos, axis=0).tolist(), strict=True)),
         )
         for animal, videos in per_animal.items()
     ]
@@ -156,7 +164,7 @@ def compare(predictions: pa.Table, cohort: pa.Table, config: CompareConfig, *, s
     """Compare every group with the reference group, label by label.
 
     Args:
-        predictions: PREDICTIONS, each animal predicted by a probe that did not train on it.
+        predictions: the predictions table, each animal predicted by a probe that did not train on it.
         cohort: COHORT; animals without predictions are not counted.
         config: reference, permutations, confidence, alpha.
         seed: of the permutations, where they are too many to do all.
@@ -169,8 +177,9 @@ def compare(predictions: pa.Table, cohort: pa.Table, config: CompareConfig, *, s
             reference.
     """
     animals = sorted(set(predictions.column("animal").to_pylist()))
+    labels = labels_of(predictions)
     table = proportions(predictions, _groups(cohort, animals))
-    values = np.array([[row.shares[label] for label in LABELS] for row in table]).reshape(-1, len(LABELS))
+    values = np.array([[row.shares[label] for label in labels] for row in table]).reshape(-1, len(labels))
     names = sorted({row.group for row in table})
     rows = {name: np.flatnonzero([row.group == name for row in table]) for name in names}
     reference = _reference(rows, config.reference)
@@ -178,13 +187,13 @@ def compare(predictions: pa.Table, cohort: pa.Table, config: CompareConfig, *, s
     for name in names:
         if name != reference:
             rng = np.random.default_rng(seed_for(seed, "compare", name))
-            results += _against(reference, name, values[rows[reference]], values[rows[name]], config, rng)
+            results += _against(reference, name, labels, values[rows[reference]], values[rows[name]], config, rng)
     adjusted = stats.false_discovery_control([result.p for result in results], method="bh")
     comparisons = tuple(
         replace(result, p_adjusted=float(p), found=bool(p <= config.advanced.alpha))
         for result, p in zip(results, adjusted, strict=True)
     )
-    return GroupComparison(comparisons=comparisons, proportions=tuple(table))
+    return GroupComparison(labels=labels, comparisons=comparisons, proportions=tuple(table))
 
 
 def _groups(cohort: pa.Table, animals: Sequence[str]) -> dict[str, str]:
@@ -231,6 +240,7 @@ def _reference(rows: Mapping[str, NDArray[np.intp]], wanted: str) -> str:
 def _against(
     reference: str,
     group: str,
+    labels: Sequence[str],
     base: NDArray[np.float64],
     other: NDArray[np.float64],
     config: CompareConfig,
@@ -241,6 +251,7 @@ def _against(
     Args:
         reference: name of the reference group.
         group: name of the other group.
+        labels: (L,) names.
         base: (A1, L) shares of time of the reference group's animals.
         other: (A2, L) of the other group's.
         config: permutations, confidence, alpha.
@@ -278,7 +289,7 @@ def _against(
             test=test,
             unit=UNIT,
         )
-        for i, label in enumerate(LABELS)
+        for i, label in enumerate(labels)
     ]
 
 

@@ -181,8 +181,9 @@ class ArchiveConfig:
     prompts: str = "prompts.csv"
     """Prompt file, relative to root."""
     annotations: str = "annotations"
-    """Folder of annotation files (BORIS tabular exports), one per video, by the video's stem; not every animal needs
-    one."""
+    """Folder of annotation files, of any tool that `sheep.annotations.readers` knows; not every animal needs one."""
+    match_by_name: bool = False
+    """Match annotation files and videos by the video's name alone, also where their folders differ."""
     cohort: str = "cohort.csv"
     """Cohort file: video, animal, group."""
 

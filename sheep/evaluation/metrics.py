@@ -16,7 +16,6 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from sheep.errors import ContractError
-from sheep.schemas import LABELS
 
 METRIC = "average_precision"
 
@@ -117,7 +116,7 @@ def score(
     bootstrap: Bootstrap,
     *,
     split: str,
-    labels: Sequence[str] = LABELS,
+    labels: Sequence[str],
 ) -> Scores:
     """Score probabilities, with intervals over resampled animals.
 
@@ -165,7 +164,7 @@ def change(
     animals: Sequence[str],
     bootstrap: Bootstrap,
     *,
-    labels: Sequence[str] = LABELS,
+    labels: Sequence[str],
 ) -> ScoreChanges:
     """Compare two sets of probabilities for the same rows, paired: both are scored on the same resampled animals.
 

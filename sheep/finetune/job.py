@@ -37,7 +37,7 @@ class ValidationRow:
     animal: str
     frame: int
     targets: tuple[float | None, ...]
-    """0 or 1, in the order of `schemas.LABELS`; None is unscored."""
+    """0 or 1, in the order of the labels; None is unscored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +132,7 @@ class FinetuneJob:
                 animals=[keys[row][1] for row in rows],
                 videos=[keys[row][0] for row in rows],
             ),
-            targets=np.array(labels, dtype=np.float64).reshape(len(rows), len(schemas.LABELS)),
+            targets=np.array(labels, dtype=np.float64).reshape(len(rows), len(next(iter(targets.values())))),
         )
 
     def images(self) -> "Images":

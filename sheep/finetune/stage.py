@@ -70,7 +70,7 @@ def validation_rows(labels: pa.Table, animals: Sequence[str]) -> tuple[Validatio
     """Choose labelled frames of the validation animals: the same number of each, evenly spaced over its videos.
 
     Args:
-        labels: LABEL_FRAMES.
+        labels: labels by frame (`schemas.label_frames`).
         animals: the validation animals.
 
     Returns:

@@ -27,6 +27,8 @@ class PredictJob:
     probes: str
     """URI of the search stage."""
     config: PredictConfig
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    """Groups of labels of which at most one holds at a time."""
 
     @property
     def pool(self) -> str:
@@ -51,7 +53,7 @@ class PredictJob:
         rows = pa.concat_tables([read_part(self.source, part) for part in unit.parts])
         vectors, animals = vectors_of(rows), np.array(rows.column("animal").to_pylist())
         time_s = rows.column("time_s").to_numpy()
-        probability = np.zeros((rows.num_rows, len(schemas.LABELS)), dtype=np.float32)
+        probability = np.zeros((rows.num_rows, len(probes.labels)), dtype=np.float32)
         folds = np.full(rows.num_rows, predictions.FINAL_FOLD, dtype=np.int32)
         # Animal by animal: each has its own probe, and a temporal window must not reach from one animal into another.
         for animal in np.unique(animals):
@@ -61,7 +63,7 @@ class PredictJob:
             folds[of_animal] = fold
             windows = slide(vectors[of_animal], time_s[of_animal], windowed.window)
             probability[of_animal] = windowed.probe.predict_proba(windows)
-        table = predictions.tabulate(rows, probability, folds)
-        attempt.write("predictions", table, schemas.PREDICTIONS)
-        attempt.write("bouts", bouts.bouts(table, self.config), schemas.BOUTS)
+        table = predictions.tabulate(rows, probability, probes.labels, folds)
+        attempt.write("predictions", table, table.schema)
+        attempt.write("bouts", bouts.bouts(table, self.config, self.exclusive), schemas.BOUTS)
         return attempt.commit()

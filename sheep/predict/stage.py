@@ -27,11 +27,26 @@ def run(study: Study) -> Manifest:
             f"predict.variant: got {config.variant!r}, {searched.uri} has {sorted(searchable)}. Choose one of them."
         )
     embedded = study.manifest("embed", variant.source)
-    return study.finished(predict(embedded, searched, config, study.uri("predict"), executor=study.executor))
+    return study.finished(
+        predict(
+            embedded,
+            searched,
+            config,
+            study.uri("predict"),
+            exclusive=study.inputs.ethogram.exclusive,
+            executor=study.executor,
+        )
+    )
 
 
 def predict(
-    embedded: Manifest, search: Manifest, config: PredictConfig, out: str, *, executor: Executor = LOCAL
+    embedded: Manifest,
+    search: Manifest,
+    config: PredictConfig,
+    out: str,
+    *,
+    exclusive: tuple[tuple[str, ...], ...] = (),
+    executor: Executor = LOCAL,
 ) -> Manifest:
     """Embeddings + probes -> probability per label and frame, and bouts.
 
@@ -40,6 +55,7 @@ def predict(
         search: holds the variant's probes.
         config: the predicting variant, and what counts as a bout.
         out: the predict stage's folder.
+        exclusive: groups of labels of which at most one holds at a time.
         executor: runs the units, one per video.
 
     Returns:
@@ -49,11 +65,11 @@ def predict(
         ConfigError: `out` holds another configuration.
     """
     stage = open_stage(out, "predict", config, {})
-    probes = search.content()
+    probes = [search.content(), *exclusive]
     units = {
-        entry.key: TableUnit(key=entry.key, input=digest([entry.content(), probes]), parts=entry.parts)
+        entry.key: TableUnit(key=entry.key, input=digest([entry.content(), *probes]), parts=entry.parts)
         for entry in embedded.entries
         if not entry.error
     }
-    job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config)
+    job = PredictJob(stage=stage, source=embedded.uri, probes=search.uri, config=config, exclusive=exclusive)
     return run_units([(job, units)], executor)[0]

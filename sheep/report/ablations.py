@@ -13,7 +13,7 @@ from sheep.evaluation.metrics import ScoreChanges
 from sheep.io.manifest import Manifest
 from sheep.report.data import Ablation
 from sheep.report.text import variant_sentence
-from sheep.schemas import row_keys, targets_of
+from sheep.schemas import labels_of, row_keys, targets_of
 from sheep.search.predictions import probabilities_of
 from sheep.search.stage import bootstrap
 from sheep.variants import Variant
@@ -87,7 +87,7 @@ class OutOfFold:
 
         Args:
             search: the search stage.
-            label_frames: LABEL_FRAMES with every labelled frame.
+            label_frames: labels by frame, every labelled frame.
             config: the study's.
         """
         self._labels = label_frames
@@ -105,7 +105,14 @@ class OutOfFold:
         before, after = self._read(without), self._read(with_)
         targets = targets_of(self._labels.take(pa.array([self._row_of[key] for key in row_keys(before)])))
         animals = before.column("animal").to_pylist()
-        return metrics.change(targets, probabilities_of(before), probabilities_of(after), animals, self._bootstrap)
+        return metrics.change(
+            targets,
+            probabilities_of(before),
+            probabilities_of(after),
+            animals,
+            self._bootstrap,
+            labels=labels_of(before),
+        )
 
 
 def ablations(predictions: OutOfFold, searched: Sequence[Variant]) -> list[Ablation]:

@@ -23,7 +23,6 @@ from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import VariantScores
 from sheep.report.text import is_missing, label_words, variant_words
-from sheep.schemas import LABELS
 
 INK = "#222222"
 GREY = "#8a8a8a"
@@ -69,11 +68,14 @@ class Line:
     """As many as steps; nan is a gap."""
 
 
-def group_shares(proportions: Sequence[AnimalShares], differing: set[str], groups: Sequence[str]) -> str:
+def group_shares(
+    proportions: Sequence[AnimalShares], labels: Sequence[str], differing: set[str], groups: Sequence[str]
+) -> str:
     """Draw each animal's share of time as a dot, and each group's mean with its 95 % t interval over animals.
 
     Args:
         proportions: one row per animal; a share that is nan or absent is omitted.
+        labels: rows, from top to bottom.
         differing: labels in which groups differ, shaded and starred.
         groups: the reference first; animals of other groups are omitted.
 
@@ -81,10 +83,10 @@ def group_shares(proportions: Sequence[AnimalShares], differing: set[str], group
         A data URI.
     """
     with style():
-        figure, axes = _label_rows(differing)
+        figure, axes = _label_rows(labels, differing)
         for place, group in enumerate(groups):
             rows = [row for row in proportions if row.group == group]
-            for index, label in enumerate(LABELS):
+            for index, label in enumerate(labels):
                 values = [row.shares[label] for row in rows if not is_missing(row.shares.get(label))]
                 shares = np.array(values, dtype=np.float64)
                 _dots(axes, 100 * shares, index + _offset(place, len(groups)), place, group if index == 0 else "")
@@ -96,11 +98,14 @@ def group_shares(proportions: Sequence[AnimalShares], differing: set[str], group
         return svg_uri(figure)
 
 
-def group_differences(comparisons: Sequence[Comparison], differing: set[str], groups: Sequence[str]) -> str:
+def group_differences(
+    comparisons: Sequence[Comparison], labels: Sequence[str], differing: set[str], groups: Sequence[str]
+) -> str:
     """Draw each group's difference from the reference with its interval, in percentage points.
 
     Args:
         comparisons: markers are filled where a difference was found, else open.
+        labels: rows, from top to bottom.
         differing: labels in which groups differ, shaded and starred.
         groups: the reference first; comparisons of other groups are omitted.
 
@@ -108,14 +113,14 @@ def group_differences(comparisons: Sequence[Comparison], differing: set[str], gr
         A data URI.
     """
     with style():
-        figure, axes = _label_rows(differing)
+        figure, axes = _label_rows(labels, differing)
         axes.axvline(0, color=GREY, linewidth=1)
         others = groups[1:]
         for row in comparisons:
             if is_missing(row.difference) or row.group not in others:
                 continue
             place = others.index(row.group)
-            y = LABELS.index(row.label) + _offset(place, len(others))
+            y = labels.index(row.label) + _offset(place, len(others))
             colour = PALETTE[(place + 1) % len(PALETTE)]
             if not is_missing(row.low) and not is_missing(row.high):
                 axes.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=2)
@@ -185,18 +190,18 @@ def _mark(axes: Axes, x: float, y: float, marker: str, colour: str, *, filled: b
     axes.plot([x], [y], marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.5)
 
 
-def _label_rows(differing: set[str]) -> tuple[Figure, Axes]:
+def _label_rows(labels: Sequence[str], differing: set[str]) -> tuple[Figure, Axes]:
     """Make a figure with a row per label, from top to bottom."""
-    figure = Figure(figsize=(4.7, 4.6))
+    figure = Figure(figsize=(4.7, max(4.6, 1.0 + 0.45 * len(labels))))
     # Fixed margins, so that the rows of two panels beside each other are level.
     axes = figure.add_axes((0.23, 0.12, 0.74, 0.78))
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(labels):
         if label in differing:
             axes.axhspan(index - 0.5, index + 0.5, color="#FFF3C4", zorder=0)
-    axes.set_yticks(range(len(LABELS)), [label_words(label) + (" *" if label in differing else "") for label in LABELS])
-    for tick, label in zip(axes.get_yticklabels(), LABELS, strict=True):
+    axes.set_yticks(range(len(labels)), [label_words(label) + (" *" if label in differing else "") for label in labels])
+    for tick, label in zip(axes.get_yticklabels(), labels, strict=True):
         tick.set_fontweight("bold" if label in differing else "normal")
-    axes.set_ylim(len(LABELS) - 0.5, -0.5)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
     axes.set_axisbelow(True)

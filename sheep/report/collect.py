@@ -87,6 +87,7 @@ def report_data(study: Study) -> ReportData:
             ("Fine-tuning saw", f"{len(roles.training_videos)} videos, {seen}"),
             ("Validation animals of fine-tuning", _validation_words(roles.validation)),
         ],
+        labels=compared.labels,
         variants=[
             VariantScores(variant=variant, scores=result.scores, chosen=result.chosen)
             for variant, result in searched.items()

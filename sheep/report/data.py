@@ -5,7 +5,7 @@ The report computes no score or test itself.
 Missing is nan wherever a float stands, and is shown as "not scored", never as 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from sheep.embed.encoders import backbones
 from sheep.errors import ContractError
 from sheep.evaluation.metrics import ScoreChange, Scores
 from sheep.finetune.record import Step, ValidationRecord
-from sheep.schemas import LABELS
 from sheep.search.results import Hyperparameters
 from sheep.variants import Variant
 
@@ -101,6 +100,8 @@ class ReportData:
     config: StudyConfig
     facts: list[tuple[str, str]]
     """Names and values of what was analysed, in the order to show."""
+    labels: tuple[str, ...]
+    """Names, in the order of every table and figure."""
     variants: list[VariantScores]
     ablations: list[Ablation]
     """The first two are the poster's tables."""
@@ -127,9 +128,9 @@ def check(data: ReportData) -> None:
             another shape.
     """
     for comparison in data.comparisons:
-        _check_comparison(comparison)
+        _check_comparison(comparison, data.labels)
     for ethogram in data.ethograms:
-        shape = (len(ethogram.time_s), len(LABELS))
+        shape = (len(ethogram.time_s), len(data.labels))
         for name, values in (("probability", ethogram.probability), ("annotation", ethogram.annotation)):
             if values is not None and (values.shape != shape or not shape[0]):
                 raise ContractError(
@@ -147,10 +148,10 @@ def check(data: ReportData) -> None:
                 )
 
 
-def _check_comparison(row: Comparison) -> None:
-    if row.label not in LABELS:
+def _check_comparison(row: Comparison, labels: Sequence[str]) -> None:
+    if row.label not in labels:
         raise ContractError(
-            f"report: a comparison of {row.label!r}, expected one of {', '.join(LABELS)}. This is a bug: report it."
+            f"report: a comparison of {row.label!r}, expected one of {', '.join(labels)}. This is a bug: report it."
         )
     # False where one of them is nan.
     if (row.mean_group - row.mean_reference) * row.difference < -1e-9:

@@ -18,7 +18,6 @@ from sheep.io.typed_json import object_json, to_json
 from sheep.report import charts, pictures, text
 from sheep.report.charts import Line
 from sheep.report.data import Ablation, ReportData, VariantScores, check
-from sheep.schemas import LABELS
 from sheep.search.results import Hyperparameters
 
 MAX_ETHOGRAMS = 6
@@ -107,7 +106,7 @@ def build(data: ReportData) -> tuple[str, dict[str, object]]:
         answer=groups_answer,
         metric=metric,
         split=split,
-        labels=LABELS,
+        labels=data.labels,
         w=text,
         encoders=[encoder for encoder in ENCODERS.values() if not encoder.is_baseline],
         baselines=[encoder for encoder in ENCODERS.values() if encoder.is_baseline],
@@ -115,12 +114,12 @@ def build(data: ReportData) -> tuple[str, dict[str, object]]:
         level_compare=text.level_words(data, "compare"),
         counts=_counts(variants),
         groups=_groups_part(data),
-        ablations=[_ablation_part(ablation) for ablation in data.ablations],
-        variant_rows=_variant_rows(variants),
+        ablations=[_ablation_part(ablation, data.labels) for ablation in data.ablations],
+        variant_rows=_variant_rows(variants, data.labels),
         macro_table=text.macro_table(variants),
-        base_rates=[text.score(_mean_base_rate(variants, label)) for label in LABELS],
+        base_rates=[text.score(_mean_base_rate(variants, label)) for label in data.labels],
         variant_figure=charts.variant_scores(variants, metric) if variants else "",
-        ethograms=[(shown, pictures.ethogram(shown)) for shown in data.ethograms[:MAX_ETHOGRAMS]],
+        ethograms=[(shown, pictures.ethogram(shown, data.labels)) for shown in data.ethograms[:MAX_ETHOGRAMS]],
         sheets=_sheets_part(data.sheets),
         attention_rows=data.attention[:MAX_ATTENTION_ROWS],
         attention_figure=pictures.attention(data.attention[:MAX_ATTENTION_ROWS]) if data.attention else "",
@@ -161,15 +160,17 @@ def _groups_part(data: ReportData) -> GroupsPart:
     groups = list(dict.fromkeys([*(row.reference for row in rows), *(row.group for row in rows)]))
     sizes = [f"{group}: {sum(animal.group == group for animal in data.proportions)}" for group in groups]
     return GroupsPart(
-        shares=charts.group_shares(data.proportions, differing, groups) if rows and data.proportions else "",
-        differences=charts.group_differences(rows, differing, groups) if rows else "",
+        shares=charts.group_shares(data.proportions, data.labels, differing, groups)
+        if rows and data.proportions
+        else "",
+        differences=charts.group_differences(rows, data.labels, differing, groups) if rows else "",
         sizes=", ".join(sizes),
-        rows=sorted(rows, key=lambda row: (groups.index(row.group), LABELS.index(row.label))),
+        rows=sorted(rows, key=lambda row: (groups.index(row.group), data.labels.index(row.label))),
     )
 
 
-def _ablation_part(ablation: Ablation) -> AblationPart:
-    rows = [_ablation_row(label, ablation.rows[label]) for label in text.ROWS if label in ablation.rows]
+def _ablation_part(ablation: Ablation, labels: Sequence[str]) -> AblationPart:
+    rows = [_ablation_row(label, ablation.rows[label]) for label in (*labels, "macro") if label in ablation.rows]
     return AblationPart(ablation=ablation, rows=rows)
 
 
@@ -186,12 +187,12 @@ def _ablation_row(label: str, row: ScoreChange) -> AblationRow:
     )
 
 
-def _variant_rows(variants: Sequence[VariantScores]) -> list[VariantRow]:
+def _variant_rows(variants: Sequence[VariantScores], labels: Sequence[str]) -> list[VariantRow]:
     """Make the rows of the variant table; the best score of each column is marked, ties included."""
-    columns = ("macro", *LABELS)
+    columns = ("macro", *labels)
     table = [
         {"macro": scored.scores.macro.value}
-        | {label: scored.scores.labels[label].value if label in scored.scores.labels else math.nan for label in LABELS}
+        | {label: scored.scores.labels[label].value if label in scored.scores.labels else math.nan for label in labels}
         for scored in variants
     ]
     best = {

@@ -16,7 +16,6 @@ from sheep.embed.encoders import backbones
 from sheep.report.charts import INK, style, svg_uri
 from sheep.report.data import AttentionRow, Ethogram
 from sheep.report.text import label_words
-from sheep.schemas import LABELS
 
 UNSCORED = "#c9c9c9"
 ANNOTATION = "#D55E00"
@@ -31,11 +30,12 @@ _HEAD_PX = 40
 _MARGIN_PX = 24
 
 
-def ethogram(shown: Ethogram) -> str:
+def ethogram(shown: Ethogram, labels: Sequence[str]) -> str:
     """Draw one animal's annotation above its predicted probabilities, per label, over time.
 
     Args:
         shown: at least one frame.
+        labels: (L,) names, from top to bottom.
 
     Returns:
         A data URI. Long videos are averaged into columns; a column without frames is grey, as is unscored time.
@@ -44,9 +44,9 @@ def ethogram(shown: Ethogram) -> str:
     minutes = grid[-1] - grid[0] > 600
     scale = 60.0 if minutes else 1.0
     with style():
-        figure = Figure(figsize=(9.2, 0.7 + 0.42 * len(LABELS)), layout="constrained", dpi=140)
+        figure = Figure(figsize=(9.2, 0.7 + 0.42 * len(labels)), layout="constrained", dpi=140)
         axes = figure.add_subplot()
-        for index in range(len(LABELS)):
+        for index in range(len(labels)):
             if annotation is not None:
                 _strip(axes, annotation[index], grid / scale, (index - 0.42, index - 0.06), ANNOTATION)
                 _strip(axes, probability[index], grid / scale, (index - 0.03, index + 0.42), PREDICTION)
@@ -54,8 +54,8 @@ def ethogram(shown: Ethogram) -> str:
                 _strip(axes, probability[index], grid / scale, (index - 0.3, index + 0.3), PREDICTION)
         axes.set_aspect("auto")
         axes.set_xlim(grid[0] / scale, grid[-1] / scale)
-        axes.set_ylim(len(LABELS) - 0.5, -0.5)
-        axes.set_yticks(range(len(LABELS)), [label_words(label) for label in LABELS])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_yticks(range(len(labels)), [label_words(label) for label in labels])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("time since the first frame [min]" if minutes else "time since the first frame [s]")
         return svg_uri(figure)

@@ -9,11 +9,9 @@ from sheep.compare.groups import Comparison
 from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import Ablation, FinetuneRun, ReportData, VariantScores
-from sheep.schemas import LABELS
 from sheep.variants import Variant
 
 NOT_SCORED = "not scored"
-ROWS = (*LABELS, "macro")
 
 _VIEW_WORDS: dict[View, str] = {"frame": "whole frame", "crop": "crop", "masked": "masked crop", "track": "track"}
 _VIEWS_WORDS: dict[View, str] = {
@@ -149,7 +147,7 @@ def answer(data: ReportData) -> Answer:
             headline="No groups were compared.", details=[], reading="The study names fewer than two groups of animals."
         )
     level = level_words(data, "compare")
-    findings = sorted((row for row in rows if row.found), key=lambda row: LABELS.index(row.label))
+    findings = sorted((row for row in rows if row.found), key=lambda row: data.labels.index(row.label))
     if not findings:
         return _nothing_found(rows)
     num_tested = len({row.label for row in rows})
@@ -233,7 +231,7 @@ def text_tables(data: ReportData) -> str:
     """
     metric, split = metric_words(data.variants)
     level = level_words(data, "search")
-    blocks = [_text_ablation(ablation, metric, split, level) for ablation in data.ablations]
+    blocks = [_text_ablation(ablation, data.labels, metric, split, level) for ablation in data.ablations]
     if data.variants:
         lines = [f"Every variant: {metric}, mean of the labels", *_aligned(macro_table(data.variants))]
         blocks.append("\n".join(lines))
@@ -244,9 +242,9 @@ def text_tables(data: ReportData) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _text_ablation(ablation: Ablation, metric: str, split: str, level: str) -> str:
+def _text_ablation(ablation: Ablation, labels: Sequence[str], metric: str, split: str, level: str) -> str:
     table = [("label", "without", "with", "% change", f"{level} over animals")]
-    for label in ROWS:
+    for label in (*labels, "macro"):
         row = ablation.rows.get(label)
         if row is not None:
             limits = interval(row.percent.low, row.percent.high)

@@ -46,6 +46,8 @@ class ProbeData:
     """(F,)."""
     targets: NDArray[np.floating]
     """(F, L) 0 or 1; nan is unscored, but every row has a scored label."""
+    labels: tuple[str, ...]
+    """(L,) names."""
 
     def __post_init__(self) -> None:
         lengths = [len(column) for column in (self.embeddings, self.time_s, self.videos, self.animals, self.targets)]

@@ -25,6 +25,8 @@ class WindowedProbe:
 class Probes:
     """The probes of one variant: one per outer fold, and the final one."""
 
+    labels: tuple[str, ...]
+    """Names of what they predict, in order."""
     fold_of: dict[str, int]
     """Labelled animal -> the fold in which it was held out."""
     by_fold: dict[int, WindowedProbe]
@@ -63,7 +65,8 @@ def read_probes(search: Manifest, variant: str) -> Probes:
         ConfigError: the search stage has no such variant.
         ContractError: a file is damaged, or the manifest was written by another version.
     """
-    index = read_result(search, variant).probes
+    result = read_result(search, variant)
+    index = result.probes
     entry = next((entry for entry in search.entries if entry.key == variant), None)
     if entry is None:
         raise ConfigError(
@@ -77,4 +80,4 @@ def read_probes(search: Manifest, variant: str) -> Probes:
             for part in parts
         }
         by_fold[fold] = WindowedProbe(WindowConfig(half_width_s=half_width_s), Probe.from_bytes(files))
-    return Probes(dict(index.fold_of), by_fold)
+    return Probes(result.labels, dict(index.fold_of), by_fold)

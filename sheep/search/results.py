@@ -39,6 +39,8 @@ class ProbeIndex:
 class VariantResult:
     """The manifest's facts of one variant."""
 
+    labels: tuple[str, ...]
+    """Names, in the order of the probes' outputs and of every table."""
     probes: ProbeIndex
     chosen: tuple[Hyperparameters, ...]
     """Of each outer fold in order, then of the final probe."""

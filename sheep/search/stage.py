@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from sheep import schemas
 from sheep.config import SearchConfig, digest, seed_for
 from sheep.embed.vectors import vectors_of
 from sheep.errors import ConfigError, ContractError
@@ -24,7 +23,7 @@ from sheep.execution.local import LOCAL
 from sheep.io.ledger import StageFolder, open_stage, unchanged
 from sheep.io.manifest import Manifest
 from sheep.io.typed_json import object_json
-from sheep.schemas import row_keys, targets_of
+from sheep.schemas import labels_of, row_keys, targets_of
 from sheep.search import nested_cv
 from sheep.search.nested_cv import Candidate, ProbeData, ScoreMatrix
 from sheep.search.predictions import FINAL_FOLD, tabulate
@@ -130,7 +129,7 @@ def search(
 
     Args:
         embedded: embed stage by `Variant.source`.
-        label_frames: LABEL_FRAMES; rows without any label are left out.
+        label_frames: labels by frame; rows without any label are left out.
         variants: the ones to search.
         config: candidates and folds.
         out: the search stage's folder.
@@ -160,11 +159,12 @@ def search(
     with threadpool_limits(1):  # the matrices are small: threads would wait for each other, and change the last bits
         data = SearchData(by_source, folds, seed_for(seed, "search", "probe"))
         refits = _search_all(variants, data, config, executor)
-    facts = {}
+    facts, names = {}, labels_of(scored)
     for variant, refit in refits.items():
         targets, animals = by_source[variant.source].targets, by_source[variant.source].animals
-        scores = _scores(refit, targets, animals, config, seed)
-        facts[variant.name] = _commit(stage, units, variant, refit, scores, tabulate(scored, refit.out_of_fold, folds))
+        scores = _scores(refit, targets, animals, names, config, seed)
+        table = tabulate(scored, refit.out_of_fold, names, folds)
+        facts[variant.name] = _commit(stage, units, variant, refit, scores, table)
     return stage.finish(units, facts={name: object_json(result) for name, result in facts.items()})
 
 
@@ -208,14 +208,19 @@ def _refit(
     final = grid[nested_cv.select_final(scores)]
     by_fold[FINAL_FOLD] = WindowedProbe(final.window, nested_cv.refit_final(final, data, seed=seed))
     fold_of = {str(animal): int(fold) for animal, fold in zip(data.animals, folds, strict=True)}
-    return Refit(Probes(fold_of, by_fold), (*selected, final), out_of_fold)
+    return Refit(Probes(data.labels, fold_of, by_fold), (*selected, final), out_of_fold)
 
 
 def _scores(
-    refit: Refit, targets: NDArray[np.floating], animals: Sequence[str], config: SearchConfig, seed: int
+    refit: Refit,
+    targets: NDArray[np.floating],
+    animals: Sequence[str],
+    labels: Sequence[str],
+    config: SearchConfig,
+    seed: int,
 ) -> metrics.Scores:
     split = f"{config.num_folds} folds grouped by animal, settings chosen inside the training animals (nested)"
-    return metrics.score(targets, refit.out_of_fold, animals, bootstrap(config, seed), split=split)
+    return metrics.score(targets, refit.out_of_fold, animals, bootstrap(config, seed), split=split, labels=labels)
 
 
 def bootstrap(config: SearchConfig, seed: int) -> metrics.Bootstrap:
@@ -242,7 +247,7 @@ def _commit(
 ) -> VariantResult:
     """Write a variant's predictions and probes, and return what its facts hold."""
     attempt = stage.attempt(variant.name, units[variant.name])
-    attempt.write("oof", out_of_fold, schemas.PREDICTIONS)
+    attempt.write("oof", out_of_fold, out_of_fold.schema)
     index = write_probes(attempt, refit.probes)
     attempt.commit()
     names = [*range(len(refit.chosen) - 1), FINAL_FOLD]
@@ -255,7 +260,7 @@ def _commit(
         )
         for fold, candidate in zip(names, refit.chosen, strict=True)
     )
-    return VariantResult(probes=index, chosen=chosen, scores=scores)
+    return VariantResult(labels=labels_of(out_of_fold), probes=index, chosen=chosen, scores=scores)
 
 
 def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
@@ -263,7 +268,7 @@ def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
 
     Args:
         embedded: the embed stage of one encoder and view.
-        scored: LABEL_FRAMES without unscored rows.
+        scored: labels by frame, without unscored rows.
 
     Raises:
         ContractError: a scored frame has no vector.
@@ -283,9 +288,11 @@ def probe_data(embedded: Manifest, scored: pa.Table) -> ProbeData:
         videos=scored.column("video").to_pylist(),
         animals=scored.column("animal").to_pylist(),
         targets=targets_of(scored),
+        labels=labels_of(scored),
     )
 
 
 def _content(label_frames: pa.Table) -> str:
-    """Digest of all labels: part of the input identity of every variant."""
-    return digest([row_keys(label_frames), [label_frames.column(label).to_pylist() for label in schemas.LABELS]])
+    """Digest of all labels and their names: part of the input identity of every variant."""
+    labels = {label: label_frames.column(label).to_pylist() for label in labels_of(label_frames)}
+    return digest([row_keys(label_frames), list(labels), labels])

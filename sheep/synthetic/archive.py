@@ -24,12 +24,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sheep import schemas
+from sheep.annotations import ethogram
+from sheep.annotations.ethogram import Behaviour, Ethogram
 from sheep.config import seed_for
 from sheep.crop.codec import from_rle, to_rle
 from sheep.crop.geometry import bounds
 from sheep.errors import ConfigError
 from sheep.io import storage
+from sheep.synthetic.behaviour import EXCLUSIVE, LABELS
 from sheep.synthetic.scene import Frame, SceneConfig, draw_coat, draw_scene, render
 
 GROUPS = ("control", "treated")
@@ -168,6 +170,8 @@ def write_archive(config: MeadowConfig, root: str, *, workers: int = 1) -> None:
     storage.write_bytes(storage.join(root, "prompts.csv"), _csv(header, prompts))
     cohort = [(f"{clip.name}.mp4", clip.animal, clip.group) for clip in listed]
     storage.write_bytes(storage.join(root, "cohort.csv"), _csv(("video", "animal", "group"), cohort))
+    behaviours = Ethogram(tuple(Behaviour(name=label, group=EXCLUSIVE.get(label, "")) for label in LABELS))
+    storage.write_bytes(storage.join(root, ethogram.FILE), behaviours.to_csv().encode())
 
 
 def write_clip(config: MeadowConfig, clip: Clip, root: str) -> tuple[object, ...]:
@@ -238,7 +242,7 @@ def bouts(labels: NDArray[np.uint8], fps_hz: float) -> list[tuple[str, float, fl
         (label, start [s], stop [s]) of every bout, by label and time.
     """
     rows = []
-    for index, label in enumerate(schemas.LABELS):
+    for index, label in enumerate(LABELS):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], labels[:, index], [0]]).astype(np.int8)))
         rows += [
             (label, float(start / fps_hz), float(stop / fps_hz))
@@ -272,7 +276,7 @@ def _truth(scene: SceneConfig, masks: Sequence[bytes], labels: NDArray[np.uint8]
         "mask": pa.array(masks, pa.binary()),
         "height_px": pa.array([scene.height_px] * len(masks), pa.int32()),
         "width_px": pa.array([scene.width_px] * len(masks), pa.int32()),
-        **{label: pa.array(labels[:, index], pa.int8()) for index, label in enumerate(schemas.LABELS)},
+        **{label: pa.array(labels[:, index], pa.int8()) for index, label in enumerate(LABELS)},
     }
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)

@@ -17,6 +17,10 @@ from sheep.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 
+LABELS = ("head_down", "lying", "standing", "eating", "head_up", "moving")
+"""The poster's six behaviours, in the order of its tables. Several can hold at once."""
+EXCLUSIVE = {"head_down": "head", "head_up": "head", "lying": "posture", "standing": "posture"}
+"""Label -> the group of labels of which at most one holds at a time."""
 
 CYCLE_S = 22.0
 """Mean length of one posture cycle: stand, lie down, lie, stand up."""

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError
-from sheep.schemas import LABELS
 from sheep.synthetic import pasture
 from sheep.synthetic.animal import NOSE_TO_TAIL, Coat, draw_coat, paint
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.canvas import Canvas, Plane
 from sheep.synthetic.motion import Actor, FloatArray, Ground, covered_frac, draw_actor, occluded_frac, rough_boxes
 

@@ -31,7 +31,7 @@ from sheep.finetune import checkpoint
 from sheep.finetune.record import measured
 from sheep.finetune.trainer import train as train_backbone
 from sheep.models import dinov2 as backbones
-from sheep.schemas import LABELS
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.pocket.dinov2_data import TRAIN_NAMESPACE, Pixels, generate_crops, generate_images
 
 _log = logging.getLogger(__name__)
