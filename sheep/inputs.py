@@ -173,22 +173,6 @@ class StudyInputs:
         rows = zip(self.cohort.column("video").to_pylist(), self.cohort.column("animal").to_pylist(), strict=True)
         return {video for video, animal in rows if animal in animals}
 
-    def check(self) -> None:
-        """Find what a person has to correct, before any machine or model is started.
-
-        Raises:
-            ConfigError: videos, prompts, annotations or cohort do not fit each other, or too few animals are annotated.
-        """
-        _ = self.prompts, self.cohort, self.annotations
-        num_validation, num_folds = len(self.validation), self._config.search.num_folds
-        if len(self.annotated) - num_validation < num_folds:
-            beside = f" besides the finetune.validation_animals = {num_validation}" if num_validation else ""
-            raise ConfigError(
-                f"{self._archive.root}: {len(self.annotated)} annotated animals, expected at least search.num_folds "
-                f"= {num_folds}{beside}. "
-                "Annotate more animals or lower one of these settings."
-            )
-
 
 def choose_validation(animals: Sequence[str], cohort: pa.Table, config: FinetuneConfig, seed: int) -> list[str]:
     """Draw the annotated animals that only decide which fine-tuned weights are saved, evenly over groups.

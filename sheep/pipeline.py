@@ -7,12 +7,17 @@ Each stage is one `run(study)`. Who runs its work, this process or a Ray cluster
 differs.
 """
 
+import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
+from sheep.annotations import ethogram
+from sheep.check.inspect import require
 from sheep.compare import stage as compare
 from sheep.crop import stage as crop
 from sheep.embed import stage as embed
 from sheep.finetune import stage as finetune
+from sheep.io import storage
 from sheep.predict import stage as predict
 from sheep.report import stage as report
 from sheep.report.stage import Outcome
@@ -21,6 +26,8 @@ from sheep.study import Study
 from sheep.variants import LEARNT_VIEWS
 
 __all__ = ["STAGES", "Outcome", "compare", "crop", "embed", "finetune", "predict", "report", "run", "search"]
+
+log = logging.getLogger(__name__)
 
 STAGES: tuple[tuple[str, Callable[[Study], object], int], ...] = (
     ("crop", crop.run, 1),
@@ -33,16 +40,24 @@ STAGES: tuple[tuple[str, Callable[[Study], object], int], ...] = (
 """All stages but the report: name, driver, and how many tasks its progress has."""
 
 
-def run(study: Study) -> Outcome:
-    """Run every stage, doing only the work that is not finished yet.
+def run(study: Study, session: AbstractContextManager[None] | None = None) -> Outcome:
+    """Check the study, then run every stage, doing only the work that is not finished yet.
+
+    Args:
+        study: its executor runs the work.
+        session: entered once the study is checked, so that no machine is asked for before; e.g. a Ray session.
 
     Raises:
         ConfigError: a person has to correct something in the archive or the configuration; found before any model runs.
         ContractError: a promise between stages is broken, or too many videos failed.
     """
-    study.inputs.check()
-    for number, (name, stage, num_tasks) in enumerate(STAGES, start=1):
-        with study.executor.progress.stage(name, number, len(STAGES) + 1, num_tasks=num_tasks):
-            stage(study)
-    with study.executor.progress.stage("report", len(STAGES) + 1, len(STAGES) + 1):
-        return report.run(study)
+    checked = require(study)
+    for warning in checked.warnings:
+        log.warning("check %s", warning)
+    storage.write_bytes(study.uri(ethogram.FILE), study.inputs.ethogram.to_csv().encode())
+    with session or nullcontext():
+        for number, (name, stage, num_tasks) in enumerate(STAGES, start=1):
+            with study.executor.progress.stage(name, number, len(STAGES) + 1, num_tasks=num_tasks):
+                stage(study)
+        with study.executor.progress.stage("report", len(STAGES) + 1, len(STAGES) + 1):
+            return report.run(study)

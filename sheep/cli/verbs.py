@@ -32,11 +32,20 @@ def study(config: StudyConfig) -> str:
     """Run every stage that is not finished; return the tables, then the page's URI."""
     from sheep import pipeline
 
-    given = _on_ray(config)
-    given.inputs.check()
-    with _session(config):
-        outcome = pipeline.run(given)
+    outcome = pipeline.run(_on_ray(config), _session(config))
     return f"{outcome.text}\n{outcome.report}"
+
+
+def check(config: StudyConfig) -> str:
+    """Check inputs and settings; return what was found. Needs no Ray and loads no model."""
+    from sheep.check.inspect import inspect
+    from sheep.check.text import table
+    from sheep.study import Study
+
+    report = inspect(Study(config))
+    if report.errors:
+        raise ConfigError(table(report))
+    return table(report)
 
 
 def prompt(config: StudyConfig) -> str:
@@ -114,7 +123,7 @@ def report(config: StudyConfig) -> str:
 
 
 STAGES: dict[str, Callable[[StudyConfig], str]] = {
-    verb.__name__: verb for verb in (study, prompt, crop, finetune, embed, search, predict, compare, report)
+    verb.__name__: verb for verb in (study, check, prompt, crop, finetune, embed, search, predict, compare, report)
 }
 
 

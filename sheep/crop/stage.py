@@ -13,7 +13,7 @@ from sheep.execution.base import inputs_of, run_units
 from sheep.io import storage
 from sheep.io.ledger import open_stage, unchanged
 from sheep.io.manifest import Manifest
-from sheep.models.weights import weights_identity
+from sheep.models.weights import tracker_identity
 from sheep.study import Study
 from sheep.video import reader
 
@@ -34,11 +34,8 @@ def run(study: Study) -> Manifest:
             weights; the stage's folder holds another configuration.
         ContractError: more videos failed than `crop.advanced.max_error_frac`.
     """
-    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # imports torch, which no other stage's driver needs
-
     archive, config, given = study.config.archive, study.config.crop, study.inputs.prompts
-    weights = weights_identity(config.sam2, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
-    stage = open_stage(study.uri("crop"), "crop", config, {"sam2": weights})
+    stage = open_stage(study.uri("crop"), "crop", config, {"sam2": tracker_identity(config.sam2)})
     units = {
         key: CropUnit(
             key=key,

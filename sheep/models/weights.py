@@ -115,6 +115,20 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
         ) from error
 
 
+def tracker_identity(name: str) -> str:
+    """Digest the weights that `crop.sam2` names, as `weights_identity` does.
+
+    Args:
+        name: `pocket`, a path or URI, or a hub id that sam2 knows.
+
+    Raises:
+        ConfigError: as `weights_identity`.
+    """
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES  # imports torch, which other callers of this module do without
+
+    return weights_identity(name, "pocket_sam2", ids=HF_MODEL_ID_TO_FILENAMES)
+
+
 def weights_digest(uri: str) -> str:
     """Digest weights: a file, or a folder of a network.
 
