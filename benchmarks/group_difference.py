@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jobs.recipes import meadow
 from sheep.compare import stage as compare_stage
+from sheep.compare.groups import Comparison, read_comparison
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
 from sheep.predict import stage as predict_stage
@@ -28,7 +29,7 @@ from sheep.synthetic.archive import MeadowConfig, write_archive
 ARM = "frozen-crop-window"
 
 
-def study(seed: int, planted: bool, folder: str) -> list[dict[str, object]]:
+def study(seed: int, planted: bool, folder: str) -> tuple[Comparison, ...]:
     """Draw one archive, go the way, and return the comparisons."""
     import torch
 
@@ -52,11 +53,10 @@ def study(seed: int, planted: bool, folder: str) -> list[dict[str, object]]:
     embed_stage.run(study, [("frozen", "crop")])
     search_stage.run(study)
     predict_stage.run(study)
-    comparisons: list[dict[str, object]] = compare_stage.run(study).facts["comparisons"]
-    return comparisons
+    return read_comparison(compare_stage.run(study)).comparisons
 
 
-def rows(seeds: range, folder: str) -> Iterator[tuple[int, bool, list[dict[str, object]]]]:
+def rows(seeds: range, folder: str) -> Iterator[tuple[int, bool, tuple[Comparison, ...]]]:
     """Every study, two at a time, in order."""
     cases = [(seed, planted) for seed in seeds for planted in (True, False)]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -75,14 +75,14 @@ def main() -> None:
     anything = {True: 0, False: 0}
     print("seed  groups   standing: difference   interval           adjusted p  found  other labels found")
     for seed, planted, comparisons in rows(range(asked.first_seed, asked.first_seed + asked.seeds), asked.folder):
-        one = next(row for row in comparisons if row["label"] == "standing")
-        others = [row["label"] for row in comparisons if row["found"] and row["label"] != "standing"]
-        found[planted] += bool(one["found"])
-        anything[planted] += bool(one["found"]) or bool(others)
+        one = next(row for row in comparisons if row.label == "standing")
+        others = [row.label for row in comparisons if row.found and row.label != "standing"]
+        found[planted] += one.found
+        anything[planted] += one.found or bool(others)
         print(
-            f"{seed:4d}  {'planted' if planted else 'null   '}  {one['difference']:+.3f}                 "
-            f"{one['low']:+.3f} to {one['high']:+.3f}   {one['p_adjusted']:.4f}      {one['found']!s:5}  "
-            f"{', '.join(map(str, others)) or '-'}",
+            f"{seed:4d}  {'planted' if planted else 'null   '}  {one.difference:+.3f}                 "
+            f"{one.low:+.3f} to {one.high:+.3f}   {one.p_adjusted:.4f}      {one.found!s:5}  "
+            f"{', '.join(others) or '-'}",
             flush=True,
         )
     for planted, name in ((True, "planted"), (False, "null")):

@@ -8,8 +8,8 @@ The p-value comes from permuting animals between the two groups, with Welch's t 
 not differ at all, and close to nominal if they differ in spread only (simulated with 5 animals against 15 of a third of
 the spread, 9 % false positives at 5 %; permuting the plain difference, 21 %). The interval is Welch's t interval of the
 animals' means. At 4 to 15 animals per group, 95 % intervals covered 93 to 96 % in simulations, bootstrap percentile
-intervals 84 to 92 %. The probe's errors are not in the interval: it is about these predictions, and assumes that the probe errs
-equally in both groups.
+intervals 84 to 92 %. The probe's errors are not in the interval: it is about these predictions, and assumes that the
+probe errs equally in both groups.
 """
 
 import itertools

@@ -1,9 +1,9 @@
 """Average precision per label and macro, with intervals over animals: targets and probabilities in, scores out.
 
 A label that never (or always) holds has no average precision: it is nan and is left out of the macro mean, never
-counted as 0. Intervals come from resampling whole animals, because frames of one animal are not independent. They are expanded
-percentile intervals: with few animals the plain ones are too narrow. Simulated with animals that differ a lot, 95 %
-intervals covered 91 % at 8 to 25 animals (plain: 83 to 87 %). The number of animals is part of every result.
+counted as 0. Intervals come from resampling whole animals, because frames of one animal are not independent. They are
+expanded percentile intervals: with few animals the plain ones are too narrow. Simulated with animals that differ a lot,
+95 % intervals covered 91 % at 8 to 25 animals (plain: 83 to 87 %). The number of animals is part of every result.
 """
 
 import math
