@@ -31,10 +31,10 @@ def compare(config: MeadowConfig) -> dict[str, groups.Comparison]:
         [{"video": clip.name, "animal": clip.animal, "group": clip.group} for clip in listed], schema=schemas.COHORT
     )
     predictions = tabulate(table, np.concatenate(labels))
-    found = groups.compare(
+    result = groups.compare(
         predictions, cohort, CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999)), seed=config.seed
     )
-    return {one.label: one for one in found}
+    return {row.label: row for row in result.comparisons}
 
 
 @pytest.mark.parametrize("planted", [True, False])
