@@ -382,8 +382,7 @@ def main(
         folder: where everything is written.
     """
     shared = {"steps": steps, "start": start, "annotated": annotated, "unlabelled": unlabelled, "frames": frames}
-    shared |= {"variants": variants, "inputs": inputs, "readout_every": readout_every, "reuse": reuse}
-    shared |= {"folder": folder}
+    shared |= {"variants": variants, "inputs": inputs, "readout_every": readout_every, "reuse": reuse, "folder": folder}
     cases = [Case(seed=seed, **shared) for seed in range(first_seed, first_seed + seeds)]  # type: ignore[arg-type]
     results: list[SeedResult] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

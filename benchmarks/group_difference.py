@@ -20,6 +20,7 @@ import tyro
 
 from jobs.recipes import meadow
 from sheep.compare import stage as compare_stage
+from sheep.compare.groups import Comparison, read_comparison
 from sheep.config import StudyConfig
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage
@@ -29,8 +30,6 @@ from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
 
 VARIANT = "frozen-crop-window"
-Comparison = dict[str, object]
-"""One label's row of the compare stage's facts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +73,7 @@ class Case:
         )
 
 
-def run(case: Case) -> list[Comparison]:
+def run(case: Case) -> tuple[Comparison, ...]:
     """Generate one dataset, run the stages, and return the comparisons."""
     import torch
 
@@ -86,11 +85,10 @@ def run(case: Case) -> list[Comparison]:
     embed_stage.run(study, [("frozen", "crop")])
     search_stage.run(study)
     predict_stage.run(study)
-    comparisons: list[Comparison] = compare_stage.run(study).facts["comparisons"]
-    return comparisons
+    return read_comparison(compare_stage.run(study)).comparisons
 
 
-def run_all(cases: list[Case]) -> Iterator[tuple[Case, list[Comparison]]]:
+def run_all(cases: list[Case]) -> Iterator[tuple[Case, tuple[Comparison, ...]]]:
     """Run the studies, two at a time; yields them in order."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         yield from zip(cases, pool.map(run, cases), strict=True)
@@ -118,16 +116,15 @@ def main(
     anything = {True: 0, False: 0}
     print("seed  groups   standing: difference   interval           adjusted p  found  other labels found")
     for case, comparisons in run_all(cases):
-        row = next(one for one in comparisons if one["label"] == "standing")
-        others = [str(one["label"]) for one in comparisons if one["found"] and one["label"] != "standing"]
-        standing[case.planted] += bool(row["found"])
-        anything[case.planted] += bool(row["found"]) or bool(others)
+        row = next(one for one in comparisons if one.label == "standing")
+        others = [one.label for one in comparisons if one.found and one.label != "standing"]
+        standing[case.planted] += row.found
+        anything[case.planted] += row.found or bool(others)
         kind = "planted" if case.planted else "null   "
-        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        interval = f"{row.low:+.3f} to {row.high:+.3f}"
         print(
-            f"{case.seed:4d}  {kind}  {row['difference']:+.3f}                 {interval}   {row['p_adjusted']:.4f}  "
-            "    "
-            f"{row['found']!s:5}  {', '.join(others) or '-'}",
+            f"{case.seed:4d}  {kind}  {row.difference:+.3f}                 {interval}   {row.p_adjusted:.4f}      "
+            f"{row.found!s:5}  {', '.join(others) or '-'}",
             flush=True,
         )
     for planted, name in ((True, "planted"), (False, "null")):

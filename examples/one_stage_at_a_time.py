@@ -8,6 +8,7 @@ from pathlib import Path
 
 from examples import tiny
 from sheep import pipeline
+from sheep.check.inspect import require
 from sheep.io.manifest import Manifest
 from sheep.study import Study
 
@@ -22,7 +23,7 @@ def describe(manifest: Manifest) -> str:
 def main(folder: Path) -> list[str]:
     """Run the stages one by one; return a line about each."""
     study = Study(tiny.study(tiny.archive(folder / "archive"), folder / "out"))
-    study.inputs.check()
+    require(study)
     lines = [describe(pipeline.crop.run(study))]
     lines += [describe(manifest) for manifest in pipeline.finetune.run(study)]
     lines += [describe(manifest) for manifest in pipeline.embed.run(study).values()]

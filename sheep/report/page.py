@@ -13,11 +13,11 @@ from sheep.compare.groups import Comparison, shares_json
 from sheep.config import digest
 from sheep.embed.encoders import ENCODERS
 from sheep.evaluation.metrics import ScoreChange
-from sheep.finetune.record import Step, Validation
+from sheep.finetune.record import Step, Validation, measured
 from sheep.io.typed_json import object_json, to_json
 from sheep.report import charts, pictures, text
 from sheep.report.charts import Line
-from sheep.report.data import Ablation, ReportData, VariantScores, check
+from sheep.report.data import Ablation, FinetuneRun, ReportData, VariantScores, check
 from sheep.search.results import Hyperparameters
 
 MAX_ETHOGRAMS = 6
@@ -267,7 +267,7 @@ def _numbers(data: ReportData, answer: text.Answer, variants: Sequence[VariantSc
         "proportions": [shares_json(row) for row in data.proportions],
         "changes": data.ablations,
         "variants": [_variant_numbers(scored) for scored in variants],
-        "finetunes": data.finetunes,
+        "finetunes": [_finetune_numbers(run) for run in data.finetunes],
         "errors": data.errors,
         "ethograms": [
             {
@@ -295,3 +295,12 @@ def _variant_numbers(scored: VariantScores) -> dict[str, object]:
         "scores": scored.scores,
         "chosen": scored.chosen,
     }
+
+
+def _finetune_numbers(run: FinetuneRun) -> dict[str, object]:
+    """Return one training; a measure that was not taken has no key, nor has `validation` where it was disabled."""
+    numbers: dict[str, object] = {"name": run.name, "curve": [measured(step) for step in run.curve]}
+    if run.validation is not None:
+        history = [measured(row) for row in run.validation.history]
+        numbers["validation"] = {**object_json(run.validation.selection), "history": history}
+    return numbers

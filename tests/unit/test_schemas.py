@@ -5,49 +5,52 @@ import pytest
 
 from sheep import schemas
 from sheep.errors import ContractError
+from sheep.synthetic.behaviour import LABELS
 
 
 def predictions(*keys: tuple[str, str, int]) -> pa.Table:
     rows = [
-        {"video": v, "animal": a, "frame": f, "time_s": f / 5, "fold": 0, **dict.fromkeys(schemas.LABELS, 0.5)}
+        {"video": v, "animal": a, "frame": f, "time_s": f / 5, "fold": 0, **dict.fromkeys(LABELS, 0.5)}
         for v, a, f in keys
     ]
-    return pa.Table.from_pylist(rows, schema=schemas.PREDICTIONS)
+    return pa.Table.from_pylist(rows, schema=schemas.predictions(LABELS))
 
 
 def test_a_good_table_comes_back() -> None:
     table = predictions(("a", "ewe", 0), ("a", "ewe", 1), ("a", "lamb", 0), ("b", "ewe", 0))
-    assert schemas.validate(table, schemas.PREDICTIONS, "here") is table
-    assert schemas.validate(predictions(), schemas.PREDICTIONS, "here").num_rows == 0
+    assert schemas.validate(table, schemas.predictions(LABELS), "here") is table
+    assert schemas.validate(predictions(), schemas.predictions(LABELS), "here").num_rows == 0
 
 
 def test_a_missing_or_other_column_is_refused() -> None:
     table = predictions(("a", "ewe", 0))
     with pytest.raises(ContractError, match=r"^predict a: table has video: string.*expected video: string.*bug"):
-        schemas.validate(table.drop_columns(["fold"]), schemas.PREDICTIONS, "predict a")
+        schemas.validate(table.drop_columns(["fold"]), schemas.predictions(LABELS), "predict a")
     as_double = table.set_column(5, pa.field("head_down", pa.float64(), nullable=False), pa.array([0.5]))
     with pytest.raises(ContractError, match="head_down: double"):
-        schemas.validate(as_double, schemas.PREDICTIONS, "predict a")
+        schemas.validate(as_double, schemas.predictions(LABELS), "predict a")
     with pytest.raises(ContractError):
-        schemas.validate(table.select(table.column_names[::-1]), schemas.PREDICTIONS, "predict a")
+        schemas.validate(table.select(table.column_names[::-1]), schemas.predictions(LABELS), "predict a")
 
 
 def test_a_null_where_none_may_be_is_refused() -> None:
     table = predictions(("a", "ewe", 0), ("a", "ewe", 1))
-    holed = table.set_column(5, schemas.PREDICTIONS.field("head_down"), pa.array([None, 0.5], pa.float32()))
+    holed = table.set_column(5, schemas.predictions(LABELS).field("head_down"), pa.array([None, 0.5], pa.float32()))
     with pytest.raises(ContractError, match="column 'head_down' holds 1 nulls"):
-        schemas.validate(holed, schemas.PREDICTIONS, "predict a")
+        schemas.validate(holed, schemas.predictions(LABELS), "predict a")
 
 
 def test_unscored_labels_may_be_null() -> None:
-    row = {"video": "a", "animal": "ewe", "frame": 0, "time_s": 0.0, **dict.fromkeys(schemas.LABELS)}
-    schemas.validate(pa.Table.from_pylist([row], schema=schemas.LABEL_FRAMES), schemas.LABEL_FRAMES, "labels")
+    row = {"video": "a", "animal": "ewe", "frame": 0, "time_s": 0.0, **dict.fromkeys(LABELS)}
+    schemas.validate(
+        pa.Table.from_pylist([row], schema=schemas.label_frames(LABELS)), schemas.label_frames(LABELS), "labels"
+    )
 
 
 def test_a_key_that_occurs_twice_is_shown() -> None:
     table = predictions(("a", "ewe", 0), ("a", "ewe", 1), ("a", "ewe", 1))
     with pytest.raises(ContractError, match=r"predict a: 1 keys occur more than once, first .*'frame': 1"):
-        schemas.validate(table, schemas.PREDICTIONS, "predict a")
+        schemas.validate(table, schemas.predictions(LABELS), "predict a")
 
 
 def test_bouts_of_one_animal_share_no_key() -> None:

@@ -20,6 +20,7 @@ from sheep.inputs import StudyInputs
 from sheep.io import storage
 from sheep.io.manifest import Entry
 from sheep.models import weights
+from sheep.synthetic.behaviour import LABELS
 from tests import stages
 
 pytestmark = pytest.mark.usefixtures("still_tracker")
@@ -106,7 +107,7 @@ def test_annotations_are_matched_with_tracked_frames(study: StudyConfig) -> None
     assert found.annotated == ("sheep01", "sheep02", "sheep03", "sheep04")
     assert found.cohort.num_rows == 6
     truth = found.label_frames(stages.crop(study))
-    schemas.validate(truth, schemas.LABEL_FRAMES, "test")
+    schemas.validate(truth, schemas.label_frames(LABELS), "test")
     targets = schemas.targets_of(truth)
     assert targets.shape == (6 * 16, 6)
     scored = ~np.isnan(targets).any(axis=1)
@@ -114,7 +115,7 @@ def test_annotations_are_matched_with_tracked_frames(study: StudyConfig) -> None
     assert set(animals[scored]) == set(found.annotated)
     assert np.isnan(targets[~scored]).all()
     exact = pq.read_table(f"{study.archive.root}/truth/sheep03_1.parquet")
-    drawn = np.stack([exact.column(label).to_numpy() for label in schemas.LABELS], axis=1)
+    drawn = np.stack([exact.column(label).to_numpy() for label in LABELS], axis=1)
     np.testing.assert_array_equal(targets[animals == "sheep03"], drawn)
 
 

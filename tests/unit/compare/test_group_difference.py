@@ -12,7 +12,7 @@ from sheep.compare import groups
 from sheep.config import AdvancedCompareConfig, CompareConfig, seed_for
 from sheep.search.predictions import tabulate
 from sheep.synthetic.archive import MeadowConfig, clips
-from sheep.synthetic.behaviour import simulate
+from sheep.synthetic.behaviour import LABELS, simulate
 
 SEEDS = 12
 
@@ -30,11 +30,11 @@ def compare(config: MeadowConfig) -> dict[str, groups.Comparison]:
     cohort = pa.Table.from_pylist(
         [{"video": clip.name, "animal": clip.animal, "group": clip.group} for clip in listed], schema=schemas.COHORT
     )
-    predictions = tabulate(table, np.concatenate(labels))
-    found = groups.compare(
+    predictions = tabulate(table, np.concatenate(labels), LABELS)
+    result = groups.compare(
         predictions, cohort, CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999)), seed=config.seed
     )
-    return {one.label: one for one in found}
+    return {row.label: row for row in result.comparisons}
 
 
 @pytest.mark.parametrize("planted", [True, False])

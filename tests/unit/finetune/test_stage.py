@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from sheep import schemas
+from sheep.check.inspect import require
 from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig
 from sheep.crop.codec import to_jpeg, to_rle
 from sheep.errors import ConfigError, ContractError
@@ -24,6 +25,7 @@ from sheep.io.manifest import Manifest, read_manifest
 from sheep.models.weights import backbone_uri, weights_identity
 from sheep.study import Study
 from sheep.synthetic.archive import MeadowConfig, write_archive
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.scene import SceneConfig
 from tests import stages
 from tests.unit.finetune.settings import changed
@@ -54,12 +56,12 @@ def test_validation_animals_are_drawn_evenly_over_groups_and_by_seed() -> None:
 def test_validation_rows_are_scored_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune_stage, "MAX_VALIDATION_FRAMES", 6)
     rows = [
-        {"video": "v", "animal": animal, "frame": frame, "time_s": frame / 5, **dict.fromkeys(schemas.LABELS)}
+        {"video": "v", "animal": animal, "frame": frame, "time_s": frame / 5, **dict.fromkeys(LABELS)}
         | ({"lying": int(animal == "a")} if frame % 2 == 0 else {})
         for animal in "abc"
         for frame in range(10)
     ]
-    found = validation_rows(pa.Table.from_pylist(rows, schema=schemas.LABEL_FRAMES), ["a", "b"])
+    found = validation_rows(pa.Table.from_pylist(rows, schema=schemas.label_frames(LABELS)), ["a", "b"])
     assert [(row.animal, row.frame) for row in found] == [(animal, frame) for animal in "ab" for frame in (0, 4, 8)]
     assert found[0].targets == (None, 1.0, None, None, None, None)
     assert found[3].targets == (None, 0.0, None, None, None, None)
@@ -78,7 +80,7 @@ def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
 
 @pytest.mark.usefixtures("still_tracker")
 def test_validation_animals_are_neither_trained_on_nor_scored_but_predicted(study: StudyConfig) -> None:
-    Study(study).inputs.check()
+    require(Study(study))
     cropped = stages.crop(study)
     found = StudyInputs(study)
     validation = list(found.validation)
@@ -114,9 +116,9 @@ def test_too_few_animals_for_validation_and_folds_are_refused_at_once(study: Stu
     settings = dataclasses.replace(study.finetune, validation_animals=4)
     with pytest.raises(
         ConfigError,
-        match=r"6 annotated animals, .* search\.num_folds = 3 besides the finetune\.validation_animals = 4",
+        match=r"6 annotated animals, .* at least 7: .* search\.num_folds = 3 and finetune\.validation_animals = 4",
     ):
-        Study(dataclasses.replace(study, finetune=settings)).inputs.check()
+        require(Study(dataclasses.replace(study, finetune=settings)))
 
 
 def crops_of(folder: Path, held: bool = False, image: bytes | None = None) -> str:

@@ -9,8 +9,9 @@ import pytest
 from sheep.config import AdvancedPredictConfig, PredictConfig
 from sheep.errors import ContractError
 from sheep.predict.bouts import bouts
-from sheep.schemas import BOUTS, LABELS
+from sheep.schemas import BOUTS
 from sheep.search.predictions import probabilities_of, tabulate
+from sheep.synthetic.behaviour import LABELS
 
 SHORT = PredictConfig(advanced=AdvancedPredictConfig(threshold=0.5, min_bout_s=0.2))
 
@@ -23,7 +24,7 @@ def predictions(
     keys = {"video": [video] * len(times), "animal": [animal] * len(times), "frame": list(range(len(times)))}
     values = np.zeros((len(times), len(LABELS)), dtype=np.float32)
     values[:, LABELS.index("eating")] = probability
-    return tabulate(pa.table(keys | {"time_s": np.asarray(times, dtype=float)}), values, 0)
+    return tabulate(pa.table(keys | {"time_s": np.asarray(times, dtype=float)}), values, LABELS, 0)
 
 
 def rows_of(table: pa.Table) -> list[tuple[float, float, float]]:
@@ -71,12 +72,12 @@ def test_tabulate_refuses_what_is_no_probability() -> None:
     keys = predictions([0.5]).select(["video", "animal", "frame", "time_s"])
     for value in (np.nan, 1.5):
         with pytest.raises(ContractError, match="outside"):
-            tabulate(keys, np.full((1, len(LABELS)), value))
+            tabulate(keys, np.full((1, len(LABELS)), value), LABELS)
     with pytest.raises(ContractError, match=r"expected \(1, 6\)"):
-        tabulate(keys, np.zeros((2, 6)))
+        tabulate(keys, np.zeros((2, 6)), LABELS)
     with pytest.raises(ContractError, match="more than once"):
-        tabulate(pa.concat_tables([keys, keys]), np.zeros((2, 6)))
-    assert tabulate(keys, np.zeros((1, 6)))["fold"].to_pylist() == [-1]
+        tabulate(pa.concat_tables([keys, keys]), np.zeros((2, 6)), LABELS)
+    assert tabulate(keys, np.zeros((1, 6)), LABELS)["fold"].to_pylist() == [-1]
 
 
 def test_probabilities_come_back_in_the_order_of_labels() -> None:

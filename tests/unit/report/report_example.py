@@ -1,22 +1,27 @@
 """A made-up study for the report's tests: 16 animals, a planted difference in standing, hostile names."""
 
+import dataclasses
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from sheep.compare.groups import AnimalShares, Comparison
+from sheep.config import AdvancedCompareConfig, ArchiveConfig, CompareConfig, StudyConfig
 from sheep.crop.contact_sheet import Tile, contact_sheet
 from sheep.crop.contact_sheet import draw as draw_tile
-from sheep.report import AttentionRow, Change, Ethogram, ReportData, VariantScores
-from sheep.schemas import LABELS
+from sheep.evaluation.metrics import Interval, ScoreChange, Scores
+from sheep.finetune.record import Selection, Step, Validation, ValidationRecord
+from sheep.report import Ablation, AttentionRow, Ethogram, ReportData, VariantScores, VideoError
+from sheep.report.data import FinetuneRun
+from sheep.search.results import Hyperparameters
+from sheep.synthetic.behaviour import LABELS
+from sheep.variants import Variant, variants_of
 
 HOSTILE = 'pen<b>3</b>/"day&1" $x_1$.mp4'
-SOURCES = (
-    *((b, v) for b in ("guided", "frozen", "unguided") for v in ("crop", "masked", "frame")),
-    *(("geometry", "track"), ("pixels", "crop"), ("untrained", "crop")),
-)
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
 BASE = (0.31, 0.22, 0.48, 0.27, 0.12, 0.09)
 
 
@@ -49,114 +54,132 @@ def sheet(video: str, width: int = 320, height: int = 240) -> bytes:
     return contact_sheet([draw_tile(tile) for tile in tiles], title=video)
 
 
-def around(value: float, reach: float) -> dict[str, float]:
-    """An interval."""
-    return {"value": value, "low": value - reach, "high": value + reach}
+def around(value: float, reach: float) -> Interval:
+    """An interval that reaches equally far to both sides."""
+    return Interval(value, value - reach, value + reach)
 
 
-def variant(encoder: Any, view: Any, temporal: bool, rng: np.random.Generator) -> VariantScores:
+def scored(variant: Variant, rng: np.random.Generator) -> VariantScores:
     """Scores that grow with each ingredient; lying is not scored in the first variant."""
     lifts = {"frozen": 0.0, "unguided": 0.03, "guided": 0.07, "untrained": -0.05, "pixels": 0.06, "geometry": -0.2}
-    lift = lifts[encoder] + 0.05 * (view != "frame") + 0.02 * temporal
+    lift = lifts[variant.encoder_name] + 0.05 * (variant.view != "frame") + 0.02 * variant.temporal
     labels = {label: around(float(0.62 + lift + rng.normal(0, 0.04)), 0.06) for label in LABELS}
-    if encoder == "frozen" and view == "frame" and not temporal:
-        labels["lying"] = {"value": math.nan, "low": math.nan, "high": math.nan}
-    macro = float(np.nanmean([score["value"] for score in labels.values()]))
-    scores = {
-        "metric": "average_precision",
-        "split": "4 folds by animal, nested choice",
-        "labels": labels,
-        "macro": around(macro, 0.035),
-        "base_rates": dict(zip(LABELS, BASE, strict=True)),
-        "num_animals": 16,
-        "num_frames": 5760,
-    }
-    chosen = [
-        {"fold": fold, "half_width_s": 0.6 * temporal, "inverse_l2": 0.1, "num_components": 64}
+    if variant == Variant("frozen", "frame", False):
+        labels["lying"] = UNDEFINED
+    scores = Scores(
+        metric="average_precision",
+        split="4 folds by animal, nested choice",
+        labels=labels,
+        macro=around(float(np.nanmean([score.value for score in labels.values()])), 0.035),
+        base_rates=dict(zip(LABELS, BASE, strict=True)),
+        num_animals=16,
+        num_frames=5760,
+    )
+    chosen = tuple(
+        Hyperparameters(fold=fold, half_width_s=0.6 * variant.temporal, inverse_l2=0.1, num_components=64)
         for fold in (0, 1, 2, 3, -1)
-    ]
-    return VariantScores(encoder=encoder, view=view, temporal=temporal, scores=scores, chosen=chosen)
+    )
+    return VariantScores(variant=variant, scores=scores, chosen=chosen)
 
 
-def change(title: str, without: VariantScores, with_: VariantScores, note: str = "") -> Change:
-    """The change between two variants."""
+def ablation(title: str, without: VariantScores, with_: VariantScores, note: str = "") -> Ablation:
+    """The difference between two variants."""
     rows = {}
     for label in (*LABELS, "macro"):
-        old = without.scores["macro"] if label == "macro" else without.scores["labels"][label]
-        new = with_.scores["macro"] if label == "macro" else with_.scores["labels"][label]
-        difference = new["value"] - old["value"]
-        rows[label] = {
-            "without": old["value"],
-            "with": new["value"],
-            "percent": around(100 * difference / old["value"], 4.0),
-            "difference": around(difference, 0.03),
-        }
-    return Change(
+        before, after = (
+            one.scores.macro.value if label == "macro" else one.scores.labels[label].value for one in (without, with_)
+        )
+        rows[label] = ScoreChange(
+            without=before,
+            with_=after,
+            difference=around(after - before, 0.03),
+            percent=around(100 * (after - before) / before, 4.0),
+        )
+    return Ablation(
         title=title,
-        without=f"{without.encoder}, {without.view}",
-        with_=f"{with_.encoder}, {with_.view}",
+        without=f"{without.variant.encoder_name}, {without.variant.view}",
+        with_=f"{with_.variant.encoder_name}, {with_.variant.view}",
         rows=rows,
         note=note,
     )
 
 
-def animals(rng: np.random.Generator) -> list[dict[str, Any]]:
+def animals(rng: np.random.Generator) -> tuple[AnimalShares, ...]:
     """Eight control and eight treated animals; treated ones stand less and lie more."""
     rows = []
     for index in range(16):
-        group = "control" if index < 8 else "treated"
         means = np.array(BASE) + (0 if index < 8 else 1) * np.array([0.0, 0.08, -0.14, 0.0, 0.01, 0.0])
-        shares = np.clip(means + rng.normal(0, 0.04, 6), 0, 1)
+        shares = np.clip(means + rng.normal(0, 0.04, 6), 0, 1).tolist()
         rows.append(
-            {"animal": f"ewe {index:02d}", "group": group, **{k: float(v) for k, v in zip(LABELS, shares, strict=True)}}
+            AnimalShares(
+                animal=f"ewe {index:02d}",
+                group="control" if index < 8 else "treated",
+                num_videos=2,
+                duration_s=720.0,
+                shares=dict(zip(LABELS, shares, strict=True)),
+            )
         )
-    rows[3]["eating"] = math.nan
-    return rows
+    rows[3] = dataclasses.replace(rows[3], shares={**rows[3].shares, "eating": math.nan})
+    return tuple(rows)
 
 
-def compare(rows: list[dict[str, Any]], found: tuple[str, ...]) -> list[dict[str, Any]]:
+def compare(rows: Sequence[AnimalShares], found: Sequence[str]) -> tuple[Comparison, ...]:
     """One comparison per label; which ones count as found is given."""
-    result = []
+    comparisons = []
     for label in LABELS:
         control, treated = (
-            float(np.nanmean([r[label] for r in rows if r["group"] == g])) for g in ("control", "treated")
+            float(np.nanmean([row.shares[label] for row in rows if row.group == group]))
+            for group in ("control", "treated")
         )
         p = 0.002 if label in found else 0.4
-        row = {
-            "label": label, "reference": "control", "group": "treated", "num_reference": 8, "num_group": 8,
-            "mean_reference": control, "mean_group": treated, "difference": treated - control,
-            "low": treated - control - 0.045, "high": treated - control + 0.045, "confidence": 0.95, "p": p,
-            "p_adjusted": 2.5 * p, "found": label in found, "test": "permutation test", "unit": "animal",
-        }  # fmt: skip
-        result.append(row)
-    return result
+        comparisons.append(
+            Comparison(
+                label=label,
+                reference="control",
+                group="treated",
+                num_reference=8,
+                num_group=8,
+                mean_reference=control,
+                mean_group=treated,
+                difference=treated - control,
+                low=treated - control - 0.045,
+                high=treated - control + 0.045,
+                confidence=0.95,
+                p=p,
+                p_adjusted=2.5 * p,
+                found=label in found,
+                test="permutation test",
+                unit="animal",
+            )
+        )
+    return tuple(comparisons)
 
 
 def bouts(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
-    """Truth (F, 6) in bouts of some seconds."""
-    truth = np.zeros((frames, len(LABELS)))
+    """Annotation (F, 6) in bouts of some seconds."""
+    labels = np.zeros((frames, len(LABELS)))
     for label in range(len(LABELS)):
         start = 0
         while start < frames:
             length = int(rng.integers(20, 90))
-            truth[start : start + length, label] = rng.random() < BASE[label]
+            labels[start : start + length, label] = rng.random() < BASE[label]
             start += length
-    return truth
+    return labels
 
 
 def ethogram(video: str, animal: str, rng: np.random.Generator, *, annotated: bool, frames: int = 360) -> Ethogram:
-    """Noisy predictions of the truth; a stretch is unscored, and frames 200 to 239 are missing."""
-    truth = bouts(rng, frames)
-    smooth = np.apply_along_axis(lambda column: np.convolve(column, np.ones(9) / 9, mode="same"), 0, truth)
-    probability = np.clip(0.1 + 0.75 * smooth + rng.normal(0, 0.1, truth.shape), 0, 1)
-    truth[60:100] = np.nan
+    """Noisy predictions of the annotation; a stretch is unscored, and frames 200 to 239 are missing."""
+    labels = bouts(rng, frames)
+    smooth = np.apply_along_axis(lambda column: np.convolve(column, np.ones(9) / 9, mode="same"), 0, labels)
+    probability = np.clip(0.1 + 0.75 * smooth + rng.normal(0, 0.1, labels.shape), 0, 1)
+    labels[60:100] = np.nan
     keep = np.r_[0:200, 240:frames]
     time_s = np.arange(frames)[keep] / 10.0
     return Ethogram(
         video=video,
         animal=animal,
         time_s=time_s,
-        truth=truth[keep] if annotated else None,
+        annotation=labels[keep] if annotated else None,
         probability=probability[keep],
     )
 
@@ -173,61 +196,85 @@ def attention(video: str, frame: int, rng: np.random.Generator) -> AttentionRow:
     return AttentionRow(video=video, frame=frame, image=image, maps=maps)
 
 
-def curve(rng: np.random.Generator, name: str) -> dict[str, Any]:
-    """A falling loss."""
-    steps = range(0, 200, 5)
-    points = [
-        {
-            "step": s,
-            "loss": 6 + 4 * math.exp(-s / 50) + rng.normal(0, 0.1),
-            "teacher_entropy": 3.4 + math.exp(-s / 80) + rng.normal(0, 0.05),
-        }
-        for s in steps
-    ]
-    history = [
-        {"step": s, "rank_me": 40 - s / 50, "score": 0.5 + s / 1000 if s < 150 else 0.6} for s in range(0, 200, 50)
-    ]
-    validation = {
-        "reason": "Rolled back to step 100 of 195, the best on the validation animals: 0.600 against 0.500 at the "
-                  "start.",
-        "has_labels": True, "animals": ["ewe "
-                                        "01", "ewe <9>"], "num_frames": 128, "weights_step": 100, "history": history,
-    }  # fmt: skip
-    return {"name": name, "curve": points, **({"validation": validation} if name == "guided" else {})}
+def step(number: int, rng: np.random.Generator) -> Step:
+    """A step whose loss falls with its number."""
+    return Step(
+        step=number,
+        loss=6 + 4 * math.exp(-number / 50) + rng.normal(0, 0.1),
+        loss_dino=4.0,
+        loss_ibot=2.0,
+        loss_koleo=0.1,
+        teacher_entropy=3.4 + math.exp(-number / 80) + rng.normal(0, 0.05),
+        target_std=0.01,
+        feature_std=0.8,
+        grad_norm=1.0,
+    )
+
+
+def finetune(rng: np.random.Generator, name: str) -> FinetuneRun:
+    """A falling loss. Only the training on crops was validated; the loss of its first step is nan."""
+    curve = [step(number, rng) for number in range(0, 200, 5)]
+    if name != "guided":
+        return FinetuneRun(name=name, curve=tuple(curve), validation=None)
+    history = tuple(
+        Validation(
+            step=number,
+            rank_me=40 - number / 50,
+            teacher_entropy=3.4,
+            target_std=0.01,
+            score=0.5 + number / 1000 if number < 150 else 0.6,
+        )
+        for number in range(0, 200, 50)
+    )
+    selection = Selection(
+        has_labels=True,
+        animals=("ewe 01", "ewe <9>"),
+        num_frames=128,
+        weights_step=100,
+        rolled_back=True,
+        stopped_early=False,
+        reason="Rolled back to step 100 of 195, the best on the validation animals: 0.600 against 0.500 at the start.",
+    )
+    curve[0] = dataclasses.replace(curve[0], loss=math.nan)
+    return FinetuneRun(name=name, curve=tuple(curve), validation=ValidationRecord(selection=selection, history=history))
 
 
 def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> ReportData:
-    """The whole study."""
+    """The whole study; its variants are not in the order in which they are shown."""
     rng = np.random.default_rng(seed)
-    variants = [variant(*source, t, rng) for source in SOURCES for t in (True, False)]
-    by = {(a.encoder, a.view, a.temporal): a for a in variants}
-    guided = by["guided", "crop", False]
+    by = {variant: scored(variant, rng) for variant in reversed(variants_of(baselines=True))}
+    guided = by[Variant("guided", "crop", False)]
     rows = animals(rng)
     videos = [HOSTILE, *(f"pen2/day{day}.mp4" for day in range(1, 6))]
-    config = {
-        "search": {"advanced": {"confidence": 0.95}},
-        "compare": {"advanced": {"confidence": 0.95, "num_permutations": 9999}},
-        "archive": {"root": "a</pre><i>b"},
-    }
     return ReportData(
+        labels=LABELS,
         title="Meadow study: do treated sheep behave differently?",
-        study={"name": "meadow", "seed": 7, "digest": "0123456789abcdef", "config": config},
+        config=StudyConfig(
+            name="meadow",
+            seed=7,
+            archive=ArchiveConfig(root="a</pre><i>b"),
+            compare=CompareConfig(advanced=AdvancedCompareConfig(num_permutations=9999)),
+        ),
         facts=[
             ("videos", "16"),
             ("animals", "16 (8 control, 8 treated)"),
             ("frames tracked", "5760 of 5800 (99.3 %)"),
             ("numpy", "2.4.6"),
         ],
-        variants=variants,
-        changes=[
-            change(
+        variants=list(by.values()),
+        ablations=[
+            ablation(
                 "SAM-2 guidance",
-                by["unguided", "frame", False],
+                by[Variant("unguided", "frame", False)],
                 guided,
                 "The poster reports 0.7748 and 0.8152 (+5.21 %).",
             ),
-            change("Temporal information", guided, by["guided", "crop", True]),
-            change("Fine-tuning, input held fixed", by["frozen", "frame", False], by["unguided", "frame", False]),
+            ablation("Temporal information", guided, by[Variant("guided", "crop", True)]),
+            ablation(
+                "Fine-tuning, input held fixed",
+                by[Variant("frozen", "frame", False)],
+                by[Variant("unguided", "frame", False)],
+            ),
         ],
         comparisons=compare(rows, found),
         proportions=rows,
@@ -241,13 +288,13 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
             attention("pen2/day1.mp4", 80, rng),
             attention("pen2/day2.mp4", 4, rng),
         ],
-        finetunes=[curve(rng, "guided"), curve(rng, "unguided")],
+        finetunes=[finetune(rng, "guided"), finetune(rng, "unguided")],
         errors=[
-            {
-                "video": "pen9/<script>.mp4",
-                "stage": "crop",
-                "error": "MediaError: no frame decodes, got 0 of 250 expected.",
-            }
+            VideoError(
+                video="pen9/<script>.mp4",
+                stage="crop",
+                error="MediaError: no frame decodes, got 0 of 250 expected.",
+            )
         ],
         warnings=["Intervals over 16 animals are rough."],
     )

@@ -1,4 +1,4 @@
-"""The report: the answer in words, hand-computed cells, missing values, hostile names, and a page that needs nothing
+"""The page and report.json: hand-computed cells, missing values, hostile names, and a page that needs nothing
 else."""
 
 import base64
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sheep.config import View, digest, to_json
 from sheep.errors import ContractError
-from sheep.report import Change, Ethogram, ReportData, build, text_tables
-from sheep.report.pictures import _columns, lay_over, pick_heads
-from sheep.report.text import answer, interval, macro_table, p_value, percent, score, selection_words, signed
-from sheep.schemas import LABELS
-from tests.unit.report.report_example import HOSTILE, compare, example
+from sheep.evaluation.metrics import Interval, ScoreChange
+from sheep.report import Ablation, ReportData, build, text_tables
+from sheep.report.text import macro_table, selection_words, signed
+from sheep.synthetic.behaviour import LABELS
+from sheep.variants import Variant
+from tests.unit.report.report_example import HOSTILE, UNDEFINED, example
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +31,12 @@ def data() -> ReportData:
 
 
 @pytest.fixture(scope="module")
-def built(data: ReportData) -> tuple[str, dict[str, Any]]:
+def built(data: ReportData) -> tuple[str, dict[str, object]]:
     return build(data)
 
 
 @pytest.fixture(scope="module")
-def page(built: tuple[str, dict[str, Any]]) -> str:
+def page(built: tuple[str, dict[str, object]]) -> str:
     return built[0]
 
 
@@ -42,7 +44,7 @@ def page(built: tuple[str, dict[str, Any]]) -> str:
 def small(data: ReportData) -> ReportData:
     """The same without most of its figures, for tests that look elsewhere."""
     return dataclasses.replace(
-        data, ethograms=[], attention=[], finetunes=[], sheets={}, variants=data.variants[:1], comparisons=[]
+        data, ethograms=[], attention=[], finetunes=[], sheets={}, variants=data.variants[:1], comparisons=()
     )
 
 
@@ -61,42 +63,6 @@ def row_of(page: str, section: str, first: str) -> list[str]:
     return re.findall(r"<td[^>]*>(.*?)</td>", match.group())
 
 
-def test_one_finding_is_one_sentence_with_all_it_takes(data: ReportData) -> None:
-    row = {
-        "label": "standing", "reference": "treated", "group": "control", "num_reference": 7, "num_group": 8,
-        "mean_reference": 0.38, "mean_group": 0.512, "difference": 0.132, "low": 0.063, "high": 0.201,
-        "p": 0.0004, "p_adjusted": 0.0024, "found": True, "test": "permutation test", "unit": "animal",
-    }  # fmt: skip
-    said = answer(dataclasses.replace(data, comparisons=[row]))
-    assert said.headline == (
-        "Animals of group control spent 13.2 percentage points more of their time standing than animals of group "
-        "treated "
-        "(51.2 % against 38.0 %; 95 % interval of the difference +6.3 to +20.1; adjusted p = 0.002; permutation test; "
-        "unit of analysis: animal, n = 8 against 7)."
-    )
-    assert said.details == []
-
-
-def test_several_findings_are_named_in_the_posters_order(data: ReportData) -> None:
-    said = answer(dataclasses.replace(data, comparisons=list(reversed(data.comparisons))))
-    assert said.headline == "The groups differ in 2 of 6 labels: lying, standing."
-    assert ["more of their time lying" in said.details[0], "less of their time standing" in said.details[1]] == [
-        True
-    ] * 2
-
-
-def test_nothing_found_is_not_called_equality(data: ReportData) -> None:
-    said = answer(dataclasses.replace(data, comparisons=compare(list(map(dict, data.proportions)), ())))
-    assert said.headline.startswith("No difference between the groups was found in any of 6 labels")
-    assert "does not show that the groups behave the same" in said.reading
-
-
-def test_groups_that_were_not_compared_or_not_tested(data: ReportData) -> None:
-    assert answer(dataclasses.replace(data, comparisons=[])).headline == "No groups were compared."
-    untested = [{**row, "p": math.nan, "p_adjusted": None, "found": False} for row in data.comparisons]
-    assert "could be tested" in answer(dataclasses.replace(data, comparisons=untested)).headline
-
-
 def test_model_selection_says_which_weights_are_used(data: ReportData, page: str) -> None:
     said = [selection_words(run) for run in data.finetunes]
     assert said[1] == ""
@@ -108,31 +74,30 @@ def test_model_selection_says_which_weights_are_used(data: ReportData, page: str
         "RankMe, the effective rank of the features, went from 40.0 to 37.0."
     )
     assert "ewe &lt;9&gt;" in page
-    unlabelled = {"name": "a", "validation": {**data.finetunes[0]["validation"], "has_labels": False}}
-    assert "average precision" not in selection_words(unlabelled)
+    validation = data.finetunes[0].validation
+    assert validation is not None
+    unlabelled = dataclasses.replace(validation, selection=dataclasses.replace(validation.selection, has_labels=False))
+    words = selection_words(dataclasses.replace(data.finetunes[0], validation=unlabelled))
+    assert "average precision" not in words
+    assert words.startswith("guided: Rolled back to step 100 of 195")
 
 
-def test_values_in_words() -> None:
-    assert (score(0.7748), score(math.nan), score(None)) == ("0.775", "not scored", "not scored")
-    assert (signed(5.21), signed(-0.3), signed(-0.04), signed(math.nan)) == ("+5.2", "-0.3", "0.0", "not scored")
-    assert (percent(0.0), percent(None)) == ("0.0 %", "not scored")
-    assert (interval(-0.2, 0.1, scale=100), interval(math.nan, 0.1)) == ("-20.0 to +10.0", "no interval")
-    assert (p_value(0.0002), p_value(0.0125), p_value(None)) == ("< 0.001", "= 0.013", "not tested")
-
-
-def change(percent_low: float, percent_high: float) -> Change:
-    limits = {"value": 5.214, "low": percent_low, "high": percent_high}
-    macro = {"without": 0.7748, "with": 0.8152, "percent": limits, "difference": {"value": 0.0404, "low": 0, "high": 1}}
-    nothing = {"value": math.nan, "low": math.nan, "high": math.nan}
-    lying = {"without": math.nan, "with": 0.5, "percent": nothing, "difference": nothing}
-    return Change(
-        title="SAM-2 guidance", without="frames", with_="crops", rows={"macro": macro, "lying": lying}, note=""
+def ablation(percent_low: float, percent_high: float) -> Ablation:
+    macro = ScoreChange(
+        without=0.7748,
+        with_=0.8152,
+        difference=Interval(0.0404, 0, 1),
+        percent=Interval(5.214, percent_low, percent_high),
     )
+    lying = ScoreChange(without=math.nan, with_=0.5, difference=UNDEFINED, percent=UNDEFINED)
+    return Ablation(title="SAM-2 guidance", without="frames", with_="crops", rows={"macro": macro, "lying": lying})
 
 
 @pytest.mark.parametrize(("low", "starred"), [(1.1, "+5.2 *"), (-1.1, "+5.2")])
-def test_change_is_starred_only_when_its_interval_leaves_out_zero(small: ReportData, low: float, starred: str) -> None:
-    page, _ = build(dataclasses.replace(small, changes=[change(low, 9.4)]))
+def test_ablation_is_starred_only_when_its_interval_leaves_out_zero(
+    small: ReportData, low: float, starred: str
+) -> None:
+    page, _ = build(dataclasses.replace(small, ablations=[ablation(low, 9.4)]))
     expected = ["mean (macro)", "0.775", "0.815", starred, f"{signed(low)} to +9.4", "+0.040"]
     assert row_of(page, "changes", r"mean \(macro\)") == expected
     assert row_of(page, "changes", "lying") == [
@@ -146,7 +111,7 @@ def test_change_is_starred_only_when_its_interval_leaves_out_zero(small: ReportD
 
 
 def test_text_tables_are_aligned_and_keep_the_order(data: ReportData) -> None:
-    lines = text_tables(dataclasses.replace(data, changes=[change(1.1, 9.4)])).splitlines()
+    lines = text_tables(dataclasses.replace(data, ablations=[ablation(1.1, 9.4)])).splitlines()
     assert lines[:4] == [
         "SAM-2 guidance",
         "  without: frames",
@@ -161,26 +126,26 @@ def test_text_tables_are_aligned_and_keep_the_order(data: ReportData) -> None:
 def test_best_of_each_column_is_marked_and_missing_is_said(page: str, data: ReportData) -> None:
     variants = page[page.index('<section id="variants">') : page.index('<section id="ethograms">')]
     best = re.findall(r"<td class=best>([\d.]+)</td>", variants)
-    tops = [max(float(np.nan_to_num(a.scores["labels"][label]["value"])) for a in data.variants) for label in LABELS]
-    tops.append(max(a.scores["macro"]["value"] for a in data.variants))
+    scores = [one.scores for one in data.variants]
+    tops = [max(float(np.nan_to_num(one.labels[label].value)) for one in scores) for label in LABELS]
+    tops.append(max(one.macro.value for one in scores))
     assert sorted(best) == sorted(f"{top:.3f}" for top in tops)
     assert variants.count("not scored") == 1
 
 
-def test_every_variant_has_its_row_in_order(page: str, built: tuple[str, dict[str, Any]]) -> None:
+def test_every_variant_has_its_row_in_order(page: str, built: tuple[str, dict[str, object]]) -> None:
     baselines = [("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")]
     sources = [(name, view) for name in ("frozen", "unguided", "guided") for view in ("frame", "crop", "masked")]
-    assert [(variant["encoder"], variant["view"], variant["temporal"]) for variant in built[1]["variants"]] == [
+    variants = built[1]["variants"]
+    assert isinstance(variants, list)
+    assert [(variant["encoder"], variant["view"], variant["temporal"]) for variant in variants] == [
         (encoder, view, temporal) for encoder, view in sources + baselines for temporal in (False, True)
     ]
     assert '<td>guided</td><td class="word">masked crop</td><td class="word">window</td>' in page
 
 
 def test_one_table_holds_every_variant_and_baseline(page: str, data: ReportData) -> None:
-    by = {
-        (variant.encoder, variant.view, variant.temporal): f"{variant.scores['macro']['value']:.3f}"
-        for variant in data.variants
-    }
+    by = {one.variant: f"{one.scores.macro.value:.3f}" for one in data.variants}
     head, *rows = macro_table(data.variants)
     assert head == [
         "encoder",
@@ -190,9 +155,14 @@ def test_one_table_holds_every_variant_and_baseline(page: str, data: ReportData)
         *("frozen", "unguided", "guided"),
         *("untrained (baseline)", "pixels (baseline)", "geometry (baseline)"),
     ]
-    shown = [(view, temporal) for view in ("frame", "crop", "masked") for temporal in (False, True)]
-    assert rows[2] == ["guided", *(by["guided", *key] for key in shown), "-", "-"]
-    assert rows[5] == ["geometry (baseline)", *["-"] * 6, by["geometry", "track", False], by["geometry", "track", True]]
+    views: tuple[View, ...] = ("frame", "crop", "masked")
+    shown = [(view, temporal) for view in views for temporal in (False, True)]
+    assert rows[2] == ["guided", *(by[Variant("guided", view, temporal)] for view, temporal in shown), "-", "-"]
+    assert rows[5] == [
+        "geometry (baseline)",
+        *["-"] * 6,
+        *(by[Variant("geometry", "track", temporal)] for temporal in (False, True)),
+    ]
     assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in rows[4]) + "</tr>" in page
     lines = text_tables(data).splitlines()
     start = lines.index("Every variant: average precision, mean of the labels")
@@ -235,10 +205,10 @@ def test_names_from_files_are_text_never_markup(page: str) -> None:
 
 
 def test_group_names_may_look_like_formulas(data: ReportData, small: ReportData) -> None:
-    comparisons = [{**row, "group": "$\\frac{1$"} for row in data.comparisons]
-    proportions = [
-        {**row, "group": "$\\frac{1$" if row["group"] == "treated" else "control"} for row in data.proportions
-    ]
+    comparisons = tuple(dataclasses.replace(row, group="$\\frac{1$") for row in data.comparisons)
+    proportions = tuple(
+        dataclasses.replace(row, group="$\\frac{1$") if row.group == "treated" else row for row in data.proportions
+    )
     page, _ = build(dataclasses.replace(small, comparisons=comparisons, proportions=proportions))
     assert "$\\frac{1$" in page
 
@@ -247,20 +217,99 @@ def test_same_data_gives_the_same_page(page: str) -> None:
     assert build(example())[0] == page
 
 
-def test_numbers_are_json_with_null_for_missing(built: tuple[str, dict[str, Any]]) -> None:
-    numbers = json.loads(json.dumps(built[1], allow_nan=False))
+@pytest.fixture(scope="module")
+def numbers(built: tuple[str, dict[str, object]]) -> dict[str, Any]:
+    """report.json as its readers get it; nan and infinity would be refused."""
+    values: dict[str, Any] = json.loads(json.dumps(built[1], allow_nan=False))
+    return values
+
+
+def test_numbers_are_json_with_null_for_missing(numbers: dict[str, Any]) -> None:
     first = numbers["variants"][0]
     assert (first["encoder"], first["view"], first["temporal"]) == ("frozen", "frame", False)
-    assert first["scores"]["labels"]["lying"]["value"] is None
+    assert first["scores"]["labels"]["lying"] == {"value": None, "low": None, "high": None}
     assert numbers["proportions"][3]["eating"] is None
     assert numbers["answer"]["headline"].startswith("The groups differ in 2")
     assert numbers["ethograms"][0] == {"video": HOSTILE, "animal": "ewe 00", "num_frames": 320, "annotated": True}
 
 
+def test_numbers_keep_the_keys_that_readers_rely_on(numbers: dict[str, Any], data: ReportData) -> None:
+    assert sorted(numbers) == [
+        *("answer", "attention", "changes", "comparisons", "errors", "ethograms", "facts", "finetunes"),
+        *("proportions", "sheets", "study", "title", "variants", "warnings"),
+    ]
+    assert numbers["study"] == {
+        "name": "meadow",
+        "seed": 7,
+        "digest": digest(data.config),
+        "config": to_json(data.config),
+    }
+    assert numbers["facts"][1] == ["animals", "16 (8 control, 8 treated)"]
+    assert sorted(numbers["comparisons"][0]) == [
+        *("confidence", "difference", "found", "group", "high", "label", "low", "mean_group", "mean_reference"),
+        *("num_group", "num_reference", "p", "p_adjusted", "reference", "test", "unit"),
+    ]
+    assert set(numbers["proportions"][0]) == {"animal", "group", "num_videos", "duration_s", *LABELS}
+    change = numbers["changes"][0]
+    assert (sorted(change), list(change["rows"])) == (
+        ["note", "rows", "title", "with", "without"],
+        [*LABELS, "macro"],
+    )
+    assert sorted(change["rows"]["macro"]) == ["difference", "percent", "with", "without"]
+    assert sorted(change["rows"]["macro"]["percent"]) == ["high", "low", "value"]
+    assert sorted(numbers["variants"][0]) == ["chosen", "encoder", "scores", "temporal", "view"]
+    assert sorted(numbers["variants"][0]["scores"]) == [
+        *("base_rates", "labels", "macro", "metric", "num_animals", "num_frames", "split"),
+    ]
+    chosen = {"fold": -1, "half_width_s": 0.0, "inverse_l2": 0.1, "num_components": 64}
+    assert numbers["variants"][0]["chosen"][-1] == chosen
+    assert numbers["errors"][0]["video"] == "pen9/<script>.mp4"
+    assert sorted(numbers["errors"][0]) == ["error", "stage", "video"]
+
+
+def test_numbers_of_fine_tuning_hold_selection_and_history_side_by_side(numbers: dict[str, Any]) -> None:
+    guided, unguided = numbers["finetunes"]
+    assert (sorted(guided), sorted(unguided)) == (["curve", "name", "validation"], ["curve", "name"])
+    assert guided["curve"][0]["loss"] is None
+    assert guided["curve"][1]["loss"] > 0
+    # no silhouette term was on, so the measure was not taken
+    assert sorted(guided["curve"][0]) == [
+        *("feature_std", "grad_norm", "loss", "loss_dino", "loss_ibot", "loss_koleo", "step", "target_std"),
+        "teacher_entropy",
+    ]
+    validation = guided["validation"]
+    history = validation.pop("history")
+    assert validation.pop("reason").startswith("Rolled back to step 100 of 195")
+    assert validation == {
+        "has_labels": True,
+        "animals": ["ewe 01", "ewe <9>"],
+        "num_frames": 128,
+        "weights_step": 100,
+        "rolled_back": True,
+        "stopped_early": False,
+    }
+    assert [row["step"] for row in history] == [0, 50, 100, 150]
+    assert history[2] == {"step": 100, "rank_me": 38.0, "teacher_entropy": 3.4, "target_std": 0.01, "score": 0.6}
+
+
 def test_empty_study_still_makes_a_page(data: ReportData) -> None:
-    names = {field.name for field in dataclasses.fields(data)} - {"title", "study", "sheets"}
-    empty: dict[str, Any] = {name: [] for name in names}
-    page, _ = build(dataclasses.replace(data, **empty, sheets={}))
+    empty = dataclasses.replace(
+        data,
+        facts=[],
+        variants=[],
+        ablations=[],
+        comparisons=(),
+        proportions=(),
+        ethograms=[],
+        sheets={},
+        attention=[],
+        finetunes=[],
+        errors=[],
+        warnings=[],
+    )
+    page, numbers = build(empty)
+    lists = {name: value for name, value in numbers.items() if name not in ("title", "answer", "study")}
+    assert all(value == [] for value in lists.values())
     for said in (
         "No groups were compared.",
         "No video failed.",
@@ -278,60 +327,16 @@ def test_what_is_left_out_is_said(data: ReportData, small: ReportData, monkeypat
     assert "1 more are not shown here." in page
 
 
-def ethogram(time_s: list[float], truth: list[float]) -> Ethogram:
-    values = np.repeat(np.array(truth)[:, None], len(LABELS), axis=1)
-    return Ethogram(video="v", animal="a", time_s=np.array(time_s), truth=values, probability=np.nan_to_num(values))
-
-
-def test_ethogram_shows_unscored_frames_and_gaps_as_missing() -> None:
-    grid, truth, probability = _columns(ethogram([0, 1, 2, 3, 20, 21], [0, 1, math.nan, 1, 1, 0]))
-    assert truth is not None
-    middle = (grid[:-1] + grid[1:]) / 2
-
-    def at(values: np.ndarray, second: float) -> float:
-        return float(values[0, np.argmin(abs(middle - second))])
-
-    assert [at(truth, 0.5), at(truth, 1.5), at(truth, 3.5), at(truth, 20.5), at(truth, 21.5)] == [0, 1, 1, 1, 0]
-    assert math.isnan(at(truth, 2.5))
-    assert at(probability, 2.5) == 0
-    assert math.isnan(at(truth, 12.0))
-    assert math.isnan(at(probability, 12.0))
-
-
-def test_ethogram_averages_long_videos() -> None:
-    _, truth, _ = _columns(ethogram([i / 100 for i in range(20000)], [float(i % 2) for i in range(20000)]))
-    assert truth is not None
-    assert truth.shape == (6, 1000)
-    assert abs(truth - 0.5).max() < 0.03  # 20 or 21 frames in a column
-
-
-def test_ethogram_of_a_single_frame() -> None:
-    _, truth, _ = _columns(ethogram([4.0], [1.0]))
-    assert truth is not None
-    assert (truth == 1).all()
-
-
-def test_attention_heads_are_spread_and_lit_where_they_look() -> None:
-    assert [pick_heads(n) for n in (0, 1, 2, 3, 6, 12)] == [[], [0], [0, 1], [0, 1, 2], [0, 2, 5], [0, 6, 11]]
-    weights = np.zeros((4, 4), dtype=np.float32)
-    weights[0, 3] = 7.0
-    drawn = lay_over(np.full((32, 32, 3), 100, dtype=np.uint8), weights).astype(int).sum(axis=-1)
-    assert drawn[2, 29] == drawn.max()
-    assert drawn[2, 29] > drawn[29, 2] + 100
-    assert (
-        len(np.unique(lay_over(np.full((8, 8, 3), 100, dtype=np.uint8), np.zeros((2, 2), dtype=np.float32))[0, 0])) <= 3
-    )
-
-
 @pytest.mark.parametrize(
     ("field", "broken", "match"),
     [
         (
             "comparisons",
-            lambda d: [{**d.comparisons[0], "difference": 0.9, "mean_group": 0.1, "mean_reference": 0.5}],
+            lambda d: (dataclasses.replace(d.comparisons[0], difference=0.9, mean_group=0.1, mean_reference=0.5),),
             "sign",
         ),
-        ("comparisons", lambda d: [{"label": "lying"}], "lacks"),
+        ("comparisons", lambda d: (dataclasses.replace(d.comparisons[0], label="flying"),), "a comparison of 'flying'"),
+        ("ethograms", lambda d: [dataclasses.replace(d.ethograms[0], annotation=np.zeros((320, 5)))], "annotation"),
         ("ethograms", lambda d: [dataclasses.replace(d.ethograms[0], probability=np.zeros((3, 6)))], "probability"),
         (
             "attention",

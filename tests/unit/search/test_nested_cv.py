@@ -29,6 +29,7 @@ def random_data(
         videos=[f"{animal}.mp4" for animal in animals],
         animals=animals,
         targets=targets,
+        labels=("x", "y"),
     )
 
 

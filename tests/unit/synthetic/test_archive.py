@@ -18,12 +18,15 @@ import pytest
 from numpy.typing import NDArray
 
 from sheep import prompts
-from sheep.annotations import boris, cohort, intervals
+from sheep.annotations import cohort
+from sheep.annotations.ethogram import read_ethogram
+from sheep.annotations.labelled import label_frames, resolve
+from sheep.annotations.readers import read_files
 from sheep.crop.codec import from_rle
 from sheep.errors import ConfigError
-from sheep.schemas import LABELS
 from sheep.synthetic import archive
 from sheep.synthetic.archive import MeadowConfig, bouts, clips, write_archive
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.scene import Frame, Scene, SceneConfig, render
 from sheep.video import reader
 
@@ -60,19 +63,23 @@ def test_videos_decode_to_the_rendered_frames_at_their_times(root: Path) -> None
 def test_annotations_import_to_exactly_the_true_labels(root: Path) -> None:
     annotated = sorted(file.stem for file in (root / "annotations").iterdir())
     assert annotated == [clip.name for clip in clips(CONFIG) if clip.annotated]
+    ethogram = read_ethogram((root / "ethogram.csv").read_bytes(), name="ethogram.csv")
+    assert ethogram.labels == LABELS
     for name in annotated:
-        read = boris.parse_boris((root / "annotations" / f"{name}.csv").read_text(), name=name)
+        read = read_files([f"{name}.csv"], lambda file: (root / "annotations" / file).read_bytes()).codings
         table = ground_truth(root, name)
-        matched = intervals.match(read, [f"{name}.mp4"])
+        animal = name.split("_")[0]
+        used = resolve(read, lambda coding: f"{name}.mp4", {f"{name}.mp4": [animal]}, ethogram).used
+        assert [coding.media for coding in read] == [f"videos/{name}.mp4"]
         keys = pa.table(
             {
                 "video": [f"{name}.mp4"] * 40,
-                "animal": [name.split("_")[0]] * 40,
+                "animal": [animal] * 40,
                 "frame": table.column("frame"),
                 "time_s": table.column("time_s"),
             }
         )
-        imported = intervals.label_frames(keys, matched[f"{name}.mp4"])
+        imported = label_frames(keys, used, ethogram.labels)
         np.testing.assert_array_equal(label_array(imported), label_array(table))
 
 

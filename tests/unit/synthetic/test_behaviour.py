@@ -5,8 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError
-from sheep.schemas import LABELS
-from sheep.synthetic.behaviour import CYCLE_S, TRANSITION_S, simulate
+from sheep.synthetic.behaviour import CYCLE_S, EXCLUSIVE, LABELS, TRANSITION_S, simulate
 
 FPS_HZ = 5.0
 
@@ -19,8 +18,9 @@ def labels_of(standing_frac: float, clips: int = 400, frames: int = 60) -> NDArr
 
 def test_labels_follow_the_rules_of_the_ethogram() -> None:
     held = dict(zip(LABELS, np.moveaxis(labels_of(0.5), 2, 0), strict=True))
-    assert not (held["lying"] & held["standing"]).any()
-    assert not (held["head_up"] & held["head_down"]).any()
+    for group in set(EXCLUSIVE.values()):
+        at_once = np.sum([held[label] for label, other in EXCLUSIVE.items() if other == group], axis=0)
+        assert at_once.max() == 1
     assert not (held["eating"] & ~(held["head_down"] & held["standing"])).any()
     assert not (held["moving"] & ~held["standing"]).any()
     assert (~held["lying"] & ~held["standing"]).any(), "no posture holds while the animal gets up or lies down"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sheep.errors import ConfigError
-from sheep.schemas import LABELS
 from sheep.synthetic.animal import make_skin
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.canvas import Canvas
 from sheep.synthetic.pasture import shifted
 from sheep.synthetic.scene import Frame, Scene, SceneConfig, draw_coat, draw_scene, render

@@ -9,7 +9,7 @@ import torch
 
 from sheep.errors import ConfigError
 from sheep.models import dinov2 as backbones
-from sheep.schemas import LABELS
+from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.pocket import dinov2
 from sheep.synthetic.pocket.dinov2 import PocketDinov2Config, evaluate, table, train
 from sheep.synthetic.pocket.dinov2_data import generate_crops, generate_images

@@ -1,0 +1,73 @@
+"""The answer in words, and how values are written."""
+
+import dataclasses
+import math
+
+import pytest
+
+from sheep.compare.groups import Comparison
+from sheep.report import ReportData
+from sheep.report.text import answer, interval, p_value, percent, score, signed
+from tests.unit.report.report_example import compare, example
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return example()
+
+
+def test_one_finding_is_one_sentence_with_all_it_takes(data: ReportData) -> None:
+    row = Comparison(
+        label="standing",
+        reference="treated",
+        group="control",
+        num_reference=7,
+        num_group=8,
+        mean_reference=0.38,
+        mean_group=0.512,
+        difference=0.132,
+        low=0.063,
+        high=0.201,
+        confidence=0.95,
+        p=0.0004,
+        p_adjusted=0.0024,
+        found=True,
+        test="permutation test",
+        unit="animal",
+    )
+    words = answer(dataclasses.replace(data, comparisons=(row,)))
+    assert words.headline == (
+        "Animals of group control spent 13.2 percentage points more of their time standing than animals of group "
+        "treated "
+        "(51.2 % against 38.0 %; 95 % interval of the difference +6.3 to +20.1; adjusted p = 0.002; permutation test; "
+        "unit of analysis: animal, n = 8 against 7)."
+    )
+    assert words.details == []
+
+
+def test_several_findings_are_named_in_the_posters_order(data: ReportData) -> None:
+    words = answer(dataclasses.replace(data, comparisons=data.comparisons[::-1]))
+    assert words.headline == "The groups differ in 2 of 6 labels: lying, standing."
+    assert ["more of their time lying" in words.details[0], "less of their time standing" in words.details[1]] == [
+        True
+    ] * 2
+
+
+def test_nothing_found_is_not_called_equality(data: ReportData) -> None:
+    words = answer(dataclasses.replace(data, comparisons=compare(data.proportions, ())))
+    assert words.headline.startswith("No difference between the groups was found in any of 6 labels")
+    assert "does not show that the groups behave the same" in words.reading
+
+
+def test_groups_that_were_not_compared_or_not_tested(data: ReportData) -> None:
+    assert answer(dataclasses.replace(data, comparisons=())).headline == "No groups were compared."
+    untested = tuple(dataclasses.replace(row, p=math.nan, p_adjusted=math.nan, found=False) for row in data.comparisons)
+    assert "could be tested" in answer(dataclasses.replace(data, comparisons=untested)).headline
+
+
+def test_values_in_words() -> None:
+    assert (score(0.7748), score(math.nan), score(None)) == ("0.775", "not scored", "not scored")
+    assert (signed(5.21), signed(-0.3), signed(-0.04), signed(math.nan)) == ("+5.2", "-0.3", "0.0", "not scored")
+    assert (percent(0.0), percent(None)) == ("0.0 %", "not scored")
+    assert (interval(-0.2, 0.1, scale=100), interval(math.nan, 0.1)) == ("-20.0 to +10.0", "no interval")
+    assert (p_value(0.0002), p_value(0.0125), p_value(None)) == ("< 0.001", "= 0.013", "not tested")
