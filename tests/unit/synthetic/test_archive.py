@@ -69,7 +69,7 @@ def test_annotations_import_to_exactly_the_true_labels(root: Path) -> None:
         read = read_files([f"{name}.csv"], lambda file: (root / "annotations" / file).read_bytes()).codings
         table = ground_truth(root, name)
         animal = name.split("_")[0]
-        used = resolve(read, lambda coding: f"{name}.mp4", {f"{name}.mp4": [animal]}, ethogram).used
+        used = resolve(read, lambda coding, name=name: f"{name}.mp4", {f"{name}.mp4": [animal]}, ethogram).used
         assert [coding.media for coding in read] == [f"videos/{name}.mp4"]
         keys = pa.table(
             {
