@@ -1,6 +1,7 @@
 # make demo    the full pipeline on a synthetic dataset, with a report at the end
 # make test    every check: style, types, import contracts, spelling, tests
 # make bench   the benchmarks
+# make docs    the documentation site, in site/, from docs/ and the docstrings
 # make house   figures about the code: layout, sizes, docstrings, wording; FLAGS=--verbose says where
 # make lint    the checks without the tests
 # make lock    choose versions anew; commit what changes
@@ -18,7 +19,7 @@ DEMO_MEADOW = $(BIN)/python -m jobs.meadow --root runs/meadow --meadow.scene.num
 DEMO_STUDY = $(BIN)/python -m jobs.study meadow --out runs/study
 TESTS ?= tests
 
-.PHONY: setup demo test bench house lint lock
+.PHONY: setup demo test bench docs house lint lock
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -46,6 +47,10 @@ test: lint
 
 bench: $(READY)
 	@for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+
+# The variable silences the theme's announcement of its successor.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 house: $(READY)
 	$(BIN)/python -m benchmarks.house $(FLAGS)

@@ -214,14 +214,14 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """The whole way, every variant of the tables."""
+    """A study: every stage and every variant of the tables."""
 
     name: str
     """The recipe's name, for people."""
     seed: int = 0
     """Every random choice descends from it, by stage and key."""
     baselines: bool = True
-    """Whether encoders that should lose are scored beside the backbones: random weights, bare pixels, position and size
+    """Whether baselines are scored beside the backbones: random weights, bare pixels, position and size
     alone."""
     out: str = "runs/study"
     """Where every stage writes, one folder each; a plain path, file:// or s3://."""
