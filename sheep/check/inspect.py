@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from scipy import optimize, stats
 
 from sheep.annotations.coding import Coding
@@ -217,18 +216,21 @@ def _files(study: Study) -> tuple[FileFacts, ...]:
 
 
 def _detectable(groups: Iterable[GroupFacts]) -> float:
-    """Return the detectable difference of the two smallest groups, in standard deviations of the animals."""
+    """Return the detectable difference of the two smallest groups, in standard deviations of the animals.
+
+    Of the two-sided t test with equal variances, whose square is F distributed.
+    """
     sizes = sorted(group.num_animals for group in groups)[:2]
     if len(sizes) < 2 or sizes[0] < 2:
         return math.nan
     freedom, scale = sum(sizes) - 2, math.sqrt(sizes[0] * sizes[1] / sum(sizes))
     limit = stats.t.ppf(1 - ALPHA / 2, freedom)
 
-    def lacking(difference: float) -> float:
-        shift = difference * scale
-        return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)) - POWER
+    def lacking(noncentrality: float) -> float:
+        return float(stats.ncf.sf(limit**2, 1, freedom, noncentrality**2)) - POWER
 
-    return float(np.round(optimize.brentq(lacking, 1e-6, 50.0), 3))
+    # With 2 + 2 animals, the fewest, the noncentrality is 5.8.
+    return float(optimize.brentq(lacking, 1e-6, 20.0)) / scale
 
 
 def _warnings(study: Study) -> Iterator[str]:

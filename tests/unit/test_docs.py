@@ -89,6 +89,7 @@ def test_make_targets_exist() -> None:
 def test_every_column_is_in_the_design() -> None:
     listed = {name: found for name, found in vars(schemas).items() if isinstance(found, pa.Schema)}
     listed["EMBEDDINGS"] = schemas.embeddings(2, "float32")
+    listed |= {"LABEL_FRAMES": schemas.label_frames(()), "PREDICTIONS": schemas.predictions(())}
     said = {}
     for name, _, columns in cells("Tables"):
         said[name] = (KEY if columns.startswith("key") else []) + re.findall(r"`(\w+)`", columns)
