@@ -45,6 +45,8 @@ class CheckReport:
     num_videos: int
     groups: tuple[GroupFacts, ...]
     labels: tuple[LabelFacts, ...]
+    inferred: bool
+    """Whether the labels were taken from the annotations, without an ethogram file."""
     exclusive: tuple[tuple[str, ...], ...]
     """Labels of which at most one holds at a time."""
     files: tuple[FileFacts, ...]

@@ -65,12 +65,13 @@ def inspect(study: Study) -> CheckReport:
     errors += settings.missing_gpu(config, on_cluster=on_cluster, has_gpu=any(Path("/dev").glob("nvidia[0-9]*")))
     errors += _joined(study)
     errors += _videos(study)
-    groups = _groups(study)
+    groups, ethogram = _groups(study), _attempt(lambda: inputs.ethogram, [])
     return CheckReport(
         num_videos=len(_attempt(lambda: inputs.videos, []) or {}),
         groups=groups,
         labels=_labels(study),
-        exclusive=ethogram.exclusive if (ethogram := _attempt(lambda: inputs.ethogram, [])) else (),
+        inferred=ethogram is not None and ethogram.inferred,
+        exclusive=ethogram.exclusive if ethogram is not None else (),
         files=_files(study),
         detectable_sd=_detectable(groups),
         errors=tuple(dict.fromkeys(errors)),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from sheep.config import StudyConfig
@@ -9,6 +10,9 @@ from sheep.errors import ConfigError
 from sheep.io import storage
 from sheep.models import weights
 from sheep.variants import variant_named, variants_of
+
+_DINOV2_PATCH_PX = 14
+"""Of every network that facebook/dinov2 released."""
 
 
 def problems(config: StudyConfig) -> Iterator[str]:
@@ -30,8 +34,13 @@ def problems(config: StudyConfig) -> Iterator[str]:
             "temporal information. Add it."
         )
     known = [variant.name for variant in variants_of(config.baselines)]
+    near = get_close_matches(config.predict.variant, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     if variant_named(config.predict.variant) is None or config.predict.variant not in known:
-        yield f"predict.variant: got {config.predict.variant!r}, expected one of {', '.join(known)}. Choose one."
+        yield (
+            f"predict.variant: got {config.predict.variant!r}, expected <encoder>-<view>-<single or window>, such as "
+            f"{known[-1]!r}.{hint} Choose one."
+        )
 
 
 def missing_gpu(config: StudyConfig, *, on_cluster: bool, has_gpu: bool) -> Iterator[str]:
@@ -126,11 +135,13 @@ def _sizes(config: StudyConfig) -> Iterator[str]:
 
 
 def patch_px(backbone: str) -> int | None:
-    """Return the patch size [px] in a backbone's config.json; None where it has none that can be read here.
+    """Return the patch size [px] in a backbone's config.json; None where none can be read here.
 
     Args:
-        backbone: `pocket`, a folder at a path or URI, or a hub id (not read: it may not be downloaded yet).
+        backbone: `pocket`, a folder at a path or URI, or a hub id, of which only the released DINOv2 are known.
     """
+    if backbone.startswith("facebook/dinov2-"):
+        return _DINOV2_PATCH_PX
     folder = str(weights.WEIGHTS / "pocket_dinov2") if backbone == "pocket" else backbone
     if "://" not in folder and not Path(folder).is_dir():
         return None

@@ -1,6 +1,7 @@
 """A check's findings as plain text, for a terminal."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from sheep.check.findings import CheckReport, LabelFacts
@@ -28,8 +29,10 @@ def _list(title: str, lines: Sequence[str]) -> str:
 def _files(report: CheckReport) -> str:
     if not report.files:
         return ""
-    rows = [("annotation file", "read as", "notes")]
-    rows += [(one.name, one.tool or "ignored", "; ".join(one.notes)) for one in report.files]
+    counts = Counter(one.tool for one in report.files if one.tool and not one.notes)
+    rows = [("annotation files", "read as", "notes")]
+    rows += [(f"{count} files", tool, "") for tool, count in sorted(counts.items())]
+    rows += [(one.name, one.tool or "ignored", "; ".join(one.notes)) for one in report.files if one.notes]
     return _aligned(rows)
 
 
@@ -51,10 +54,13 @@ def _labels(report: CheckReport) -> str:
     if not report.labels:
         return ""
     groups = [group.group for group in report.groups]
+    source = (
+        "inferred from the annotations; write ethogram.csv to change them" if report.inferred else "of ethogram.csv"
+    )
     header = ("label", "animals that show it", *(f"{group}: min scored, share" for group in groups))
     rows = [header, *((one.label, str(one.num_animals), *_shares(one, groups)) for one in report.labels)]
     exclusive = "".join(f"\n  at most one at a time: {', '.join(labels)}" for labels in report.exclusive)
-    return _aligned(rows) + exclusive
+    return f"labels {source}\n{_aligned(rows)}{exclusive}"
 
 
 def _shares(label: LabelFacts, groups: Sequence[str]) -> list[str]:
