@@ -48,6 +48,11 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
 def drop_line(path: Path, start: str) -> None:
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(start)]
@@ -64,11 +69,11 @@ def outside(study: StudyConfig) -> None:
 
 SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     "no videos": (
-        lambda study: [video.unlink() for video in at(study, "videos").iterdir()],
+        lambda study: remove(*at(study, "videos").iterdir()),
         r"archive/videos: no videos among 0 files, expected files ending in \.mp4.* Check",
     ),
     "no prompt file": (
-        lambda study: at(study, "prompts.csv").unlink(),
+        lambda study: remove(at(study, "prompts.csv")),
         r"prompts\.csv: no prompt file there, expected one\. Check",
     ),
     "a prompt for no video": (
@@ -112,7 +117,7 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
         r"videos without a row: 'sheep06_1\.mp4'; expected the same videos in both\. Correct the cohort file",
     ),
     "too few annotated animals": (
-        lambda study: [at(study, "annotations", f"sheep0{n}_1.csv").unlink() for n in (3, 4)],
+        lambda study: remove(*(at(study, "annotations", f"sheep0{n}_1.csv") for n in (3, 4))),
         r"archive: 2 annotated animals, expected at least search\.num_folds = 3\. Annotate",
     ),
 }

@@ -34,7 +34,7 @@ def test_install_and_run(tmp_path: Path) -> None:
     binary = tmp_path / "venv" / "bin"
     [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (packages / "running.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    pip = [sys.executable, "-m", "pip", "--python", binary / "python"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", binary / "python"]
     run(*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", tree, cwd=tmp_path)
 
     elsewhere = tmp_path / "elsewhere"

@@ -1,11 +1,11 @@
 """How far a job is: what a stage reports, how often a plain line is due, and how speed and time left are measured."""
 
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
 
-from sheep.io import progress
 from sheep.io.progress import Progress, clock
 
 
@@ -22,7 +22,7 @@ class Clock:
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Set the time [s]."""
     clock = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
 
     def set_to(seconds: float) -> None:
         clock.now = seconds
