@@ -230,10 +230,10 @@ def test_tune_returns_the_scores_of_each_trial() -> None:
     candidates = [
         Candidate(WindowConfig(half_width_s=h), ProbeConfig(inverse_l2=c)) for h in (0.0, 0.4) for c in (0.01, 1.0)
     ]
-    trials = [Trial("variant", "x", group) for group in group_by_projection(candidates)]
+    trials = [Trial("variant", "x", one) for one in group_by_projection(candidates)]
     assert [len(trial.candidates) for trial in trials] == [2, 2]
-    results = RayExecutor(ClusterConfig(cpus=0.5)).run_trials(score_trial, trials, SearchData(data, folds, 7))
-    for trial, scores in zip(trials, results, strict=True):
+    found = RayExecutor(ClusterConfig(cpus=0.5)).run_trials(score_trial, trials, SearchData(data, folds, 7))
+    for trial, scores in zip(trials, found, strict=True):
         np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)
 
 
