@@ -171,7 +171,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace SAM-2 in this process: every animal is a block of 20 x 16 px that stays where it was prompted."""
+    """Replace SAM-2 in this process: every animal is a block of 20 x 16 px that stays at its prompt."""
     import numpy as np
 
     from sheep.models.sam2.tracker import Mask
@@ -192,26 +192,27 @@ def still_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
             return ((item, image(item)) for item in items)
 
         def step(self, number: int, image: Any) -> list[Mask]:
-            found = {}
+            masks = {}
             for prompt in self.prompts:
                 if prompt.frame <= number:
                     x, y = (round(sum(prompt.xy[axis::2]) / len(prompt.xy[axis::2])) for axis in (0, 1))
                     mask = np.zeros(image.shape[:2], dtype=bool)
                     mask[max(0, y - 8) : y + 8, max(0, x - 10) : x + 10] = True
-                    found[prompt.animal] = Mask(
+                    masks[prompt.animal] = Mask(
                         animal=prompt.animal, frame=number, mask=mask, object_score=4.0, predicted_iou=0.9
                     )
-            return list(found.values())
+            return list(masks.values())
 
     monkeypatch.setattr(crop_job, "open_tracker", lambda name, device, **_: Still())
 
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
-    """Start Ray on this machine with four logical CPUs, with another home folder, since Ray writes a token there."""
+    """Start Ray on this machine with four logical CPUs and a temporary home folder: Ray writes a token to it."""
     import ray
 
-    # Not pytest's temporary folder: paths of Ray's sockets are below this one and may have about 100 characters.
+    # Not pytest's temporary folder: Ray's sockets are below this folder, and their paths are limited to about 100
+    # characters.
     folder = tempfile.mkdtemp(prefix="ray-")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", folder)
@@ -242,7 +243,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _weed(home: Path, server: S3Server, ports: list[int]) -> Iterator[None]:
-    """Run `weed server` while the block lasts.
+    """Run `weed server` for the duration of the block.
 
     Args:
         home: folder for its data, keys and log.
@@ -297,7 +298,7 @@ def _options(home: Path, ports: list[int]) -> list[str]:
         "s3.port.lance": 0,
         "s3.localSocket": home / "s3.sock",
         "s3.config": home / "s3.json",
-        "s3.allowDeleteBucketNotEmpty": "false",  # this option and the next: as on AWS
+        "s3.allowDeleteBucketNotEmpty": "false",  # as on AWS, like the next option
         "s3.autoCreateBucket": "false",
     }
     port_names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
@@ -318,7 +319,7 @@ def _wait(process: "subprocess.Popen[bytes]", server: S3Server, log: Path) -> No
         try:
             urllib.request.urlopen(server.endpoint, timeout=2)
         except urllib.error.HTTPError:
-            break  # any answer will do: anonymous requests are refused
+            break  # any HTTP status shows that it runs: anonymous requests are refused
         except OSError:
             if process.poll() is not None or time.monotonic() > give_up:
                 pytest.fail(f"weed did not answer at {server.endpoint}:\n{log.read_text(errors='replace')[-2000:]}")

@@ -1,4 +1,4 @@
-"""Single stages on a configuration, for tests that look at one stage."""
+"""Run single stages of a study, for tests of one stage."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from sheep.study import Study
 
 @dataclass(frozen=True)
 class Replaced:
-    """The local executor with units run, or trainings done, by something else."""
+    """The local executor, with the given functions in place of running units or training."""
 
     units: Callable[[Sequence[Work]], Iterable[Entry]] = LOCAL.run_units
     training: Callable[[Any], None] = LOCAL.train
@@ -42,8 +42,8 @@ def crop(config: StudyConfig, executor: Executor = LOCAL) -> Manifest:
 
 
 def finetune(config: StudyConfig, view: LearntView, executor: Executor = LOCAL) -> Manifest:
-    [found] = finetune_stage.run(Study(config, executor), [view])
-    return found
+    [manifest] = finetune_stage.run(Study(config, executor), [view])
+    return manifest
 
 
 def embed(config: StudyConfig, which: Sequence[Shown], executor: Executor = LOCAL) -> dict[Shown, Manifest]:

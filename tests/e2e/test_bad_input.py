@@ -1,4 +1,4 @@
-"""What a person gets wrong: refused with one message that names it, before anything runs; bad videos never stop the
+"""User mistakes are refused before anything runs, with one message that names them; a bad video never stops the
 others."""
 
 import csv
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
-    """The tiny study over a copy of its archive, which the test may spoil; nothing is written yet."""
+    """The tiny study over a copy of its archive, which the test may damage; nothing is written yet."""
     archive = tmp_path / "archive"
     shutil.copytree(tiny_study.archive.root, archive)
     return replace(tiny_study, out=str(tmp_path / "out"), archive=replace(tiny_study.archive, root=str(archive)))
@@ -48,6 +48,11 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
 def drop_line(path: Path, start: str) -> None:
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(start)]
@@ -55,20 +60,20 @@ def drop_line(path: Path, start: str) -> None:
     path.write_text("".join(kept))
 
 
-def outside(study: StudyConfig) -> None:
+def prompt_outside(study: StudyConfig) -> None:
     path = at(study, "prompts.csv")
     lines = path.read_text().splitlines()
     lines[2] = "sheep02_1.mp4,sheep02,0,point,5000,10,,,,"
     path.write_text("\n".join(lines) + "\n")
 
 
-SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
+MISTAKES: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     "no videos": (
-        lambda study: [video.unlink() for video in at(study, "videos").iterdir()],
+        lambda study: remove(*at(study, "videos").iterdir()),
         r"archive/videos: no videos among 0 files, expected files ending in \.mp4.* Check",
     ),
     "no prompt file": (
-        lambda study: at(study, "prompts.csv").unlink(),
+        lambda study: remove(at(study, "prompts.csv")),
         r"prompts\.csv: no prompt file there, expected one\. Check",
     ),
     "a prompt for no video": (
@@ -80,7 +85,7 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
         r"prompts\.csv: 1 of 6 videos have no prompt, first 'sheep03_1\.mp4', expected one for each\. Add",
     ),
     "a prompt outside the frame": (
-        outside,
+        prompt_outside,
         r"prompts\.csv: point \(5000\.0, 10\.0\) of 'sheep02' in sheep02_1\.mp4 is outside the frame, expected x in "
         r"0\.\.128",
     ),
@@ -112,21 +117,21 @@ SPOILT: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
         r"videos without a row: 'sheep06_1\.mp4'; expected the same videos in both\. Correct the cohort file",
     ),
     "too few annotated animals": (
-        lambda study: [at(study, "annotations", f"sheep0{n}_1.csv").unlink() for n in (3, 4)],
+        lambda study: remove(*(at(study, "annotations", f"sheep0{n}_1.csv") for n in (3, 4))),
         r"archive: 2 annotated animals, expected at least search\.num_folds = 3\. Annotate",
     ),
 }
 
 
 @pytest.mark.usefixtures("still_tracker")
-@pytest.mark.parametrize("what", SPOILT)
-def test_a_persons_mistake_is_named_before_anything_runs(what: str, study: StudyConfig) -> None:
-    spoil, said = SPOILT[what]
-    spoil(study)
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_user_mistake_is_named_before_anything_runs(case: str, study: StudyConfig) -> None:
+    make, message = MISTAKES[case]
+    make(study)
     with pytest.raises(ConfigError) as caught:
         pipeline.run(Study(study))
-    assert re.search(said, str(caught.value)), str(caught.value)
-    assert set(storage.find(study.out)) <= {"crop/_stage.json"}  # settings at most: no row, no ledger entry
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert set(storage.find(study.out)) <= {"crop/_stage.json"}  # at most the settings: no row, no ledger entry
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,7 @@ def test_an_unknown_backbone_leaves_nothing_behind(study: StudyConfig) -> None:
     assert not [name for name in storage.find(study.out) if not name.startswith("crop/")]
 
 
-def spoil_video(study: StudyConfig, name: str, kind: str) -> None:
+def damage_video(study: StudyConfig, name: str, kind: str) -> None:
     path = at(study, "videos", name)
     data = path.read_bytes()
     assert data.index(b"mdat") < data.index(b"moov")
@@ -158,29 +163,29 @@ def spoil_video(study: StudyConfig, name: str, kind: str) -> None:
 @pytest.mark.usefixtures("still_tracker")
 def test_bad_videos_become_rows_with_reasons(study: StudyConfig, caplog: pytest.LogCaptureFixture) -> None:
     for name, kind in (("sheep02_1.mp4", "unreadable"), ("sheep03_1.mp4", "empty"), ("sheep05_1.mp4", "truncated")):
-        spoil_video(study, name, kind)
-    found = stages.crop(study)
-    errors = {row["video"]: row["error"] for row in found.errors().to_pylist()}
+        damage_video(study, name, kind)
+    cropped = stages.crop(study)
+    errors = {row["video"]: row["error"] for row in cropped.errors().to_pylist()}
     assert list(errors) == ["sheep02_1.mp4", "sheep03_1.mp4", "sheep05_1.mp4"]
     assert "cannot be decoded" in errors["sheep02_1.mp4"]
     assert "is empty (0 bytes)" in errors["sheep03_1.mp4"]
     assert "cannot be decoded" in errors["sheep05_1.mp4"]
-    assert {row["stage"] for row in found.errors().to_pylist()} == {"crop"}
-    frames = found.read("crops", columns=["video"]).column("video").to_pylist()
+    assert {row["stage"] for row in cropped.errors().to_pylist()} == {"crop"}
+    frames = cropped.read("crops", columns=["video"]).column("video").to_pylist()
     assert {name: frames.count(name) for name in frames} == dict.fromkeys(
         ["sheep01_1.mp4", "sheep04_1.mp4", "sheep06_1.mp4"], 16
     )
     listed = Path(study.out, "crop", "errors.csv")
-    assert list(csv.DictReader(listed.read_text().splitlines())) == found.errors().to_pylist()
+    assert list(csv.DictReader(listed.read_text().splitlines())) == cropped.errors().to_pylist()
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="sheep.execution.base"):
-        again = stages.crop(study)  # the same bad bytes are not tried again ...
-    assert again == found
-    assert caplog.messages == [  # ... but they are named again
+        again = stages.crop(study)  # the same bad bytes are not retried ...
+    assert again == cropped
+    assert caplog.messages == [  # ... but they are reported again
         f"crop: 3 of 6 videos could not be used. They are listed with the reasons in {listed}"
     ]
     shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", "sheep03_1.mp4"))
-    assert len(stages.crop(study).errors()) == 2  # a new copy is tried
+    assert len(stages.crop(study).errors()) == 2  # a new copy is processed
     assert len(listed.read_text().splitlines()) == 3
     for name in ("sheep02_1.mp4", "sheep05_1.mp4"):
         shutil.copy(at(study, "videos", "sheep01_1.mp4"), at(study, "videos", name))
@@ -191,7 +196,7 @@ def test_bad_videos_become_rows_with_reasons(study: StudyConfig, caplog: pytest.
 @pytest.mark.usefixtures("still_tracker")
 def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
     for name in ("sheep02_1.mp4", "sheep03_1.mp4"):
-        spoil_video(study, name, "empty")
+        damage_video(study, name, "empty")
     strict = replace(study, crop=replace(study.crop, advanced=AdvancedCropConfig(max_error_frac=0.2)))
     with pytest.raises(
         ContractError, match=r"2 of 6 units failed, expected at most 20%\. First: .*sheep02_1\.mp4: is empty"
@@ -201,29 +206,27 @@ def test_too_many_bad_videos_stop_the_job(study: StudyConfig) -> None:
     assert not storage.exists(storage.join(study.out, "crop", "_manifest.json"))
     tracks = {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")}
     tolerant = replace(study, crop=replace(study.crop, advanced=AdvancedCropConfig(max_error_frac=0.5, ahead_frames=0)))
-    assert (
-        len(stages.crop(tolerant).errors()) == 2
-    )  # a person who has looked may let it pass, and nothing is done again
+    assert len(stages.crop(tolerant).errors()) == 2  # a user may raise the limit; nothing is processed again
     assert {path: path.stat().st_mtime_ns for path in Path(study.out).rglob("*.parquet")} == tracks
 
 
 @pytest.mark.usefixtures("still_tracker")
-def test_another_configuration_does_not_touch_what_is_there(study: StudyConfig) -> None:
+def test_another_configuration_leaves_existing_output_unchanged(study: StudyConfig) -> None:
     first = stages.crop(study)
     before = {path: path.read_bytes() for path in Path(study.out).rglob("*") if path.is_file()}
     with pytest.raises(ConfigError) as caught:
         stages.crop(replace(study, crop=replace(study.crop, crop_px=64)))
-    said = str(caught.value)
-    assert f"holds output of configuration {first.config_digest}, this run is " in said
-    assert "config.crop_px (48 -> 64)" in said
-    assert "Write to another folder" in said
+    message = str(caught.value)
+    assert f"holds output of configuration {first.config_digest}, this run is " in message
+    assert "config.crop_px (48 -> 64)" in message
+    assert "Write to another folder" in message
     assert {path: path.read_bytes() for path in Path(study.out).rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("still_tracker")
-def test_a_study_with_a_bad_video_still_gives_its_report(study: StudyConfig) -> None:
-    spoil_video(study, "sheep06_1.mp4", "truncated")
+def test_a_study_with_a_bad_video_ends_with_a_report(study: StudyConfig) -> None:
+    damage_video(study, "sheep06_1.mp4", "truncated")
     outcome = pipeline.run(Study(study))
     page = storage.read_bytes(outcome.report).decode()
     assert "sheep06_1.mp4" in page
@@ -247,8 +250,8 @@ def run_job(verb: str, *flags: str, **environment: str) -> "subprocess.Completed
 
 
 @pytest.mark.slow
-def test_a_job_with_bad_videos_succeeds_and_says_so_at_its_end(study: StudyConfig) -> None:
-    spoil_video(study, "sheep02_1.mp4", "empty")
+def test_a_job_with_bad_videos_succeeds_and_reports_them_at_its_end(study: StudyConfig) -> None:
+    damage_video(study, "sheep02_1.mp4", "empty")
     flags = ["--archive.root", study.archive.root, "--out", study.out, "--crop.crop-px", "48", "--crop.frame-px", "48"]
     result = run_job("crop", *flags, "--cluster.cpus", "0.5")
     assert (result.returncode, result.stdout) == (0, f"{study.out}/crop\n"), result.stderr
@@ -257,14 +260,14 @@ def test_a_job_with_bad_videos_succeeds_and_says_so_at_its_end(study: StudyConfi
     assert message == f"crop: 1 of 6 videos could not be used. They are listed with the reasons in {listed}"
     assert re.fullmatch(rf"log: {study.out}/logs/crop-[\d-]+\.log", log)
     assert len(before) <= 12, before
-    assert any("W sheep.execution.base crop video=sheep02_1.mp4 error=" in line for line in before)  # a worker's
+    assert any("W sheep.execution.base crop video=sheep02_1.mp4 error=" in line for line in before)  # from a worker
     [row] = csv.DictReader(Path(listed).read_text().splitlines())
     assert row["video"] == "sheep02_1.mp4"
     assert "is empty (0 bytes)" in row["error"]
 
 
 def one_line(result: "subprocess.CompletedProcess[str]") -> str:
-    """The one line that a refused job leaves."""
+    """Return the only error line of a refused job."""
     assert result.returncode == 1, result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
@@ -273,28 +276,28 @@ def one_line(result: "subprocess.CompletedProcess[str]") -> str:
     return lines[0]
 
 
-def test_a_setting_out_of_range_is_wrong_usage(study: StudyConfig) -> None:
+def test_a_setting_out_of_range_is_a_usage_error(study: StudyConfig) -> None:
     result = run_job("crop", "--crop.stride-frames", "0", "--out", study.out)
-    said = " ".join(re.sub(r"[^\x00-\x7f]", "", result.stderr).split())  # tyro draws a box around it
-    assert "crop.stride_frames: got 0, expected >= 1. Change it in the recipe or by its flag." in said
-    assert "Traceback" not in said
+    shown = " ".join(re.sub(r"[^\x00-\x7f]", "", result.stderr).split())  # tyro draws a box around it
+    assert "crop.stride_frames: got 0, expected >= 1. Change it in the recipe or by its flag." in shown
+    assert "Traceback" not in shown
     assert (result.returncode, result.stdout) == (2, "")
 
 
 @pytest.mark.slow
-def test_a_missing_stage_is_one_line(study: StudyConfig) -> None:
-    said = one_line(run_job("report", "--archive.root", study.archive.root, "--out", study.out))
-    assert said.startswith(
+def test_a_missing_stage_is_reported_in_one_line(study: StudyConfig) -> None:
+    line = one_line(run_job("report", "--archive.root", study.archive.root, "--out", study.out))
+    assert line.startswith(
         f"ConfigError: {study.out}/crop: no _manifest.json, expected a finished stage. Run the stage"
     )
 
 
 @pytest.mark.slow
-def test_a_job_over_ray_ends_with_one_line_too(study: StudyConfig) -> None:
+def test_a_refused_job_on_ray_reports_one_line_too(study: StudyConfig) -> None:
     drop_line(at(study, "prompts.csv"), "sheep03_1.mp4")
-    said = one_line(run_job("crop", "--archive.root", study.archive.root, "--out", study.out))
-    assert re.search(SPOILT["a video without prompt"][1], said), said
-    assert {name for name in storage.find(study.out) if not name.startswith("logs/")} == set()  # its log at most
+    line = one_line(run_job("crop", "--archive.root", study.archive.root, "--out", study.out))
+    assert re.search(MISTAKES["a video without prompt"][1], line), line
+    assert {name for name in storage.find(study.out) if not name.startswith("logs/")} == set()  # at most its log
 
 
 def test_a_wrong_secret_is_named(s3: "S3Server", study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every example runs, at its own tiny size, and does what it says."""
+"""Every example runs, at its own tiny size, and does what its docstring promises."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_the_cluster_dry_run_names_machines_and_command() -> None:
     assert cluster_dry_run.CLUSTER.is_file()
 
 
-def test_a_lab_gets_an_answer_from_its_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lab_gets_a_report_from_its_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = mouse_lab.main(tmp_path)
     numbers = json.loads(Path(report).with_suffix(".json").read_text())
     assert {row["group"] for row in numbers["comparisons"]} == {"treated"}
@@ -29,7 +29,7 @@ def test_a_lab_gets_an_answer_from_its_own_files(tmp_path: Path, capsys: pytest.
     assert "Groups" in capsys.readouterr().out
 
 
-def test_one_stage_at_a_time_and_again(tmp_path: Path) -> None:
+def test_one_stage_at_a_time_and_a_rerun_that_changes_nothing(tmp_path: Path) -> None:
     lines = one_stage_at_a_time.main(tmp_path)
     assert lines[0] == "crop: 8 units; 192 crops, 192 tracks"
     assert [line.split(":")[0] for line in lines[-3:]] == ["search", "predict", "compare"]
@@ -38,7 +38,7 @@ def test_one_stage_at_a_time_and_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_an_encoder_of_ones_own_is_searched_beside_the_others(tmp_path: Path) -> None:
+def test_a_custom_encoder_is_searched_with_the_others(tmp_path: Path) -> None:
     try:
         scores = your_own_encoder.main(tmp_path)
     finally:

@@ -1,4 +1,4 @@
-"""The project as somebody else gets it: built, installed into a fresh environment, and run from another folder."""
+"""The project as a user gets it: built, installed into a fresh environment, and run from another folder."""
 
 import json
 import os
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 def run(*command: str | Path, cwd: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=250)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
 @pytest.mark.slow
 def test_install_and_run(tmp_path: Path) -> None:
-    """Dependencies are those of the running environment, by a path file: only the project itself is installed."""
+    """Only the project itself is installed: a path file adds the dependencies of the running environment."""
     tree = tmp_path / "tree"
     for name in run("git", "ls-files", cwd=ROOT).splitlines():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def test_install_and_run(tmp_path: Path) -> None:
     binary = tmp_path / "venv" / "bin"
     [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (packages / "running.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    pip = [sys.executable, "-m", "pip", "--python", binary / "python"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", binary / "python"]
     run(*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", tree, cwd=tmp_path)
 
     elsewhere = tmp_path / "elsewhere"
@@ -43,8 +43,8 @@ def test_install_and_run(tmp_path: Path) -> None:
     assert "stage 4: temporal windows" in run(binary / "sheep", "--help", cwd=elsewhere)
     settings = json.loads(run(binary / "sheep", "study", "meadow", "--dry-run", cwd=elsewhere))
     assert settings["config"]["name"] == "meadow"
-    where = "import sheep, importlib.util as u; print(sheep.__file__); print(u.find_spec('jobs'))"
-    file, jobs = run(binary / "python", "-c", where, cwd=elsewhere).splitlines()
+    probe = "import sheep, importlib.util as u; print(sheep.__file__); print(u.find_spec('jobs'))"
+    file, jobs = run(binary / "python", "-c", probe, cwd=elsewhere).splitlines()
     assert file.startswith(str(packages))
     assert jobs == "None"
     tiny = ["--meadow.num-animals", "4", "--meadow.videos-per-animal", "1", "--meadow.num-annotated", "2"]

@@ -1,4 +1,4 @@
-"""The study as a cluster runs it: `ray job submit` to a head node, everything read from and written to S3."""
+"""A study as it runs on a cluster: `ray job submit` to a head node, with all input and output on S3."""
 
 import contextlib
 import json
@@ -27,9 +27,9 @@ START_S = 90
 
 @pytest.fixture
 def head(s3: S3Server) -> Iterator[str]:
-    """Address of the job server of a head node on this machine; only what was started here is ended."""
+    """Start a head node on this machine and return the address of its job server; end only what was started here."""
     port, dashboard, client, agent = free_ports(4)
-    home = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie below it
+    home = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets are below it
     environment = {
         **os.environ,
         "HOME": home,
@@ -41,7 +41,7 @@ def head(s3: S3Server) -> Iterator[str]:
         f"--port={port}",
         f"--dashboard-port={dashboard}",
         f"--ray-client-server-port={client}",
-        # jobs go through the agent: by default any other Ray here has its port
+        # jobs are submitted through the agent; any other Ray on this machine uses its default port
         f"--dashboard-agent-listen-port={agent}",
         f"--temp-dir={home}",
     ]
@@ -94,13 +94,13 @@ def test_study_by_job_submit_over_s3(head: str, s3: S3Server, tiny_archive: str,
     page = storage.read_bytes(f"{bucket}/run/report/report.html").decode()
     assert "Temporal information" in page
     numbers = json.loads(storage.read_bytes(f"{bucket}/run/report/report.json"))
-    assert len(numbers["variants"]) == 24  # 18 of a backbone, 6 controls
+    assert len(numbers["variants"]) == 24  # 18 with a backbone, 6 baselines
     cropped = read_manifest(f"{bucket}/run/crop")
     assert cropped.rows("tracks") == cropped.rows("crops") == 6 * 16
 
 
 def _flags(config: StudyConfig) -> list[str]:
-    """The tiny study's settings as a person would type them."""
+    """Return the settings of the tiny study as command line flags."""
     finetune, crop, search = config.finetune, config.crop, config.search
     values = {
         "crop.crop-px": crop.crop_px,

@@ -1,4 +1,4 @@
-"""The hub's checkpoints as files: released formats and sizes with random weights, since tests cannot reach the hub."""
+"""Checkpoints in the formats and sizes of the hub, as files with random weights: tests cannot reach the hub."""
 
 from dataclasses import replace
 from pathlib import Path

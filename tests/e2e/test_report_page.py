@@ -1,4 +1,4 @@
-"""The report in a real browser: all sections there, every image laid out, and nothing asked of any network."""
+"""The report in a real browser: it has all sections, shows every image, and sends no network request."""
 
 import html
 import re
@@ -33,9 +33,9 @@ PROBE = """
 <script>
 addEventListener("load", () => {
   const broken = [...document.images].filter(image => !(image.complete && image.naturalWidth > 20)).length;
-  const asked = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:")).length;
+  const requested = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:")).length;
   const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  document.body.dataset.probe = `images=${document.images.length} broken=${broken} asked=${asked} over=${over}`;
+  document.body.dataset.probe = `images=${document.images.length} broken=${broken} requested=${requested} over=${over}`;
 });
 </script>
 """
@@ -43,10 +43,10 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    if found is None:
+    path = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if path is None:
         pytest.skip(f"no headless browser on PATH (looked for {', '.join(_NAMES)})")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def dump(browser: str, page: Path, profile: Path, width: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_page_stands_as_written(browser: str, page: str, tmp_path: Path) -> None:
+def test_the_browser_keeps_the_page_as_written(browser: str, page: str, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
     dom = dump(browser, path, tmp_path / "profile", 1100)
@@ -81,7 +81,7 @@ def test_page_stands_as_written(browser: str, page: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("width", [1100, 500])
 def test_every_image_shows_and_the_page_fits(browser: str, page: str, tmp_path: Path, width: int) -> None:
-    """A probe is added to a copy, whose policy then has to allow it; 500 px is the narrowest window Chromium opens."""
+    """A copy of the page gets a probe, which its policy has to allow; Chromium's narrowest window has 500 px."""
     probed = page.replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';").replace(
         "</body>", PROBE + "</body>"
     )
@@ -90,4 +90,4 @@ def test_every_image_shows_and_the_page_fits(browser: str, page: str, tmp_path: 
     dom = dump(browser, path, tmp_path / "profile", width)
     probe = re.search(r'data-probe="([^"]*)"', dom)
     assert probe
-    assert probe.group(1) == "images=16 broken=0 asked=0 over=0"
+    assert probe.group(1) == "images=16 broken=0 requested=0 over=0"

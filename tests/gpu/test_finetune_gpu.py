@@ -57,7 +57,7 @@ def curve(start: str, images: Arrays, config: FinetuneConfig, out: Path) -> list
     return [one["loss"] for one in measures]
 
 
-def test_a_gpu_trains_as_a_cpu(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_a_gpu_trains_like_a_cpu(start: str, images: Arrays, tmp_path: Path) -> None:
     config = with_precision("float32")
     on_gpu = curve(start, images, config, tmp_path / "gpu")
     on_cpu = curve(start, images, replace(config, device="cpu"), tmp_path / "cpu")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gpu
 
 
 def test_equals_the_official_predictor_on_the_same_device() -> None:
-    """The same kernels in the same order. A GPU on which sam2 itself is not bitwise repeatable fails this test."""
+    """The same kernels run in the same order. A GPU on which sam2 itself is not deterministic fails this test."""
     tracker = sam2_tracker.load("pocket", device="cuda")
     prompts = [box("a", 5, 10, 20, 22), box("a", 8, 12, 24, 24, frame=9)]
     expected = track_officially(tracker.model, wandering(), prompts)

@@ -1,4 +1,4 @@
-"""The law of transport: whatever Ray does, every unit holds what one process would have written, byte for byte."""
+"""The executor does not change the output: on Ray every unit has the bytes that one process would have written."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from sheep.io import storage
 from sheep.io.manifest import Entry, Manifest
 from tests import stages
 
-ASKED: list[Shown] = [
+EMBEDDINGS: list[Shown] = [
     *(("frozen", "crop"), ("frozen", "masked")),
     *(("untrained", "crop"), ("pixels", "crop"), ("geometry", "track")),
 ]
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 
 
 @pytest.fixture(scope="module")
-def oracle(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
-    """Crop, embed, search and predict of the tiny archive, in one process."""
+def serial(tiny_study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
+    """Run crop, embed, search and predict on the tiny archive, in one process."""
     config = replace(tiny_study, out=str(tmp_path_factory.mktemp("serial")))
     stages.crop(config)
-    stages.embed(config, ASKED)
+    stages.embed(config, EMBEDDINGS)
     stages.search(config)
     stages.predict(config)
     return config
@@ -42,37 +42,37 @@ def on_ray(workers: int) -> RayExecutor:
     return RayExecutor(cluster)
 
 
-def held(manifest: Manifest) -> dict[str, str]:
-    """Unit -> digest of its rows and bytes."""
+def digests(manifest: Manifest) -> dict[str, str]:
+    """Map each unit to the digest of its rows and bytes."""
     return {entry.key: entry.content() for entry in manifest.entries}
 
 
-def of(config: StudyConfig, stage: str) -> dict[str, str]:
+def stored(config: StudyConfig, stage: str) -> dict[str, str]:
     from sheep.io.manifest import read_manifest
 
-    return held(read_manifest(storage.join(config.out, stage)))
+    return digests(read_manifest(storage.join(config.out, stage)))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_crop_embed_and_predict_equal_serial(workers: int, oracle: StudyConfig, tmp_path: Path) -> None:
-    config = replace(oracle, out=str(tmp_path / "killed"))
-    assert held(stages.crop(config, on_ray(workers))) == of(oracle, "crop")
-    for (encoder, view), found in stages.embed(config, ASKED, on_ray(workers)).items():
-        assert held(found) == of(oracle, f"embed/{encoder}-{view}")
+def test_crop_embed_and_predict_equal_serial(workers: int, serial: StudyConfig, tmp_path: Path) -> None:
+    config = replace(serial, out=str(tmp_path / "killed"))
+    assert digests(stages.crop(config, on_ray(workers))) == stored(serial, "crop")
+    for (encoder, view), embedded in stages.embed(config, EMBEDDINGS, on_ray(workers)).items():
+        assert digests(embedded) == stored(serial, f"embed/{encoder}-{view}")
     stages.search(config)
-    assert held(stages.predict(config, on_ray(workers))) == of(oracle, "predict")
+    assert digests(stages.predict(config, on_ray(workers))) == stored(serial, "predict")
 
 
-def test_a_rerun_does_nothing(oracle: StudyConfig) -> None:
+def test_a_rerun_does_nothing(serial: StudyConfig) -> None:
     def refuse(work: object) -> list[Entry]:
-        raise AssertionError(f"asked for {work}")
+        raise AssertionError(f"got {work}, expected no work")
 
-    before = storage.find(oracle.out)
+    before = storage.find(serial.out)
     again = stages.Replaced(units=refuse)
-    stages.crop(oracle, again)
-    stages.embed(oracle, ASKED, again)
-    stages.predict(oracle, again)
-    assert storage.find(oracle.out) == before
+    stages.crop(serial, again)
+    stages.embed(serial, EMBEDDINGS, again)
+    stages.predict(serial, again)
+    assert storage.find(serial.out) == before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +101,8 @@ class KilledOnce(CropJob):
         return dying
 
 
-def crop_with_deaths(oracle: StudyConfig, tmp_path: Path, deaths: int) -> tuple[Manifest, str]:
-    victim = sorted(of(oracle, "crop"))[1]
+def crop_with_deaths(serial: StudyConfig, tmp_path: Path, deaths: int) -> tuple[Manifest, str]:
+    victim = sorted(stored(serial, "crop"))[1]
     marks = tmp_path / "marks"
     marks.mkdir()
     executor = RayExecutor(ClusterConfig(crop_workers=2, cpus=0.5))
@@ -115,26 +115,26 @@ def crop_with_deaths(oracle: StudyConfig, tmp_path: Path, deaths: int) -> tuple[
         )
         return executor.run_units([(dying, unit) for _, unit in work])
 
-    config = replace(oracle, out=str(tmp_path / "out"), crop=oracle.crop)
+    config = replace(serial, out=str(tmp_path / "out"), crop=serial.crop)
     return stages.crop(config, stages.Replaced(units=run_dying)), victim
 
 
-def test_a_killed_worker_leaves_no_trace(oracle: StudyConfig, tmp_path: Path) -> None:
-    found, _ = crop_with_deaths(oracle, tmp_path, deaths=1)
-    assert held(found) == of(oracle, "crop")
-    named = {part.path for entry in found.entries for part in entry.parts}
-    written = {f"parts/{name}" for name in storage.find(storage.join(found.uri, "parts"))}
-    assert named < written  # the dead attempt's half part is there, and nobody reads it
-    assert found.rows("crops") == found.read("crops").num_rows
+def test_a_killed_worker_leaves_no_trace(serial: StudyConfig, tmp_path: Path) -> None:
+    cropped, _ = crop_with_deaths(serial, tmp_path, deaths=1)
+    assert digests(cropped) == stored(serial, "crop")
+    named = {part.path for entry in cropped.entries for part in entry.parts}
+    written = {f"parts/{name}" for name in storage.find(storage.join(cropped.uri, "parts"))}
+    assert named < written  # the partial file of the killed attempt remains, and nothing reads it
+    assert cropped.rows("crops") == cropped.read("crops").num_rows
 
 
-def test_a_video_that_keeps_killing_its_worker_becomes_an_error(oracle: StudyConfig, tmp_path: Path) -> None:
-    found, victim = crop_with_deaths(oracle, tmp_path, deaths=99)
-    errors = found.errors().to_pylist()
+def test_a_video_that_keeps_killing_its_worker_becomes_an_error(serial: StudyConfig, tmp_path: Path) -> None:
+    cropped, victim = crop_with_deaths(serial, tmp_path, deaths=99)
+    errors = cropped.errors().to_pylist()
     assert [row["video"] for row in errors] == [victim]
     assert "died 3 times" in errors[0]["error"]
-    assert {key: content for key, content in held(found).items() if key != victim} == {
-        key: content for key, content in of(oracle, "crop").items() if key != victim
+    assert {key: content for key, content in digests(cropped).items() if key != victim} == {
+        key: content for key, content in stored(serial, "crop").items() if key != victim
     }
 
 
@@ -146,7 +146,7 @@ class KilledInside(CropJob):
     victim: str
 
     def open(self) -> Worker:
-        """Put a snare into this worker's decoder; tracking asks for its frames first, so cutting never meets it."""
+        """Make this worker's decoder kill it. Tracking decodes before cutting does, so the kills happen in tracking."""
         from sheep.video import reader
 
         decode = reader.decode
@@ -163,9 +163,9 @@ class KilledInside(CropJob):
         return CropJob.open(self)
 
 
-def test_a_worker_killed_in_the_middle_of_a_video_goes_on_there(oracle: StudyConfig, tmp_path: Path) -> None:
-    crop = replace(oracle.crop, advanced=AdvancedCropConfig(rows_per_part=4))
-    unbroken = stages.crop(replace(oracle, crop=crop, out=str(tmp_path / "unbroken")))
+def test_a_worker_killed_in_the_middle_of_a_video_resumes_there(serial: StudyConfig, tmp_path: Path) -> None:
+    crop = replace(serial.crop, advanced=AdvancedCropConfig(rows_per_part=4))
+    unbroken = stages.crop(replace(serial, crop=crop, out=str(tmp_path / "unbroken")))
     victim = unbroken.entries[1].key
     (tmp_path / "marks").mkdir()
     executor = RayExecutor(ClusterConfig(crop_workers=2, cpus=0.5))
@@ -177,11 +177,11 @@ def test_a_worker_killed_in_the_middle_of_a_video_goes_on_there(oracle: StudyCon
         dying = KilledInside(stage=job.stage, videos=job.videos, config=job.config, marks=marks, victim=victim)
         return executor.run_units([(dying, unit) for _, unit in work])
 
-    found = stages.crop(replace(oracle, crop=crop, out=str(tmp_path / "killed")), stages.Replaced(units=run_dying))
-    assert held(found) == held(unbroken)
+    cropped = stages.crop(replace(serial, crop=crop, out=str(tmp_path / "killed")), stages.Replaced(units=run_dying))
+    assert digests(cropped) == digests(unbroken)
     assert len(os.listdir(tmp_path / "marks")) == 2
-    tracks = [part for part in found.entries[1].parts if part.table == "tracks"]
+    tracks = [part for part in cropped.entries[1].parts if part.table == "tracks"]
     assert [part.rows for part in tracks] == [4, 4, 4, 4]
-    # Frames 0-3 are the first try's, 4-7 the second's (the first died in them), the rest the third's.
-    tries = [part.path.split("-")[1] for part in tracks]
-    assert [tries.index(name) for name in tries] == [0, 1, 2, 2]
+    # Frames 0-3 are from the first attempt, 4-7 from the second (the first died in them), the rest from the third.
+    attempts = [part.path.split("-")[1] for part in tracks]
+    assert [attempts.index(name) for name in attempts] == [0, 1, 2, 2]

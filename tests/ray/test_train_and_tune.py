@@ -1,4 +1,4 @@
-"""Ray Train and Ray Tune give the results of one process."""
+"""Ray Train and Ray Tune give the same results as one process."""
 
 import os
 import signal
@@ -44,8 +44,8 @@ def weights(config: StudyConfig) -> dict[str, np.ndarray]:
 def test_two_train_workers_reach_the_weights_of_one_process(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    # Two of the four annotated animals are validation animals. With this seed and rate step 2 is selected, by a margin
-    # far above rounding. With most others these few steps are worse than the start, which leaves nothing to compare.
+    # Two of the four annotated animals are validation animals. With this seed and learning rate step 2 is selected, by
+    # a margin far above rounding. With most others so few steps score below the start, and both runs would save that.
     settings = replace(
         tiny_study.finetune,
         steps=4, head_steps=1, batch_size=8, learning_rate=5e-3, validate_every=1, validation_animals=2,
@@ -62,8 +62,8 @@ def test_two_train_workers_reach_the_weights_of_one_process(
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     one, two = weights(alone), weights(together)
     start = {name: value.numpy() for name, value in load("pocket").model.state_dict().items()}
-    assert apart(one, start) > 0  # there is something to compare
-    assert apart(one, two) < 0.02 * apart(one, start)
+    assert distance(one, start) > 0  # the training changed the weights
+    assert distance(one, two) < 0.02 * distance(one, start)
     by_one, by_two = (training(f"{config.out}/finetune/guided/backbone").validation for config in (alone, together))
     assert by_one is not None
     assert by_two is not None
@@ -71,7 +71,7 @@ def test_two_train_workers_reach_the_weights_of_one_process(
     assert len(by_one.selection.animals) == 2
     assert by_two.selection.weights_step == by_one.selection.weights_step
     for name in ("rank_me", "teacher_entropy", "target_std", "score"):
-        first, second = ([getattr(row, name) for row in found.history] for found in (by_one, by_two))
+        first, second = ([getattr(row, name) for row in results.history] for results in (by_one, by_two))
         np.testing.assert_allclose(second, first, rtol=2e-2, err_msg=name)
 
 
@@ -85,11 +85,12 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterruptedOnce(FinetuneJob):
-    """The worker that takes the seventh batch ends after a checkpoint: killed, or for good, as when a person cancels
-    the job."""
+    """The worker that takes the seventh batch ends after a checkpoint: it is killed, or an error ends the whole job, as
+    when a user cancels it."""
 
     mark: str = ""
-    """A file that exists from then on; beside it one per batch and process, and `-on` once the next run may resume."""
+    """A file that exists once the worker has ended. Others have its name and a suffix: one for each process and batch,
+    and `-on` once the next run may resume."""
     is_killed: bool = True
 
     def images(self) -> Images:
@@ -139,7 +140,8 @@ def test_a_killed_worker_does_not_change_the_result(tiny_study: StudyConfig, cro
     assert two.validation == one.validation
     takes = Counter(path.name.split("-")[1] for path in tmp_path.glob("mark-*"))
     assert len(takes) == 2
-    # First the data's check, the images to validate on and five steps, then at most six steps: it resumed.
+    # Each process first takes a batch to check the data, and the validation images. Five steps follow in the first; at
+    # most six in the second show that it resumed.
     assert max(takes.values()) <= 8
 
 
@@ -163,24 +165,24 @@ def test_training_resumes_with_another_number_of_workers(
     train(job("moved", 1, InterruptedOnce, mark=str(mark), is_killed=False))
     one, two = (training(tmp_path / name / "backbone") for name in ("alone", "moved"))
     assert [step.step for step in two.curve] == list(range(1, 9))
-    losses = [[step.loss for step in found.curve] for found in (one, two)]
+    losses = [[step.loss for step in results.curve] for results in (one, two)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     takes = {path.name for path in tmp_path.glob("mark-*-*")} - before
-    assert 0 < len(takes) <= 8  # as after a killed worker: it resumed
+    assert 0 < len(takes) <= 8  # it resumed, as after a killed worker
 
 
 def test_our_errors_are_raised_unchanged_on_the_driver(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    """A wrong setting that only the worker can detect."""
+    """The worker alone can detect this wrong setting."""
     with pytest.raises(ConfigError, match="got 12 px, expected a multiple of the patch size"):
         RayExecutor(ClusterConfig(cpus=0.5)).train(some_job(tiny_study, cropped, tmp_path, local_px=12))
 
 
-def test_training_starts_with_fewer_workers_than_asked_for(
+def test_training_starts_with_fewer_workers_than_requested(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
-    """Four CPUs hold one worker of three; two were asked for."""
+    """Four CPUs fit one worker with three; two workers are requested."""
     job = some_job(tiny_study, cropped, tmp_path, workers=2, min_workers=1)
     RayExecutor(ClusterConfig(cpus=3)).train(job)
     assert training(job.out).workers == 1
@@ -202,8 +204,8 @@ def training(folder: str | Path) -> Training:
     return record.from_json(Path(folder, "training.json").read_bytes(), str(folder))
 
 
-def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
-    """Euclidean distance of two sets of weights."""
+def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    """Compute the Euclidean distance of two sets of weights."""
     assert one.keys() == other.keys()
     return float(np.sqrt(sum(np.sum((one[name] - other[name]) ** 2) for name in one)))
 
@@ -235,7 +237,7 @@ def test_tune_returns_the_scores_of_each_trial() -> None:
         np.testing.assert_allclose(scores, inner_scores(trial.candidates, data["x"], folds, seed=7), rtol=1e-9)
 
 
-def test_storage_that_cannot_be_written_is_found_before_training(
+def test_unwritable_storage_is_detected_before_training(
     tiny_study: StudyConfig, cropped: Manifest, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""The commit protocol on a real S3 server: what S3 may do differently from a disk."""
+"""The commit protocol on a real S3 server, where storage may differ from a disk."""
 
 import json
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def do(stage: StageFolder, key: str, animal: str = "ewe", *, commit: bool = True
 
 def test_resumed_by_set_difference_after_a_death(stage: StageFolder) -> None:
     do(stage, FIRST)
-    do(stage, SECOND, "orphan", commit=False)  # its worker dies here; then the driver
+    do(stage, SECOND, "orphan", commit=False)  # its worker dies here, then the driver
     again = open_stage(stage.uri, "crop", Setting(), {})
     assert again.todo(UNITS) == list(UNITS)[1:]
     for key in again.todo(UNITS):
@@ -50,7 +50,7 @@ def test_resumed_by_set_difference_after_a_death(stage: StageFolder) -> None:
         "animal": ["ewe 0", "ewe 1"] * 5,
         "group": ["x"] * 10,
     }
-    assert len(storage.find(f"{stage.uri}/parts")) == 12  # two orphans, which no entry names
+    assert len(storage.find(f"{stage.uri}/parts")) == 12  # two of them orphans, which no entry names
     assert unchanged(again, UNITS) == manifest
 
 
@@ -59,7 +59,7 @@ def test_two_attempts_at_one_unit(stage: StageFolder) -> None:
     first = do(stage, FIRST)
     last = slow.commit()
     assert first != last
-    assert stage.entries() == [last]  # whole, whoever came last
+    assert stage.entries() == [last]  # the attempt that finished last, as a whole
     assert stage.todo({FIRST: UNITS[FIRST]}) == []
 
 
@@ -73,7 +73,7 @@ def test_another_configuration_is_refused_naming_both_digests(stage: StageFolder
     assert json.loads(storage.read_bytes(f"{stage.uri}/_stage.json"))["config"] == {"step": 1}
 
 
-def test_deaths_are_counted_and_forgotten_on_success(stage: StageFolder) -> None:
+def test_deaths_are_counted_until_the_unit_has_an_entry(stage: StageFolder) -> None:
     for _ in range(3):
         do(stage, FIRST, commit=False)
     with pytest.raises(MediaError, match="died 3 times") as caught:
@@ -88,7 +88,7 @@ def test_deaths_are_counted_and_forgotten_on_success(stage: StageFolder) -> None
     assert stage.finish(UNITS, max_error_frac=0.2).errors().column("video").to_pylist() == [FIRST]
 
 
-def test_a_changed_object_is_noticed(stage: StageFolder) -> None:
+def test_a_changed_object_is_detected(stage: StageFolder) -> None:
     entry = do(stage, FIRST)
     assert entry is not None
     manifest = stage.finish({FIRST: UNITS[FIRST]})
@@ -97,12 +97,12 @@ def test_a_changed_object_is_noticed(stage: StageFolder) -> None:
         manifest.read("cohort")
 
 
-def test_a_stage_in_a_missing_bucket(s3: Any) -> None:
+def test_a_stage_in_a_missing_bucket_is_refused(s3: Any) -> None:
     with pytest.raises(ConfigError, match="bucket"):
         open_stage("s3://sheep-no-such-bucket/study/crop", "crop", Setting(), {})
 
 
-def test_checkpoints_inside_a_unit_are_gone_on_with(stage: StageFolder) -> None:
+def test_a_unit_resumes_from_its_checkpoints(stage: StageFolder) -> None:
     def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
         row = {"video": FIRST, "animal": animal, "group": "x"}
         attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
@@ -110,12 +110,12 @@ def test_checkpoints_inside_a_unit_are_gone_on_with(stage: StageFolder) -> None:
         here = Checkpoint(part=attempt.parts[-1], frame=frame, prompts="p", mark={"index": frame})
         progress.track_reached(here, f"state {frame}".encode())
 
-    for try_number in range(6):  # each dies, but has got on by one part
+    for number in range(6):  # each attempt dies after one more part
         attempt = stage.attempt(FIRST, UNITS[FIRST])
         progress = Progress(attempt, "etag:0")
-        found = progress.resume_track(lambda frame: "p")
-        assert (found and found[1]) == (f"state {try_number - 1}".encode() if try_number else None)
-        reach(attempt, progress, f"ewe {try_number}")
+        resumed = progress.resume_track(lambda frame: "p")
+        assert (resumed and resumed[1]) == (f"state {number - 1}".encode() if number else None)
+        reach(attempt, progress, f"ewe {number}")
     entry = attempt.commit()
     assert [part.rows for part in entry.parts] == [1] * 6
     animals = stage.finish({FIRST: UNITS[FIRST]}).read("cohort").column("animal").to_pylist()

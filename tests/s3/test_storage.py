@@ -1,4 +1,4 @@
-"""Storage on a real S3 server."""
+"""Reading and writing objects by URI, on a real S3 server."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def bucket(s3: Any) -> str:
 
 @pytest.fixture
 def changed_env(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Connections are kept by their arguments, not by the environment: start without any, and leave none behind."""
+    """s3fs caches connections by their arguments, not by the environment: clear the cache before and after."""
     S3FileSystem.clear_instance_cache()
     yield monkeypatch
     S3FileSystem.clear_instance_cache()
@@ -36,7 +36,7 @@ def test_round_trip_by_uri(s3: Any, bucket: str, key: str) -> None:
     assert storage.read_bytes(uri) == b"\0\xff" + key.encode()
     assert storage.exists(uri)
     assert storage.find(storage.join(bucket, "run")) == {key: storage.identity(uri)}
-    # The key is the one that any other client sees.
+    # Any other client sees the same key.
     listed = s3.client().list_objects_v2(Bucket=bucket.removeprefix("s3://"))["Contents"]
     assert [item["Key"] for item in listed] == [f"run/{key}"]
     storage.remove(uri)
@@ -58,7 +58,7 @@ def test_size_and_age(bucket: str) -> None:
     storage.write_bytes(f"{bucket}/a", b"one")
     size, age_s = storage.size_and_age(f"{bucket}/a")
     assert size == 3
-    assert -2 < age_s < 60  # S3 gives whole seconds
+    assert -2 < age_s < 60  # S3 rounds to whole seconds
     with pytest.raises(FileNotFoundError):
         storage.size_and_age(f"{bucket}/b")
 
@@ -74,7 +74,7 @@ def test_identity_is_the_etag(s3: Any, bucket: str) -> None:
     assert storage.identity(f"{bucket}/a") == before
 
 
-def test_overwriting_is_whole_and_seen_at_once(bucket: str) -> None:
+def test_overwriting_is_atomic_and_visible_at_once(bucket: str) -> None:
     for size in (2_000_000, 5, 0, 1_000_000):
         storage.write_bytes(f"{bucket}/a", b"x" * size)
         assert len(storage.read_bytes(f"{bucket}/a")) == size
@@ -88,14 +88,14 @@ def test_an_object_in_several_parts(bucket: str) -> None:
     assert storage.identity(f"{bucket}/large") == storage.find(bucket)["large"]
 
 
-def test_find_stays_within_the_folder_and_sees_what_others_write(s3: Any, bucket: str) -> None:
+def test_find_stays_within_the_folder_and_sees_writes_of_other_clients(s3: Any, bucket: str) -> None:
     for name in ("run/b", "run/a/z", "run2/c"):
         storage.write_bytes(f"{bucket}/{name}", b"x")
     assert list(storage.find(f"{bucket}/run")) == ["a/z", "b"]
     s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="run/by another", Body=b"x")
     assert list(storage.find(f"{bucket}/run/")) == ["a/z", "b", "by another"]
     assert storage.find(f"{bucket}/none") == {}
-    assert not storage.exists(f"{bucket}/run")  # a folder is no object
+    assert not storage.exists(f"{bucket}/run")  # a folder is not an object
 
 
 def test_find_lists_more_than_a_page(s3: Any, bucket: str) -> None:
@@ -105,7 +105,7 @@ def test_find_lists_more_than_a_page(s3: Any, bucket: str) -> None:
     assert [f"many/{name}" for name in storage.find(f"{bucket}/many")] == names
 
 
-def test_folders_go_up_and_come_down(bucket: str, tmp_path: Path) -> None:
+def test_folders_are_uploaded_and_downloaded(bucket: str, tmp_path: Path) -> None:
     for name in ("config.json", "deep/model.safetensors"):
         storage.write_bytes(f"{tmp_path}/{name}", name.encode())
     storage.upload_folder(str(tmp_path), f"{bucket}/backbone")
@@ -142,15 +142,15 @@ def test_wrong_credentials_are_named(bucket: str, changed_env: pytest.MonkeyPatc
             action()
 
 
-def test_no_credentials(bucket: str, changed_env: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_are_named(bucket: str, changed_env: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         changed_env.delenv(name)
-    changed_env.setenv("HOME", str(tmp_path))  # no ~/.aws either
+    changed_env.setenv("HOME", str(tmp_path))  # nor ~/.aws
     with pytest.raises(ConfigError, match="locate credentials"):
         storage.read_bytes(f"{bucket}/a")
 
 
-def test_a_missing_bucket(s3: Any) -> None:
+def test_a_missing_bucket_is_named(s3: Any) -> None:
     uri = "s3://sheep-no-such-bucket/run/a"
     with pytest.raises(ConfigError, match=f"writing {uri}.*bucket"):
         storage.write_bytes(uri, b"")
@@ -159,10 +159,10 @@ def test_a_missing_bucket(s3: Any) -> None:
     assert not storage.exists(uri)
 
 
-def test_a_closed_endpoint_is_told_soon(bucket: str, changed_env: pytest.MonkeyPatch) -> None:
+def test_a_closed_endpoint_is_reported_within_seconds(bucket: str, changed_env: pytest.MonkeyPatch) -> None:
     changed_env.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     begun = time.monotonic()
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9.*AWS_ENDPOINT_URL_S3"):
         storage.exists(f"{bucket}/a")
-    # Four tries, with up to 1 + 2 + 4 s between them, if a broken connection is met at each of them.
+    # At most four tries, with up to 1 + 2 + 4 s between them.
     assert time.monotonic() - begun < 30

@@ -12,7 +12,7 @@ from sheep.video import decoding, reader
 from tests.unit.video.video_files import write
 
 
-def test_a_large_object_is_read_in_ranges_and_never_held(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_large_object_is_read_in_ranges_and_never_whole(s3: Any, tmp_path: Path, monkeypatch: Any) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (512, 512, 3), dtype=np.uint8) for _ in range(60)]
     local = write(tmp_path / "a.avi", images, codec="mjpeg", pix_fmt="yuvj444p", options={"qmin": "1", "qmax": "1"})
@@ -37,5 +37,5 @@ def test_a_large_object_is_read_in_ranges_and_never_held(s3: Any, tmp_path: Path
     tracemalloc.stop()
     assert count == 60
     assert max(asked) < 2 * decoding.BLOCK_BYTES
-    assert sum(asked) < 1.5 * size  # the index at the end and the head are read apart
+    assert sum(asked) < 1.5 * size  # the header and the index at the end are read separately
     assert peak < 4 * decoding.BLOCK_BYTES < size

@@ -1,5 +1,4 @@
-"""cluster.yaml against Ray's schema and EC2's; Dockerfile against the Makefile. Neither a cloud nor Docker is
-needed."""
+"""cluster.yaml fits the schemas of Ray and EC2; the Dockerfile agrees with the Makefile. Needs no cloud, no Docker."""
 
 import copy
 import re
@@ -22,14 +21,14 @@ def cluster() -> dict[str, Any]:
     return loaded
 
 
-def complaints(node_config: dict[str, Any]) -> str:
-    """What EC2's own model of RunInstances has against a node_config; Ray's schema takes any key there."""
+def ec2_errors(node_config: dict[str, Any]) -> str:
+    """Validate a node_config against EC2's model of RunInstances, since Ray's schema accepts any key there."""
     shape = botocore.session.Session().get_service_model("ec2").operation_model("RunInstances").input_shape
     report: str = ParamValidator().validate({**node_config, "MinCount": 1, "MaxCount": 1}, shape).generate_report()
     return report
 
 
-def test_ray_takes_it(cluster: dict[str, Any]) -> None:
+def test_ray_accepts_the_file(cluster: dict[str, Any]) -> None:
     validate_config(prepare_config(copy.deepcopy(cluster)))
 
 
@@ -43,9 +42,9 @@ def test_ray_refuses_a_misspelt_key(cluster: dict[str, Any], place: tuple[str, .
         validate_config(prepare_config(cluster))
 
 
-def test_ec2_takes_every_node_config(cluster: dict[str, Any]) -> None:
+def test_ec2_accepts_every_node_config(cluster: dict[str, Any]) -> None:
     for name, node in cluster["available_node_types"].items():
-        assert complaints(node["node_config"]) == "", name
+        assert ec2_errors(node["node_config"]) == "", name
 
 
 @pytest.mark.parametrize("place", [(), ("InstanceMarketOptions", "SpotOptions"), ("BlockDeviceMappings", 0, "Ebs")])
@@ -55,10 +54,10 @@ def test_ec2_refuses_a_misspelt_key(cluster: dict[str, Any], place: tuple[Any, .
         inner = inner[key]
     name = list(inner)[-1]
     inner[name[:-1]] = inner.pop(name)
-    assert re.search(f'Unknown parameter .*"{name[:-1]}"', complaints(node_config))
+    assert re.search(f'Unknown parameter .*"{name[:-1]}"', ec2_errors(node_config))
 
 
-def test_the_head_works_for_nobody_and_workers_are_on_the_spot_market(cluster: dict[str, Any]) -> None:
+def test_the_head_runs_no_tasks_and_workers_are_spot_instances(cluster: dict[str, Any]) -> None:
     head, gpu = cluster["available_node_types"]["head"], cluster["available_node_types"]["gpu"]
     assert head["resources"] == {"CPU": 0}
     assert "--num-cpus=0 " in cluster["head_start_ray_commands"][-1]
@@ -68,30 +67,30 @@ def test_the_head_works_for_nobody_and_workers_are_on_the_spot_market(cluster: d
     assert all(zone[:-1] == cluster["provider"]["region"] for zone in zones)
 
 
-def test_nobody_joins_without_the_token(cluster: dict[str, Any]) -> None:
-    for when in ("head_start_ray_commands", "worker_start_ray_commands"):
-        start = cluster[when][-1]
+def test_joining_needs_the_token(cluster: dict[str, Any]) -> None:
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        start = cluster[commands][-1]
         assert "RAY_AUTH_MODE=token ray start" in start
         assert "\n" not in start
     assert list(cluster["file_mounts"]) == ["/home/ray/.ray/auth_token"]
 
 
-def test_it_asks_for_the_locked_ray(cluster: dict[str, Any]) -> None:
+def test_it_requires_the_locked_ray(cluster: dict[str, Any]) -> None:
     locked = re.search(r"^ray\S*==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert locked
     assert f'ray.__version__ == "{locked[1]}"' in cluster["setup_commands"][0]
 
 
 def installs(text: str) -> list[str]:
-    """The pip lines of a Makefile or Dockerfile, in order, without what is only wording."""
+    """List the pip commands of a Makefile or Dockerfile, in order, without options that change their output only."""
     lines = text.replace("\\\n", " ").replace("$(UV)", "$(BIN)/uv").replace("$(BIN)", ".venv/bin").splitlines()
-    found = [
+    commands = [
         re.sub(r"^RUN | --(quiet|no-cache-dir|no-cache)\b", "", line.strip()) for line in lines if " install " in line
     ]
-    return [" ".join(line.split()) for line in found if "--require-hashes" in line]
+    return [" ".join(line.split()) for line in commands if "--require-hashes" in line]
 
 
-def test_the_image_is_set_up_as_the_makefile_does() -> None:
+def test_the_image_installs_what_the_makefile_installs() -> None:
     in_image = installs((ROOT / "Dockerfile").read_text())
     assert in_image == installs((ROOT / "Makefile").read_text())
     assert [line.rsplit(" ", 1)[1] for line in in_image] == [
@@ -101,7 +100,7 @@ def test_the_image_is_set_up_as_the_makefile_does() -> None:
     ]
 
 
-def test_the_image_copies_what_is_there_and_does_not_run_as_root() -> None:
+def test_the_image_copies_existing_files_and_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     copied = [name for line in lines if line.startswith("COPY") for name in line.split()[2:-1]]
     assert [name for name in copied if not (ROOT / name).exists()] == []

@@ -1,4 +1,4 @@
-"""What README.md and docs/ say of commands, flags, files, tables, layers, errors and packages is so."""
+"""README.md and docs/ agree with the code on commands, flags, files, tables, layers, errors and packages."""
 
 import ast
 import dataclasses
@@ -22,7 +22,7 @@ KEY = [*schemas.KEY, "time_s"]
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page and arguments of every `python -m jobs.<verb> ...`, patterns with <...> left out."""
+    """List page and arguments of every `python -m jobs.<verb> ...`, except patterns with <...>."""
     found = []
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
@@ -33,18 +33,18 @@ def commands() -> list[tuple[str, str]]:
 
 
 def cells(heading: str) -> list[list[str]]:
-    """Rows of the first Markdown table below a heading of design.md, its head left out."""
+    """Return the rows of the first Markdown table below a heading of design.md, without its header."""
     below = DESIGN.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split(" | ") for line in below.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-def test_the_pages_hold_commands() -> None:
+def test_the_pages_have_commands() -> None:
     assert len(commands()) > 10
 
 
 @pytest.mark.parametrize(("page", "command"), sorted(set(commands())))
-def test_command_is_understood(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_parses(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, *arguments = shlex.split(command)
     importlib.import_module(name)
     verb = name.removeprefix("jobs.")
@@ -87,39 +87,42 @@ def test_make_targets_exist() -> None:
 
 
 def test_every_column_is_in_the_design() -> None:
-    listed = {name: found for name, found in vars(schemas).items() if isinstance(found, pa.Schema)}
+    listed = {name: value for name, value in vars(schemas).items() if isinstance(value, pa.Schema)}
     listed["EMBEDDINGS"] = schemas.embeddings(2, "float32")
     listed |= {"LABEL_FRAMES": schemas.label_frames(()), "PREDICTIONS": schemas.predictions(())}
-    said = {}
+    documented = {}
     for name, _, columns in cells("Tables"):
-        said[name] = (KEY if columns.startswith("key") else []) + re.findall(r"`(\w+)`", columns)
-    assert said == {name: schema.names for name, schema in listed.items()}
+        documented[name] = (KEY if columns.startswith("key") else []) + re.findall(r"`(\w+)`", columns)
+    assert documented == {name: schema.names for name, schema in listed.items()}
 
 
-def test_the_layers_are_those_that_are_checked() -> None:
+def test_the_documented_layers_are_those_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["name"] == "layers")
-    said = [re.findall(r"`(\w+)`", row[0]) for row in cells("Who may import whom")]
-    assert said == [re.split(r" [|:] ", layer) for layer in layers]
+    documented = [re.findall(r"`(\w+)`", row[0]) for row in cells("Who may import whom")]
+    assert documented == [re.split(r" [|:] ", layer) for layer in layers]
 
 
 def test_explained_errors_are_raised() -> None:
-    """Each message that the guide explains is written somewhere in the code, up to what is filled in."""
+    """The code contains each message that the guide explains, except for the values filled in."""
     guide = (ROOT / "docs" / "your-own-videos.md").read_text()
     table = guide.split("## Troubleshooting\n")[1].split("\n## ")[0]
     trees = [ast.parse(file.read_text()) for file in (ROOT / "sheep").rglob("*.py")]
-    # Whole messages: pieces of one string that stand on several lines are one constant here.
+    # Whole messages: the parser joins a string that spans several lines into one constant.
     constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
     source = "\n".join(value for value in constants if isinstance(value, str))
     first_cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
     pieces = [
-        piece.strip() for cell in first_cells for said in re.findall(r"`([^`]+)`", cell) for piece in said.split("...")
+        piece.strip()
+        for cell in first_cells
+        for quote in re.findall(r"`([^`]+)`", cell)
+        for piece in quote.split("...")
     ]
     assert len(pieces) > 10
     assert [piece for piece in pieces if piece not in source] == []
 
 
-def test_every_package_has_its_reason() -> None:
+def test_every_package_has_a_reason() -> None:
     listed = (ROOT / "requirements.in").read_text() + (ROOT / "requirements-source.lock").read_text()
     wanted = set(re.findall(r"^([A-Za-z0-9_-]+)", listed, re.MULTILINE))
     table = (ROOT / "docs" / "decisions.md").read_text().split("## Every package asked for\n")[1]
@@ -128,7 +131,7 @@ def test_every_package_has_its_reason() -> None:
     assert given == wanted
 
 
-def test_the_glossary_leads_to_files_that_know_the_subject() -> None:
+def test_every_term_of_the_glossary_names_a_source_file() -> None:
     page = (ROOT / "docs" / "glossary.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 25

@@ -1,5 +1,5 @@
-"""Files that nobody should trust: nothing in them runs, opens another file or exhausts the machine, and one never stops
-an archive."""
+"""Untrusted files: nothing in them runs, opens another file or exhausts the machine, and a bad one never stops an
+archive."""
 
 import shutil
 import zipfile
@@ -21,7 +21,7 @@ POCKET = Path(predictor.__file__).parents[2] / "weights" / "pocket_sam2"
 
 
 def folder_with(tmp_path: Path, change: Callable[[str], str]) -> Path:
-    """The pocket SAM-2's folder with another yaml."""
+    """Write the folder of the pocket SAM-2 with another YAML file."""
     folder = tmp_path / "sam2"
     folder.mkdir()
     shutil.copy(POCKET / "model.safetensors", folder)
@@ -61,13 +61,13 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path) -> None:
         loading.load(str(folder))
 
 
-def test_the_shipped_yaml_passes(tmp_path: Path) -> None:
+def test_the_shipped_yaml_is_accepted(tmp_path: Path) -> None:
     assert loading.load(str(folder_with(tmp_path, str))) is not None
 
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A video beside the archive, which no file of the archive may show."""
+    """A video outside the archive, which no file of the archive may open."""
     path = tmp_path / "secret.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -130,7 +130,7 @@ def test_gigantic_fields_are_named() -> None:
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
-    """A pickle that would make a folder when loaded."""
+    """The checkpoint is a pickle that would create a folder when loaded."""
     import pickle
 
     made = tmp_path / "made"

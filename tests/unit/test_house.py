@@ -1,5 +1,4 @@
-"""What holds for every file: no side effects on import, short files and functions, ASCII, declared and locked
-packages."""
+"""Rules for every file: no side effects on import, short files and functions, ASCII, declared and locked packages."""
 
 import ast
 import importlib.metadata
@@ -18,7 +17,7 @@ FILES = [
 ]
 LOCKS = ("requirements-setup.lock", "requirements.lock", "requirements-source.lock")
 
-# Runs in a process of its own, in an empty folder which is also its home, and prints what is there after each import.
+# Runs in a separate process, in an empty folder that is also its home, and prints the state after each import.
 PROBE = """
 import importlib, json, logging, os, sys, threading
 sys.path.insert(0, sys.argv[1])
@@ -48,8 +47,8 @@ def torch_free() -> list[str]:
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[str]]]:
-    """Module -> what is there once it and all before it are imported: first those without torch, last those with
-    Ray."""
+    """Map each module to the state after its import, and those of all modules before it: first those without torch,
+    last those with Ray."""
     listed = torch_free()
     onray = [name for name in module_names("sheep") if name.startswith("sheep.execution.ray")]
     others = [name for name in module_names("sheep") if name not in {*listed, *onray}]
@@ -57,7 +56,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, li
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
-        "MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib")),  # its font cache is its own business
+        "MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib")),  # Matplotlib may write its font cache
     }
     result = subprocess.run(
         [sys.executable, "-c", PROBE, str(ROOT), *listed, *others, *onray, *module_names("jobs")],
@@ -82,7 +81,7 @@ def test_the_statistics_load_without_torch(imported: dict[str, dict[str, list[st
     assert [name for name in torch_free() if imported[name]["packages"]] == []
 
 
-def test_only_onray_loads_ray(imported: dict[str, dict[str, list[str]]]) -> None:
+def test_only_the_ray_executor_loads_ray(imported: dict[str, dict[str, list[str]]]) -> None:
     allowed = ("sheep.execution.ray", "jobs")
     with_ray = [name for name, state in imported.items() if "ray" in state["packages"]]
     assert [name for name in with_ray if not name.startswith(allowed)] == []
@@ -98,14 +97,14 @@ def test_size_and_ascii(file: Path) -> None:
 
 def _too_long(tree: ast.Module) -> list[str]:
     """Name the functions whose body, without its docstring, has more than 60 lines."""
-    found = []
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
             if lines > 60:
-                found.append(f"{node.name}: {lines} lines")
-    return found
+                names.append(f"{node.name}: {lines} lines")
+    return names
 
 
 def test_every_imported_package_is_declared() -> None:
@@ -121,8 +120,8 @@ def test_every_imported_package_is_declared() -> None:
                 ours = (
                     top in {"sheep", "jobs", "tests", "benchmarks", "examples"} or (file.parent / f"{top}.py").exists()
                 )
-                found = {_normal(name) for name in providers.get(top, [top])}
-                if not ours and top not in sys.stdlib_module_names and not found & declared:
+                packages = {_normal(name) for name in providers.get(top, [top])}
+                if not ours and top not in sys.stdlib_module_names and not packages & declared:
                     missing.add(f"{file.relative_to(ROOT)}: {top}")
     assert missing == set()
 
@@ -132,7 +131,7 @@ def _normal(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_locked_by_hash_and_not_by_address(name: str) -> None:
+def test_locks_have_hashes_and_no_addresses(name: str) -> None:
     lines = (ROOT / name).read_text().replace("\\\n", " ").splitlines()
     requirements = [line for line in lines if line and not line.lstrip().startswith("#")]
     assert requirements

@@ -1,4 +1,4 @@
-"""The figures of `make house`, on small planted checkouts: each one moves when its cause is planted."""
+"""The figures of `make house`, on small made-up checkouts: each figure changes with its cause."""
 
 import subprocess
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class StudyConfig:
 
 @pytest.fixture
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
-    """Make a checkout of the clean files and the given ones."""
+    """Create a checkout of the clean files and the given ones."""
 
     def make(changed: dict[str, str] | None = None) -> Path:
         root = tmp_path_factory.mktemp("checkout")
@@ -201,7 +201,7 @@ def test_advanced_fields_are_not_on_the_command_line(plant: Plant) -> None:
         ("tests/test_a.py", "# by and by\n", "tests/test_a.py:1"),
     ],
 )
-def test_idioms_are_found_in_all_that_people_read(plant: Plant, name: str, text: str, place: str) -> None:
+def test_idioms_are_found_in_everything_people_read(plant: Plant, name: str, text: str, place: str) -> None:
     (found,) = prose.idiom_places(plant({name: text}))
     assert found.startswith(f"{place}: ")
 

@@ -23,14 +23,14 @@ def pyproject() -> dict[str, Any]:
 
 
 def sections() -> dict[str, list[str]]:
-    """Section of requirements.in -> its requirements, in order, without their reasons."""
-    found: dict[str, list[str]] = {}
+    """Map each section of requirements.in to its requirements, in order, without their reasons."""
+    listed: dict[str, list[str]] = {}
     for line in (ROOT / "requirements.in").read_text().splitlines():
         if head := re.match(r"# --- (\w+):", line):
-            found[head[1]] = []
+            listed[head[1]] = []
         elif line and not line.startswith("#"):
-            found[list(found)[-1]].append(re.split(r"\s+#", line)[0])
-    return found
+            listed[list(listed)[-1]].append(re.split(r"\s+#", line)[0])
+    return listed
 
 
 def normal(name: str) -> str:
@@ -58,8 +58,8 @@ def test_pyproject_reads_the_version_of_the_package() -> None:
     ids=["citation", "changelog", "cluster", "image"],
 )
 def test_every_place_names_that_version(name: str, pattern: str, times: int) -> None:
-    found = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
-    assert found == [sheep.__version__] * times, f"{name}: change it together with sheep/__init__.py"
+    versions = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
+    assert versions == [sheep.__version__] * times, f"{name}: change it together with sheep/__init__.py"
 
 
 # --- dependencies ---------------------------------------------------------------------------------------------------
@@ -79,11 +79,11 @@ def test_both_files_list_the_same_dependencies(name: str) -> None:
 
 
 def sources() -> list[str]:
-    """What is published as source only: in a lock file of its own, because it needs torch to build."""
+    """List the packages published as source only. They have their own lock file because they need torch to build."""
     return re.findall(r"^(\S+==\S+)", (ROOT / "requirements-source.lock").read_text(), re.MULTILINE)
 
 
-def test_all_holds_what_a_study_needs() -> None:
+def test_the_extra_all_holds_what_a_study_needs() -> None:
     everything = pyproject()["project"]["optional-dependencies"]["all"]
     assert everything == [f"sheep[{','.join(name for name in SECTIONS if name not in ('core', 'dev', 'docs'))}]"]
 
@@ -105,7 +105,7 @@ def test_the_part_without_torch_imports_core_packages_only() -> None:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Name the top-level packages that are imported with a module; imports inside functions are left out."""
+    """Name the top-level packages that importing a module imports; imports inside functions do not count."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -129,12 +129,12 @@ def test_every_folder_with_code_is_a_package() -> None:
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_the_wheel_claims_one_name_at_top_level() -> None:
+def test_the_wheel_has_one_top_level_name() -> None:
     find = pyproject()["tool"]["setuptools"]["packages"]["find"]
     assert find == {"include": ["sheep", "sheep.*"], "namespaces": False}
 
 
-# --- what a stranger reads --------------------------------------------------------------------------------------------
+# --- files for newcomers ----------------------------------------------------------------------------------------------
 
 
 def test_license_and_citation_agree() -> None:

@@ -1,4 +1,4 @@
-"""The promise of a table is checked: columns, types, nulls, and one row per key."""
+"""Tables are checked against their schema: columns, types, nulls, and one row per key."""
 
 import pyarrow as pa
 import pytest
@@ -16,7 +16,7 @@ def predictions(*keys: tuple[str, str, int]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schemas.predictions(LABELS))
 
 
-def test_a_good_table_comes_back() -> None:
+def test_a_valid_table_is_returned() -> None:
     table = predictions(("a", "ewe", 0), ("a", "ewe", 1), ("a", "lamb", 0), ("b", "ewe", 0))
     assert schemas.validate(table, schemas.predictions(LABELS), "here") is table
     assert schemas.validate(predictions(), schemas.predictions(LABELS), "here").num_rows == 0
@@ -33,7 +33,7 @@ def test_a_missing_or_other_column_is_refused() -> None:
         schemas.validate(table.select(table.column_names[::-1]), schemas.predictions(LABELS), "predict a")
 
 
-def test_a_null_where_none_may_be_is_refused() -> None:
+def test_a_null_in_a_required_column_is_refused() -> None:
     table = predictions(("a", "ewe", 0), ("a", "ewe", 1))
     holed = table.set_column(5, schemas.predictions(LABELS).field("head_down"), pa.array([None, 0.5], pa.float32()))
     with pytest.raises(ContractError, match="column 'head_down' holds 1 nulls"):

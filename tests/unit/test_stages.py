@@ -1,4 +1,4 @@
-"""What drivers see of a stage: which units are due, what a name of weights stands for, and what a rerun does."""
+"""Stages as their drivers use them: which units are due, how weights are identified, and what a rerun does."""
 
 import dataclasses
 import shutil
@@ -35,7 +35,7 @@ def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
 
 
 class Counted:
-    """Runs units locally, and notes what it was given."""
+    """Runs units locally, and records which."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -46,7 +46,7 @@ class Counted:
 
 
 def crop(study: StudyConfig) -> list[str]:
-    """Crop; returns which videos were worked on."""
+    """Run the crop stage and return the videos that it processed."""
     counted = Counted()
     stages.crop(study, stages.Replaced(units=counted))
     return counted.keys
@@ -70,10 +70,10 @@ def test_only_what_changed_is_done_again(study: StudyConfig) -> None:
     assert [entry.key for entry in found.entries] == videos[:5]
 
 
-def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(study: StudyConfig) -> None:
+def test_frames_that_need_a_prompt_are_listed_worst_first_in_the_format_of_prompt_files(study: StudyConfig) -> None:
     found = stages.crop(study)
     listed = Path(study.out, "crop", "reprompts.csv")
-    assert listed.read_bytes() == quality.to_csv([])  # nothing is lost on the still sheep
+    assert listed.read_bytes() == quality.to_csv([])  # these sheep do not move: none is lost
     for key, frame, score in (("sheep03_1.mp4", 5, 0.3), ("sheep01_1.mp4", 10, 0.7), ("sheep02_1.mp4", 0, 0.3)):
         (part,) = [
             part for entry in found.entries if entry.key == key for part in entry.parts if part.table == "reprompts"
@@ -93,7 +93,7 @@ def test_frames_worth_a_prompt_are_listed_worst_first_in_the_prompt_files_form(s
     ]
 
 
-def test_a_prompt_that_the_stride_leaves_out_is_refused_at_once(study: StudyConfig) -> None:
+def test_a_prompt_on_a_frame_that_the_stride_skips_is_refused_at_once(study: StudyConfig) -> None:
     file = Path(study.archive.root, "prompts.csv")
     file.write_text(file.read_text().replace("sheep02_1.mp4,sheep02,0", "sheep02_1.mp4,sheep02,4"))
     strided = dataclasses.replace(study, crop=dataclasses.replace(study.crop, stride_frames=3))
@@ -106,12 +106,12 @@ def test_annotations_are_matched_with_tracked_frames(study: StudyConfig) -> None
     found = StudyInputs(study)
     assert found.annotated == ("sheep01", "sheep02", "sheep03", "sheep04")
     assert found.cohort.num_rows == 6
-    truth = found.label_frames(stages.crop(study))
-    schemas.validate(truth, schemas.label_frames(LABELS), "test")
-    targets = schemas.targets_of(truth)
+    labels = found.label_frames(stages.crop(study))
+    schemas.validate(labels, schemas.label_frames(LABELS), "test")
+    targets = schemas.targets_of(labels)
     assert targets.shape == (6 * 16, 6)
     scored = ~np.isnan(targets).any(axis=1)
-    animals = np.array(truth.column("animal").to_pylist())
+    animals = np.array(labels.column("animal").to_pylist())
     assert set(animals[scored]) == set(found.annotated)
     assert np.isnan(targets[~scored]).all()
     exact = pq.read_table(f"{study.archive.root}/truth/sheep03_1.parquet")
@@ -119,7 +119,7 @@ def test_annotations_are_matched_with_tracked_frames(study: StudyConfig) -> None
     np.testing.assert_array_equal(targets[animals == "sheep03"], drawn)
 
 
-def test_weights_are_known_by_their_bytes(tmp_path: Path) -> None:
+def test_weights_are_identified_by_their_bytes(tmp_path: Path) -> None:
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"other" if name == "other" else b"same")
@@ -130,7 +130,7 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dinov2", "./runs/none", "/nowhere", "s3-less/than/this", "memory://none/here", ""])
-def test_weights_that_are_nowhere_are_refused(name: str) -> None:
+def test_missing_weights_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"weights '{name}': nothing is there"):
         weights.weights_identity(name, "pocket_dinov2")
 
@@ -157,7 +157,7 @@ def test_baselines_are_embedded_and_searched_like_backbones(study: StudyConfig) 
         stages.search(dataclasses.replace(study, baselines=False))
 
 
-def test_what_embed_is_asked_for_has_a_name(study: StudyConfig) -> None:
+def test_every_allowed_choice_of_embed_names_its_encoder(study: StudyConfig) -> None:
     for name, view in (("pixels", "frame"), ("geometry", "track"), ("guided", "masked"), ("untrained", "crop")):
         embed = dataclasses.replace(study.embed, backbone=name, view=view)  # type: ignore[arg-type]
         assert encoder_name(dataclasses.replace(study, embed=embed)) == name

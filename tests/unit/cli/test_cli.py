@@ -1,5 +1,4 @@
-"""The command line: verbs, help without anything heavy, refusals in one line, the same from a checkout and
-installed."""
+"""The command line: verbs, help without heavy imports, errors in one line, the same from a checkout and installed."""
 
 import json
 import subprocess
@@ -56,13 +55,15 @@ def test_a_dry_run_is_the_same_as_a_job_and_loads_nothing_heavy() -> None:
     assert one.stderr.strip() == "[]"
 
 
-def test_a_refused_setting_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_refused_setting_is_reported_in_one_line_with_status_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with pytest.raises(SystemExit) as left:
         main(["compare", "meadow", "--out", str(tmp_path)])
     assert str(left.value.code).startswith(f"ConfigError: {tmp_path}/predict: no _manifest.json")
 
 
-def test_a_verb_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_verb_without_its_packages_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sheep.cli.verbs.find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     with pytest.raises(SystemExit) as left:
@@ -73,13 +74,13 @@ def test_a_verb_without_its_packages_says_what_to_install(monkeypatch: pytest.Mo
     )
 
 
-def test_cleanup_lists_and_deletes_nothing_unasked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_cleanup_lists_and_deletes_nothing_without_a_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "_stage.json").write_text("{}")
     main(["cleanup", str(tmp_path)])
     assert "nothing was deleted: add --delete" in capsys.readouterr().out
 
 
-def test_advanced_settings_are_flags_that_plain_help_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_help_omits_the_flags_of_advanced_settings(capsys: pytest.CaptureFixture[str]) -> None:
     texts = []
     for flag in ("--help", "--help-advanced"):
         with pytest.raises(SystemExit) as left:

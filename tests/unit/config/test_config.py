@@ -1,4 +1,4 @@
-"""Refused settings, digests that mean something, and seeds that do not depend on order."""
+"""Refused settings, digests that identify a configuration, and seeds that do not depend on order."""
 
 import dataclasses
 import math
@@ -52,7 +52,7 @@ WRONG: list[tuple[Any, str, Any]] = [
     (AdvancedPromptConfig, "num_frames", -1),
     (AdvancedPromptConfig, "within_s", -1.0),
     (AdvancedPromptConfig, "min_score", 1.01),
-    (FinetuneConfig, "view", "masked"),  # shown only, never learnt from
+    (FinetuneConfig, "view", "masked"),  # for display only, never trained on
     (FinetuneConfig, "steps", 0),
     (FinetuneConfig, "head_steps", 201),
     (FinetuneConfig, "workers", 0),
@@ -107,7 +107,7 @@ WRONG: list[tuple[Any, str, Any]] = [
 
 
 @pytest.mark.parametrize(("cls", "field", "value"), WRONG)
-def test_a_setting_out_of_range_is_named_with_what_was_expected(cls: Any, field: str, value: Any) -> None:
+def test_a_setting_out_of_range_is_named_with_its_expected_range(cls: Any, field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{field}.*: got .*expected .*Change it"):
         cls(**{field: value})
 
@@ -123,14 +123,14 @@ def test_advanced_settings_are_checked_against_the_others() -> None:
         FinetuneConfig(steps=5, head_steps=0, advanced=AdvancedFinetuneConfig(last_layer_steps=6))
 
 
-def test_values_at_the_ends_are_allowed() -> None:
+def test_values_at_the_ends_of_their_ranges_are_allowed() -> None:
     CropConfig(crop_px=16, frame_px=16, advanced=AdvancedCropConfig(margin_frac=0.0, smooth_s=0.0, max_error_frac=1.0))
     AdvancedFinetuneConfig(layer_decay=1.0, mask_frac=0.0, last_layer_steps=5)
     FinetuneConfig(steps=5, head_steps=5, num_local=0, advanced=AdvancedFinetuneConfig(last_layer_steps=5))
     SearchConfig(num_folds=3, advanced=AdvancedSearchConfig(num_resamples=100))
 
 
-def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
+def test_the_digest_depends_on_the_settings_and_nothing_else() -> None:
     study = StudyConfig(name="a")
     assert digest(study) == digest(StudyConfig(name="a", crop=CropConfig()))
     assert digest(study) == digest(to_json(study))  # tuples and lists, a dataclass and its JSON
@@ -146,12 +146,12 @@ def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
 
 
 def test_the_digest_is_the_same_on_every_machine() -> None:
-    # As `sha256sum` says of the canonical text. Output of older runs is found by it: a change here makes all of them
-    # another configuration's.
+    # From `sha256sum` of the canonical text. It identifies the output of older runs: after a change here, all of them
+    # would belong to another configuration.
     assert digest({"stage": "crop", "config": {"px": 96}}) == "9e47c0b39ea66f38"
 
 
-def test_what_determines_the_output_leaves_out_how_it_is_run() -> None:
+def test_the_settings_that_determine_the_output_exclude_how_it_is_run() -> None:
     one = CropConfig()
     other = CropConfig(advanced=AdvancedCropConfig(ahead_frames=9, max_error_frac=0.1))
     assert output_settings(one) == output_settings(other)
@@ -173,7 +173,7 @@ def test_seeds_differ_by_study_stage_and_key() -> None:
     assert len(set(seeds)) == 8
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_for(0, "crop", "a") == seeds[0]
-    assert seed_for(1, "1", "a") != seed_for(11, "", "a")  # the three are kept apart, not glued together
+    assert seed_for(1, "1", "a") != seed_for(11, "", "a")  # the three are separate, not concatenated
 
 
 def test_a_configuration_cannot_be_changed() -> None:

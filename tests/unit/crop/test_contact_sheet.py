@@ -1,4 +1,4 @@
-"""The contact sheet: masks are drawn in their place only, tiles come in order, invalid tiles are refused."""
+"""The contact sheet: masks are drawn at their place only, tiles keep their order, invalid tiles are refused."""
 
 import io
 
@@ -26,7 +26,7 @@ def decode(jpeg: bytes) -> NDArray[np.int16]:
     return np.asarray(image.convert("RGB")).astype(np.int16)
 
 
-def test_overlay_outlines_the_mask_and_leaves_the_rest() -> None:
+def test_overlay_outlines_the_mask_and_changes_nothing_else() -> None:
     frame = np.full((7, 8, 3), 100, dtype=np.uint8)
     mask = np.zeros((7, 8), dtype=bool)
     mask[1:6, 2:7] = True
@@ -64,17 +64,17 @@ def test_overlay_refuses_other_shapes_and_types(frame: NDArray[np.uint8], mask: 
         overlay(frame, mask)
 
 
-def test_sheet_lays_tiles_out_row_by_row() -> None:
+def test_sheet_has_its_tiles_row_by_row() -> None:
     sheet = decode(contact_sheet([draw(tile(value)) for value in (40, 120, 200)], title="pen1/a.mp4", columns=2))
     height = 120 + 160 + 20
     assert sheet.shape == (26 + 2 * (height + 8), 8 + 2 * 168, 3)
     for value, y, x in ((40, 26 + 60, 8 + 80), (120, 26 + 60, 8 + 168 + 80), (200, 26 + height + 8 + 60, 8 + 80)):
         assert abs(sheet[y, x] - value).max() <= 3  # the frame
-        assert abs(sheet[y + 130, x] - value).max() <= 3  # its crop beneath
+        assert abs(sheet[y + 130, x] - value).max() <= 3  # its crop below
     assert (sheet[26 + height + 8 + 60, 8 + 168 + 80] > 250).all()  # no fourth tile
 
 
-def test_sheet_is_no_wider_than_its_tiles_and_takes_frames_of_any_size() -> None:
+def test_sheet_is_as_wide_as_its_tiles_and_accepts_frames_of_any_size() -> None:
     sheet = decode(
         contact_sheet([draw(tile(90, size=size)) for size in ((2000, 1000), (30, 300))], title="", columns=6)
     )
@@ -96,7 +96,7 @@ def test_sheet_writes_the_note_on_the_frame() -> None:
     assert abs(noted[26 + 2, 8 + 2] - np.array(NOTE_RGB)).max() <= 12
 
 
-def test_sheet_takes_any_title() -> None:
+def test_sheet_accepts_any_title() -> None:
     contact_sheet([draw(tile(90))], title="a very long name \n" * 40 + "\u7f8a.mp4")
 
 

@@ -1,4 +1,4 @@
-"""Geometry of crops, against values computed by hand."""
+"""Geometry of crops, compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def mask(y0: int, y1: int, x0: int, x1: int) -> NDArray[np.bool_]:
 
 
 def boxes(centres_x: NDArray[np.floating], *, width: float = 20, height: float = 10) -> geometry.Floats:
-    """Boxes (F, 4) around (x, 50)."""
+    """Return boxes (F, 4) around (x, 50)."""
     x = np.asarray(centres_x, float)
     return np.stack(
         [x - width / 2, np.full(len(x), 50 - height / 2), x + width / 2, np.full(len(x), 50 + height / 2)], 1
@@ -51,7 +51,7 @@ def test_specks_do_not_widen_the_box() -> None:
     assert not geometry.largest(mask(0, 0, 0, 0)).any()
 
 
-def test_of_equal_pieces_the_first_is_kept() -> None:
+def test_the_first_of_equal_pieces_is_kept() -> None:
     np.testing.assert_array_equal(geometry.largest(mask(5, 9, 60, 64) | mask(20, 24, 10, 14)), mask(5, 9, 60, 64))
 
 
@@ -75,15 +75,15 @@ def test_run_lengths_round_trip(share: float) -> None:
     np.testing.assert_array_equal(codec.from_rle(codec.to_rle(found), 37, 53), found)
 
 
-def test_run_lengths_are_cocos() -> None:
+def test_run_lengths_are_those_of_coco() -> None:
     column_major = np.zeros((3, 2), dtype=bool)
-    column_major[:, 1] = True  # three off, three on: COCO counts down the columns
+    column_major[:, 1] = True  # three off, three on: COCO counts column by column
     assert codec.to_rle(column_major) == b"33"
 
 
 def test_a_still_animal_has_a_still_square_window_around_it() -> None:
     found = windows_of(boxes(np.full(30, 80)))
-    np.testing.assert_allclose(found, np.tile([80 - 12, 50 - 12, 24], (30, 1)))  # 20 px wide, a fifth more
+    np.testing.assert_allclose(found, np.tile([80 - 12, 50 - 12, 24], (30, 1)))  # a box of 20 px, and a fifth more
 
 
 def test_without_smoothing_the_window_follows_exactly() -> None:
@@ -96,7 +96,7 @@ def test_without_smoothing_the_window_follows_exactly() -> None:
 def test_jitter_is_smoothed_away() -> None:
     jitter = np.where(np.arange(60) % 2, 1.0, -1.0)
     moved = np.abs(np.diff(centre_x(windows_of(boxes(80 + jitter)))))
-    assert moved[5:-5].max() < 0.03  # the box moves by 2 px every time
+    assert moved[5:-5].max() < 0.03  # the box moves by 2 px in each frame
     assert moved.max() < 0.15  # at the ends fewer frames are averaged
     assert np.ptp(windows_of(boxes(np.full(60, 80), width=20.0) + jitter[:, None] * [-0.5, 0, 0.5, 0])[:, 2]) < 0.05
 
@@ -116,12 +116,13 @@ def test_the_window_grows_before_the_animal_does() -> None:
     held[20:, [0, 2]] = [70, 130]  # from 20 to 60 px wide
     side = windows_of(held, margin_frac=0.0)[:, 2]
     assert side[0] == pytest.approx(20)
-    assert side[20] == pytest.approx(60, abs=2)  # already whole in the first wide frame: smoothing never cuts it
+    # The animal is whole in the first wide frame already: smoothing never cuts it.
+    assert side[20] == pytest.approx(60, abs=2)
     assert (np.diff(side) > -1e-9).all()
     assert np.diff(side).max() < 10
 
 
-def test_while_lost_the_window_moves_straight_and_ends_hold() -> None:
+def test_while_lost_the_window_moves_straight_and_is_held_at_the_ends() -> None:
     x = np.full(20, np.nan)
     x[[4, 14]] = [60, 110]
     found = centre_x(windows_of(boxes(x), smooth_s=0))
@@ -136,7 +137,7 @@ def test_lost_time_counts_in_seconds_not_frames() -> None:
     np.testing.assert_allclose(centre_x(found), [60, 90, 100])
 
 
-def test_never_seen_gives_the_largest_centred_square() -> None:
+def test_an_animal_never_seen_gets_the_largest_centred_square() -> None:
     np.testing.assert_allclose(windows_of(np.full((4, 4), np.nan)), np.tile([50, 0, 100], (4, 1)))
 
 
@@ -173,7 +174,7 @@ def test_outside_the_frame_is_grey(image: NDArray[np.uint8]) -> None:
     assert (found[40:] == 114).all()
 
 
-def test_half_a_pixel_further_mixes_neighbours() -> None:
+def test_a_shift_of_half_a_pixel_mixes_neighbours() -> None:
     ramp = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (100, 1, 3))
     found = geometry.cut(ramp, np.array([10.0, 10, 40]), 20)  # two columns become one
     np.testing.assert_allclose(found[5, 1:-1, 0], 10.5 + 2 * np.arange(1, 19), atol=0.6)
@@ -184,9 +185,7 @@ def test_a_mask_is_cut_by_the_same_window_as_its_frame() -> None:
     whole = geometry.cut_mask(found, np.array([30.0, 20, 64]), 64, grow_frac=0)
     np.testing.assert_array_equal(whole, found[20:84, 30:94])
     half = geometry.cut_mask(found, np.array([30.0, 20, 64]), 32, grow_frac=0)
-    np.testing.assert_array_equal(
-        half, found[21:84:2, 31:94:2]
-    )  # the centre lies between two pixels: the second counts
+    np.testing.assert_array_equal(half, found[21:84:2, 31:94:2])  # the centre is between two pixels: the second counts
     outside = geometry.cut_mask(mask(80, 100, 0, 30), np.array([-10.0, 60, 64]), 64, grow_frac=0)
     expected = np.zeros((64, 64), bool)
     expected[20:40, 10:40] = True
@@ -195,7 +194,7 @@ def test_a_mask_is_cut_by_the_same_window_as_its_frame() -> None:
 
 def test_the_cut_mask_is_the_largest_piece_dilated_by_a_disc() -> None:
     found = mask(50, 52, 100, 102) | mask(40, 41, 90, 91)  # 4 px and a speck of one
-    window = np.array([76.0, 26, 50])  # the animal in its middle
+    window = np.array([76.0, 26, 50])  # the animal at its centre
     grown = geometry.cut_mask(found, window, 50, grow_frac=0.04)  # by 2 px
     rows, columns = np.mgrid[:50, :50]
     away = (
@@ -227,7 +226,7 @@ def test_letterbox_keeps_the_aspect(size_px: tuple[int, int], rows: tuple[int, i
     assert (found[~bright] == 114).all()
 
 
-def test_stored_images_come_back_nearly_the_same() -> None:
+def test_stored_images_are_read_back_nearly_unchanged() -> None:
     y, x = np.mgrid[:48, :48]
     smooth = np.stack([5 * y, 5 * x, 120 + 2 * x - y], axis=-1).astype(np.uint8)
     found = codec.from_jpeg(codec.to_jpeg(smooth, 92))

@@ -1,4 +1,4 @@
-"""One video's work: the tracks table against values computed by hand, and a crop job with a scripted tracker."""
+"""Cropping one video: the tracks table, compared with values computed by hand, and a job with a scripted tracker."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Script:
-    """A tracker whose masks are given: animal -> frame -> box. An animal is lost in frames without a box."""
+    """A tracker with given masks: animal -> frame -> box. An animal is lost in frames without a box."""
 
     boxes: dict[str, dict[int, Box]]
 
@@ -84,7 +84,7 @@ def test_the_tracks_of_one_animal() -> None:
         (0, 0.0, 2, 4, 12, 10, 3, 60, False, False, False),
         (3, 0.6, 0, 4, 11, 10, 3, 66, False, True, False),
         (6, 1.2, None, None, None, None, -2, 0, True, False, False),
-        (9, 1.8, 30, 20, 40, 26, 3, 60, False, False, True),  # 33 px away from frame 3's centre, the box 11 px long
+        (9, 1.8, 30, 20, 40, 26, 3, 60, False, False, True),  # 33 px from frame 3's centre, the box has 11 px
     ]
     assert set(found.column("video").to_pylist()) == {"v.mp4"}
     assert set(zip(found["height_px"].to_pylist(), found["width_px"].to_pylist(), strict=True)) == {(32, 48)}
@@ -93,12 +93,12 @@ def test_the_tracks_of_one_animal() -> None:
     assert masks[0][4:10, 2:12].all()
 
 
-def test_a_speck_moves_neither_box_nor_jump_but_stays_in_the_mask() -> None:
+def test_a_speck_changes_neither_box_nor_jump_but_stays_in_the_mask() -> None:
     class Specked(Script):
         def _mask(self, animal: str, number: int, image: NDArray[np.uint8]) -> Mask:
-            found = Script._mask(self, animal, number, image)
-            found.mask[30:32, 44:48] = number == 1  # 8 px in the corner
-            return found
+            mask = Script._mask(self, animal, number, image)
+            mask.mask[30:32, 44:48] = number == 1  # 8 px in the corner
+            return mask
 
     script = Specked({"ewe": {0: (2, 4, 12, 10), 1: (3, 4, 13, 10)}})
     rows = tracks(script, frames(0, 1), point("ewe")).to_pylist()
@@ -113,7 +113,7 @@ def test_two_animals_the_second_from_a_later_frame() -> None:
     found = tracks(script, frames(0, 1, 2), point("ewe"), point("lamb", 1))
     keys = list(zip(found["frame"].to_pylist(), found["animal"].to_pylist(), strict=True))
     assert keys == [(0, "ewe"), (1, "ewe"), (1, "lamb"), (2, "ewe"), (2, "lamb")]
-    assert not any(found.column("jump").to_pylist())  # each is compared with itself only
+    assert not any(found.column("jump").to_pylist())  # each animal is compared with itself only
 
 
 def job_of(study: StudyConfig, out: Path, **changes: object) -> tuple[CropJob, CropUnit]:
@@ -147,7 +147,7 @@ def test_a_crop_job_writes_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
     np.testing.assert_allclose([row["time_s"] for row in rows], np.arange(16) / 5)
     assert {from_jpeg(row["crop"]).shape for row in rows} == {(48, 48, 3)}
     assert {from_jpeg(row["frame_image"]).shape for row in rows} == {(48, 48, 3)}
-    # A still block of 20 x 16 px with a margin of a fifth: one window of 24 px, inside the frame of 128 x 96.
+    # A static block of 20 x 16 px with a margin of a fifth: one window of 24 px, inside the frame of 128 x 96.
     assert {round(row["crop_side_px"], 3) for row in rows} == {24.0}
     assert len({(row["crop_x0"], row["crop_y0"]) for row in rows}) == 1
     assert 0 <= rows[0]["crop_x0"] <= 128 - 24
@@ -164,7 +164,7 @@ def test_a_crop_job_writes_tracks_crops_and_a_sheet(tiny_study: StudyConfig, tmp
 
 
 @pytest.mark.usefixtures("still_tracker")
-def test_two_runs_hold_the_same_bytes(tiny_study: StudyConfig, tmp_path: Path) -> None:
+def test_two_runs_write_the_same_bytes(tiny_study: StudyConfig, tmp_path: Path) -> None:
     entries = []
     for name in ("one", "two"):
         job, unit = job_of(tiny_study, tmp_path / name)
@@ -181,7 +181,7 @@ def test_stride_limit_and_two_animals(tiny_study: StudyConfig, tmp_path: Path) -
         Prompt(video=unit.key, animal="lamb", frame=9, kind="point", xy=(100, 60)),
     )
     found = finish(job, job.open()(replace(unit, prompts=given)))
-    expected = [(6, "ewe"), (9, "ewe"), (9, "lamb"), (12, "ewe"), (12, "lamb")]  # three frames from the first prompt on
+    expected = [(6, "ewe"), (9, "ewe"), (9, "lamb"), (12, "ewe"), (12, "lamb")]  # three frames from the first prompt
     for table in ("tracks", "crops"):
         rows = found.read(table).to_pylist()
         assert [(row["frame"], row["animal"]) for row in rows] == expected
@@ -190,7 +190,7 @@ def test_stride_limit_and_two_animals(tiny_study: StudyConfig, tmp_path: Path) -
 
 @pytest.mark.usefixtures("still_tracker")
 @pytest.mark.parametrize(("frame", "limit"), [(30, 0), (9, 4)])
-def test_a_prompt_beyond_what_is_read_is_this_videos_error(
+def test_a_prompt_after_the_last_frame_is_an_error_of_this_video(
     tiny_study: StudyConfig, tmp_path: Path, frame: int, limit: int
 ) -> None:
     job, unit = job_of(tiny_study, tmp_path, max_frames=limit)
@@ -219,7 +219,7 @@ def test_a_lost_animal_is_held_where_it_was_last_seen(
         kept = from_rle(rows[number]["crop_mask"], 48, 48)
         assert kept.any() == (number < 8)
         np.testing.assert_array_equal(other[kept], one[kept])
-        assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, nothing tells what to keep
+        assert (other[~kept] == (114 if number < 8 else one[~kept])).all()  # once lost, no mask separates the animal
 
 
 @pytest.mark.usefixtures("still_tracker")
@@ -234,7 +234,7 @@ def test_a_preview_shows_every_frame_at_its_time(tiny_study: StudyConfig, tmp_pa
 
 
 @pytest.mark.usefixtures("still_tracker")
-def test_a_video_that_changes_between_the_passes_is_this_videos_error(
+def test_a_video_that_changes_between_the_passes_is_an_error_of_this_video(
     tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, unit = job_of(tiny_study, tmp_path)

@@ -1,4 +1,4 @@
-"""An animal that leaves the scene after two frames, in a real file, through the whole crop stage."""
+"""An animal that leaves the scene after two frames, in a real file, in the complete crop stage."""
 
 import csv
 import io

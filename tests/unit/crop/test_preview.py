@@ -1,4 +1,4 @@
-"""Previews: what is drawn where, and a file that plays."""
+"""Previews: what is drawn, where, and whether the file plays."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,11 +42,11 @@ def test_sizes_are_even_and_small(size: tuple[int, int], expected: tuple[int, in
     assert preview.size_px(*size) == expected
 
 
-def test_the_outline_is_the_masks_and_the_box_has_the_flags_colour() -> None:
+def test_the_outline_follows_the_mask_and_the_box_has_the_colour_of_the_flag() -> None:
     image = preview.draw(frame())
     assert image.shape == (320, 480, 3)
     blue = shows(image, OUTLINE_RGB[0])
-    assert blue[101, 151:299].all()  # the box covers the outline's outermost pixel, its second one remains
+    assert blue[101, 151:299].all()  # the box covers the outermost pixel of the outline; the second one remains
     assert blue[101:199, 151].all()
     assert not blue[102:198, 152:298].any()
     assert not blue[:100].any()
@@ -96,7 +96,7 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 47)])
-def test_tiny_frames(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_tiny_frames_have_a_preview(tmp_path: Path, size: tuple[int, int]) -> None:
     animal = PreviewAnimal(animal="a", mask=np.ones(size, bool), box=(0, 0, size[1], size[0]), flags=("edge",))
     one = PreviewFrame(image=np.zeros((*size, 3), np.uint8), time_s=0.0, animals=[animal])
     assert preview.write([one], str(tmp_path / "a.mp4")) == 1
@@ -104,7 +104,7 @@ def test_tiny_frames(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["none", "time", "size"])
-def test_broken_promises(tmp_path: Path, wrong: str) -> None:
+def test_frames_that_break_the_contract_are_refused(tmp_path: Path, wrong: str) -> None:
     given = {"none": [], "time": [frame(1.0), frame(1.0)], "size": [frame(), frame(1.0, width=482)]}[wrong]
     with pytest.raises(ContractError, match="preview"):
         preview.write(given, str(tmp_path / "a.mp4"))

@@ -1,4 +1,4 @@
-"""Flags and re-prompts, against values computed by hand."""
+"""Flags and re-prompts, compared with values computed by hand."""
 
 import json
 import math
@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 
 def row(box: Box | None, time_s: float = 0.0, *, animal: str = "a", score: float = 20.0, iou: float = 1.0) -> TrackRow:
-    """A row of a track whose mask is its whole box."""
+    """Return a row of a track whose mask fills its box."""
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
     if box is not None:
         mask[box[1] : box[3], box[0] : box[2]] = True
@@ -81,7 +81,7 @@ def test_edge(box: Box, edge: bool) -> None:
     assert flags_of([box], "edge") == [edge]
 
 
-def test_doubt_is_a_change_of_area_times_sam2s_confidence() -> None:
+def test_doubt_combines_the_change_of_area_with_sam2s_confidence() -> None:
     def risk(*rows: TrackRow) -> float:
         flagger = Flagger()
         return [flagger.flag([one])[0].identity_risk for one in rows][-1]
@@ -94,7 +94,7 @@ def test_doubt_is_a_change_of_area_times_sam2s_confidence() -> None:
     assert risk(row(HERE), row(half, 0.1)) == pytest.approx(1 - 0.5 * SURE)
     assert risk(row(half), row(HERE, 0.1, iou=0.8)) == pytest.approx(1 - 0.5 * 0.8)
     assert risk(row(HERE), row(None, 0.1)) == 0
-    # the usual area halves in 20 s, so that 20 s after the first half, half is usual
+    # the usual area changes by at most a factor of two in 20 s: 20 s after the first half, half is usual
     assert risk(row(HERE), row(half, 20.0)) == pytest.approx(1 - 0.5 * SURE)
     assert risk(row(HERE), row(half, 10.0), row(half, 20.0)) == pytest.approx(1 - SURE / math.sqrt(2))
     assert risk(row(HERE), row(half, 20.0), row(half, 20.1)) == pytest.approx(1 - SURE)
@@ -104,10 +104,10 @@ def test_doubt_is_a_change_of_area_times_sam2s_confidence() -> None:
 @pytest.mark.parametrize(
     ("other", "risk"),
     [
-        ((100, 40, 120, 50), 0),  # apart
-        ((60, 40, 80, 50), 0.5),  # half of each
-        ((60, 40, 65, 50), 1),  # inside it: one mask has the other's pixels
-        ((65, 40, 105, 50), 0.25),  # a quarter of the smaller
+        ((100, 40, 120, 50), 0),  # no overlap
+        ((60, 40, 80, 50), 0.5),  # half of each box
+        ((60, 40, 65, 50), 1),  # inside: one mask has the pixels of the other
+        ((65, 40, 105, 50), 0.25),  # a quarter of the smaller box
     ],
 )
 def test_overlap_counts_for_both(other: Box, risk: float) -> None:
@@ -158,7 +158,7 @@ def test_a_track_flagged_in_parts_has_the_flags_of_the_whole() -> None:
 
 
 def tracks(rows: list[Values], **changes: Any) -> pa.Table:
-    """A track of 10 frames/s without masks: a sheep that does not move, except for the values given for each frame."""
+    """Return a track at 10 frames/s without masks: a sheep that does not move, except for the given values."""
     full = []
     for frame, values in enumerate(rows):
         box = None if values.get("lost") else (50, 40, 70, 50)
@@ -190,7 +190,7 @@ def test_a_long_loss_is_listed_at_its_start_with_the_last_box() -> None:
     assert found[0].box == pytest.approx((10, 40, 70, 50))
     to_the_end = reprompts(tracks([{}] * 5 + [LOST] * 101))
     assert summary(to_the_end) == [("lost", 5, 0.5)]
-    assert reprompts(tracks([LOST] * 100)) == []  # never seen, so there is no box to correct
+    assert reprompts(tracks([LOST] * 100)) == []  # never seen: there is no box to correct
     assert reprompts(tracks([LOST] * 100 + [{}] * 3)) == []
 
 
@@ -213,7 +213,7 @@ def test_a_risky_stretch_is_listed_at_its_end() -> None:
     assert summary(reprompts(tracks(lost_after))) == [("risk", 1, 0.7)]  # 0.7 s before its return: one prompt for both
 
 
-def test_animals_and_videos_are_apart_and_the_worst_comes_first() -> None:
+def test_animals_and_videos_are_listed_separately_worst_first() -> None:
     jump: list[Values] = [{}] * 5 + [{"x0": 70.0, "x1": 90.0, "jump": True}]
     rows = [tracks(jump), tracks(jump, animal="b"), tracks([{}] * 5 + [LOST] * 101, video="w.mp4")]
     found = reprompts(pa.concat_tables(rows))

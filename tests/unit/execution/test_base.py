@@ -1,4 +1,4 @@
-"""What units need besides their own work: weights that are not where they are said to be."""
+"""Opening the weights that units need."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from sheep.errors import ConfigError
 from sheep.models import weights
 
 
-def test_a_backbone_at_a_uri_that_is_not_there_is_named() -> None:
+def test_a_missing_backbone_is_named_by_its_uri() -> None:
     with pytest.raises(ConfigError, match="backbone memory://nowhere/dino: nothing is there"):
         weights.open_backbone("memory://nowhere/dino", "cpu")

@@ -1,4 +1,4 @@
-"""Two trainings in two threads that exchange tensors as two workers do."""
+"""Two trainings in two threads, which exchange tensors as two workers do."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sheep.finetune import networks
 
 
 class Exchange:
-    """A mean over threads in place of torch.distributed."""
+    """A mean over threads, in place of torch.distributed."""
 
     def __init__(self, world: int) -> None:
         self.barrier = threading.Barrier(world, timeout=60)
@@ -40,7 +40,7 @@ def train_as_two(monkeypatch: pytest.MonkeyPatch, train: Callable[..., Any]) -> 
     ends: list[Exception | None] = [None, None]
 
     def in_turn(*values: Any) -> Any:
-        # transformers patches modules while it loads: safe in two processes, not in two threads.
+        # transformers patches modules during loading: safe in two processes, not in two threads.
         with lock:
             return make_pair(*values)
 

@@ -1,4 +1,4 @@
-"""Views follow their noise; backgrounds are dimmed or swapped around the animal."""
+"""Views are determined by their noise; backgrounds are dimmed or swapped around the animal."""
 
 import torch
 
@@ -12,7 +12,7 @@ from sheep.finetune.augment import (
 )
 
 
-def test_views_crop_and_flip_as_their_noise_says() -> None:
+def test_noise_determines_crop_and_flip_of_a_view() -> None:
     ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(1, 3, 32, 32)  # brighter to the right
     middle = torch.full((1, NUM_NOISE), 0.5)  # no jitter
     middle[0, 4] = 0.1  # no flip
@@ -36,7 +36,7 @@ def test_a_view_depends_on_its_own_noise_only() -> None:
     assert together.max() <= 1
 
 
-def test_a_patch_lies_on_the_animal_that_covers_most_of_it() -> None:
+def test_a_patch_is_on_the_animal_if_most_of_it_is_covered() -> None:
     masks = torch.zeros(1, 1, 8, 8)
     masks[..., :4, :3] = 1  # of the four tiles: three quarters of the first
     assert patches_on_animal(masks, 2).tolist() == [[True, False, False, False]]
@@ -54,7 +54,7 @@ def test_background_is_dimmed_or_swapped_by_hand() -> None:
     torch.testing.assert_close(half[0, 0, 1], torch.full((2,), (0.8 + gray) / 2))
     swapped = replace_background(images, masks, torch.full_like(images, 0.1), noise, 0.5)
     torch.testing.assert_close(swapped[0, 0], torch.tensor([[0.8, 0.8], [0.1, 0.1]]))
-    unmasked = replace_background(images, torch.zeros_like(masks), None, noise, 1.0)  # no animal: left as it is
+    unmasked = replace_background(images, torch.zeros_like(masks), None, noise, 1.0)  # no animal: unchanged
     torch.testing.assert_close(unmasked, images)
 
 

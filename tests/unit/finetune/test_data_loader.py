@@ -1,4 +1,4 @@
-"""Masks stay aligned with their views, and a worker's batch is a slice of the global one."""
+"""Masks stay aligned with their views, and the batch of a worker is a slice of the global batch."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ CONFIG = FinetuneConfig(
 
 
 def white_squares(background: int = 0) -> Arrays:
-    """Four images of a white square, each at another place, the mask as fourth channel."""
+    """Return four images of a white square at different places, with its mask as fourth channel."""
     pixels = np.full((4, 64, 64, 4), background, np.uint8)
     pixels[..., 3] = 0
     for number in range(4):
@@ -28,7 +28,7 @@ def white_squares(background: int = 0) -> Arrays:
 
 
 def draw(images: Arrays, config: FinetuneConfig, mine: slice = slice(0, 4)) -> tuple[torch.Tensor, torch.Tensor]:
-    """Brightness (2 B, 1, S, S) of the views in [0, 1] and their masks."""
+    """Return the brightness (2 B, 1, S, S) of the views, in [0, 1], and their masks."""
     loader = DataLoader(images.decoded(96), Sampler(images.animals, images.videos, 0), config, 0, 8)
     batch = loader.batch(3, mine, CPU)
     assert batch.masks is not None

@@ -1,4 +1,4 @@
-"""Stored images are decoded to one side, and drawn fairly over animals and videos."""
+"""Stored images are decoded to one size, and sampled evenly over animals and videos."""
 
 import io
 
@@ -12,7 +12,7 @@ from sheep.errors import ConfigError, ContractError
 from sheep.finetune.dataset import Arrays, Images, Sampler
 
 
-def test_sampling_is_fair_over_animals_then_videos() -> None:
+def test_sampling_is_even_over_animals_then_videos() -> None:
     # Animal a: 1 video of 1 image. Animal b: a video of 10 and one of 90.
     sampler = Sampler(["a"] + ["b"] * 100, ["v"] + ["w"] * 10 + ["x"] * 90, seed=0)
     rows = np.concatenate([sampler.draw(step, 64) for step in range(100)])
@@ -24,7 +24,7 @@ def test_sampling_is_fair_over_animals_then_videos() -> None:
         Sampler([], [], seed=0)
 
 
-def test_jpegs_are_decoded_to_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpegs_are_decoded_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     def jpeg(level: int, side: int) -> bytes:
         buffer = io.BytesIO()
         Image.new("RGB", (side, side), (level, level, level)).save(buffer, "JPEG", quality=95)
@@ -43,7 +43,7 @@ def test_jpegs_are_decoded_to_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
         Images(jpegs=[b"x"], animals=[], videos=["v"])
 
 
-def test_arrays_are_shrunk_and_have_their_own_digests() -> None:
+def test_arrays_are_shrunk_and_have_different_digests() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     one = Arrays(pixels=pixels, animals=["a"] * 3, videos=["v"] * 3)
     assert one.decoded(10).take(np.array([2])).shape == (1, 10, 10, 3)

@@ -18,7 +18,7 @@ def test_images_come_no_closer_than_the_gap_to_the_last_kept() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     kept = drop_near_duplicates([jpeg(0)] * 6, ["a"] * 6, ["v"] * 6, times, min_gap_s=0.2, min_change=0)
     assert kept.tolist() == [True, False, True, False, True, False]
-    # Every animal of every video by itself, by time and not by row.
+    # Each animal of each video separately, in order of time, not of rows.
     kept = drop_near_duplicates(
         [jpeg(0)] * 4, ["a", "b", "a", "a"], ["v", "v", "v", "w"], [0.1, 0.1, 0.0, 0.1], min_gap_s=0.2, min_change=0
     )

@@ -1,4 +1,4 @@
-"""The losses of a small training equal the golden ones, step by step.
+"""The losses of a small training equal the golden losses, step by step.
 
 A change of tests/golden/finetune_pocket_cpu.json needs its reason in the commit message: the recipe changed on purpose.
 Renew the file with
@@ -30,8 +30,10 @@ learning rate, KoLeo weight or temperature by at least 7e-3."""
 
 
 def images() -> Arrays:
-    """Four animals: bright blocks, each of its own colour, upright or flat, on noise; the block's mask as fourth
-    channel."""
+    """Return images of four animals: bright blocks of different colours, upright or flat, on noise.
+
+    The fourth channel is the mask of the block.
+    """
     rng = np.random.default_rng(20)
     pixels = rng.integers(60, 130, (32, 64, 64, 4), dtype=np.uint8)
     pixels[..., 3] = 0
@@ -45,7 +47,7 @@ def images() -> Arrays:
 
 
 def curves(folder: Path) -> dict[str, list[float]]:
-    """Measures of a training on one thread."""
+    """Train on one thread and return the measures of each step."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

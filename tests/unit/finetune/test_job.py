@@ -18,7 +18,7 @@ from tests.unit.finetune.settings import changed
 def stored(folder: Path) -> str:
     """A crop stage of one video: two animals, five frames, 0.1 s apart.
 
-    b's track jumps in frame 3 and is lost in frame 4; a may be another animal in frame 1.
+    The track of b jumps in frame 3 and is lost in frame 4. The track of a may be another animal in frame 1.
     """
     stage = open_stage(str(folder), "crop", CropConfig(), {})
     attempt = stage.attempt("v.mp4", "x")

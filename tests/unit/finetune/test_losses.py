@@ -54,7 +54,7 @@ def test_sinkhorn_fixed_point_by_hand() -> None:
 
 
 def test_silhouette_term_by_hand() -> None:
-    """A logit of 0 costs ln 2; a large logit costs nothing where it is right, and itself where it is wrong."""
+    """A logit of 0 costs ln 2; a large logit costs 0 where it is right, and its own value where it is wrong."""
     masks = torch.zeros(1, 1, 4, 4)
     masks[..., :2] = 1.0  # left half
     nothing = silhouette_loss(torch.zeros(1, 4), torch.zeros(1, 16), masks)
@@ -112,7 +112,7 @@ def test_koleo_equation() -> None:
 
 
 def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarray:
-    """SwAV's algorithm 1 on Q (prototypes x images), in its order: rows to 1/K, then columns to 1/B."""
+    """Run algorithm 1 of SwAV on Q (prototypes x images): first rows to 1/K, then columns to 1/B."""
     weights = np.exp(logits.T / temperature)
     weights /= weights.sum()
     num_prototypes, num_images = weights.shape
@@ -123,7 +123,7 @@ def sinkhorn64(logits: np.ndarray, temperature: float, rounds: int) -> np.ndarra
     return targets
 
 
-def test_sinkhorn_knopp_is_the_published_one_and_approaches_its_marginals() -> None:
+def test_sinkhorn_knopp_equals_the_published_algorithm_and_approaches_its_marginals() -> None:
     logits = np.random.default_rng(3).uniform(-1, 1, (40, 6))
     ours = sinkhorn(torch.from_numpy(logits), 0.1, mean_of_one).numpy()
     np.testing.assert_allclose(ours, sinkhorn64(logits, 0.1, 3), rtol=2e-4, atol=1e-7)
@@ -135,7 +135,7 @@ def test_sinkhorn_knopp_is_the_published_one_and_approaches_its_marginals() -> N
     assert three < none / 2
 
 
-def test_sinkhorn_holds_at_low_temperature() -> None:
+def test_sinkhorn_is_stable_at_low_temperature() -> None:
     """Cosines of -1 to 1 at temperature 0.025 span 35 decimal digits; float32 must neither overflow nor lose a row."""
     logits = torch.linspace(-1, 1, 64).view(16, 4)
     targets = sinkhorn(logits, 0.025, mean_of_one)
@@ -145,7 +145,7 @@ def test_sinkhorn_holds_at_low_temperature() -> None:
     np.testing.assert_allclose(targets.numpy(), expected, atol=1e-4)
 
 
-def test_gradients_of_the_losses_are_those_of_float64() -> None:
+def test_gradients_of_the_losses_equal_those_in_float64() -> None:
     generator = torch.Generator().manual_seed(4)
     targets = torch.rand(2, 3, 5, generator=generator, dtype=torch.float64).softmax(dim=-1)
     student = torch.rand(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -1,5 +1,4 @@
-"""The saved teacher never scores below the start on the validation animals; a collapse is detected without labels
-too."""
+"""The saved teacher never scores below the start on validation animals; collapses are detected without labels too."""
 
 import math
 from pathlib import Path
@@ -33,7 +32,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bright squares on noise, high or low in the image; whether each is high."""
+    """Return images of bright squares on noise, high or low in the image, and whether each is high."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 120, (count, 32, 32, 3), dtype=np.uint8)
     high = np.arange(count) % 2 == 0
@@ -66,7 +65,7 @@ def equal(one: str | Path, other: str | Path) -> bool:
 
 
 def validation_of(folder: Path) -> ValidationRecord:
-    """What the training in a folder recorded of its validations."""
+    """Return what the training in a folder recorded of its validations."""
     found = record.from_json((folder / "training.json").read_text(), "training.json").validation
     assert found is not None
     return found
@@ -86,7 +85,7 @@ def test_rank_me_counts_directions() -> None:
     assert rank_me(torch.zeros(3, 2)) == pytest.approx(1)
 
 
-def test_an_animal_is_predicted_by_a_probe_of_the_others() -> None:
+def test_each_animal_is_predicted_by_a_probe_trained_on_the_others() -> None:
     # The first dimension separates the animals, the second their labels.
     features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.0, 0.1], [0.0, -0.1]])
     targets = np.array([[1.0], [0.0], [1.0], [0.0]])
@@ -105,7 +104,7 @@ def test_ridge_by_hand() -> None:
     np.testing.assert_allclose(constant, [0.5])
 
 
-def test_unscored_images_count_for_nothing() -> None:
+def test_unscored_images_are_ignored() -> None:
     features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [1.0, 0.1], [1.0, -0.1], [1.0, 0.1]])
     targets = np.array([[1.0], [0.0], [1.0], [0.0], [np.nan]])
     moved = features.clone()
@@ -126,10 +125,10 @@ def test_every_kind_of_collapse_is_detected() -> None:
     for sick in (row(2, rank=4.9), row(2, std=0.049), row(2, entropy=0.005 * most), row(2, entropy=0.995 * most)):
         assert not is_sound(sick, base, CONFIG)
     assert not is_sound(row(2, rank=math.nan), base, CONFIG)
-    assert is_sound(row(2, entropy=0.995 * most), row(1, entropy=0.996 * most), CONFIG)  # as the start
+    assert is_sound(row(2, entropy=0.995 * most), row(1, entropy=0.996 * most), CONFIG)  # same as at the start
 
 
-def test_the_best_or_the_last_sound_teacher_is_selected() -> None:
+def test_the_best_or_the_last_uncollapsed_teacher_is_selected() -> None:
     def steps(*rows: Validation) -> int:
         return rows[select(rows, CONFIG)].step
 
@@ -139,17 +138,16 @@ def test_the_best_or_the_last_sound_teacher_is_selected() -> None:
     assert steps(row(0, score=0.5), row(1), row(2, score=0.6), row(4, score=0.9, rank=2.0)) == 2
     assert steps(row(0, score=0.5), row(1), row(2, score=math.nan), row(4, score=0.5)) == 0
     assert steps(row(0), row(1), row(2), row(4), row(6, rank=1.0)) == 4
-    assert (
-        steps(row(0), row(1, std=0.01), row(2, std=0.006)) == 2
-    )  # compared with the start after its heads were trained
+    # Compared with the start after its heads were trained.
+    assert steps(row(0), row(1, std=0.01), row(2, std=0.006)) == 2
 
 
 WILD = changed(CONFIG, learning_rate=1.0, teacher_momentum=0.5, steps=8, validate_every=4)
-"""A learning rate a thousand times too high, and a teacher that follows quickly."""
+"""A learning rate a thousand times too high, and a teacher of low momentum."""
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
-def test_a_sabotaged_training_is_rolled_back_to_its_start(
+def test_a_failed_training_is_rolled_back_to_its_start(
     with_labels: bool, images: Arrays, labelled: ValidationFrames, tmp_path: Path
 ) -> None:
     wild = changed(WILD, validation_animals=3 if with_labels else 0)

@@ -11,7 +11,7 @@ from sheep.finetune.networks import Network, draw_branch_scale, make_pair, updat
 from sheep.models import dinov2 as backbones
 
 
-def test_a_branch_is_dropped_for_its_image_only() -> None:
+def test_a_branch_is_dropped_for_single_images() -> None:
     net = Network(backbones.random(0), 16, seed=0)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     plain = net.tokens(pixels).cls
@@ -33,7 +33,7 @@ def test_a_branch_is_dropped_for_its_image_only() -> None:
     torch.testing.assert_close(net.tokens(pixels, branch_scale=one).cls, without)
 
 
-def test_branches_are_dropped_at_their_rate_and_means_stay() -> None:
+def test_branches_are_dropped_at_their_rate_and_the_mean_is_preserved() -> None:
     scale = draw_branch_scale(0, 200, 4, 24, 0.3)
     assert scale.unique().tolist() == pytest.approx([0, 1 / 0.7])
     assert (scale == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
@@ -42,8 +42,8 @@ def test_branches_are_dropped_at_their_rate_and_means_stay() -> None:
 
 
 @pytest.mark.parametrize("num_registers", [0, 3])
-def test_selected_tokens_are_those_of_the_whole(num_registers: int, tmp_path: Path) -> None:
-    """Values and gradients, with hidden patches, dropped branches and registers."""
+def test_selected_tokens_equal_those_of_the_full_output(num_registers: int, tmp_path: Path) -> None:
+    """Compares values and gradients, with hidden patches, dropped branches and registers."""
     fields = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "patch_size": 8, "image_size": 64}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_bfloat16_is_close_and_returns_float32(tmp_path: Path) -> None:
     assert cosines.dtype == torch.float32
     assert half.dino_head.last_layer.weight_v.dtype == torch.float32
     torch.testing.assert_close(cosines, whole.dino_head(one), atol=0.05, rtol=0)
-    assert not torch.equal(cosines.bfloat16().float(), cosines)  # not rounded to bfloat16 on the way out
+    assert not torch.equal(cosines.bfloat16().float(), cosines)  # not rounded to bfloat16 at the output
     auto, _ = make_pair(str(tmp_path), 16, 0, "cpu")
     assert torch.equal(auto.tokens(pixels).cls, one)
 
@@ -100,18 +100,18 @@ def test_other_crop_sizes_interpolate_positions() -> None:
     net = Network(backbones.random(0), 16, seed=0)
     embeddings = net.backbone.embeddings
     with torch.no_grad():
-        grid = torch.arange(8.0).view(1, 8, 1).expand(8, 8, 96).reshape(1, 64, 96)  # rises to the right
+        grid = torch.arange(8.0).view(1, 8, 1).expand(8, 8, 96).reshape(1, 64, 96)  # increases to the right
         embeddings.position_embeddings[:, 1:] = grid
         embeddings.patch_embeddings.projection.weight.zero_()
         embeddings.patch_embeddings.projection.bias.zero_()
         same = embeddings(torch.zeros(1, 3, 64, 64))[0, 1:, 0].view(8, 8)
         half = embeddings(torch.zeros(1, 3, 32, 32))[0, 1:, 0].view(4, 4)
     torch.testing.assert_close(same, grid[0, :, 0].view(8, 8))
-    torch.testing.assert_close(half[0, 1:3], torch.tensor([2.5, 4.5]))  # a cubic reproduces a line
+    torch.testing.assert_close(half[0, 1:3], torch.tensor([2.5, 4.5]))  # a cubic reproduces a linear function
     assert half[0].diff().gt(0).all()
 
 
-def test_teacher_moves_by_its_share() -> None:
+def test_the_teacher_is_a_moving_average_of_the_student() -> None:
     student, teacher = Network(backbones.random(1), 4, seed=1), Network(backbones.random(2), 4, seed=2)
     before = teacher.backbone.layernorm.weight.clone(), teacher.dino_head.last_layer.weight_v.clone()
     with torch.no_grad():

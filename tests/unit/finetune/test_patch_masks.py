@@ -1,11 +1,11 @@
-"""Hidden patches: their number, their blocks and their share on the animal."""
+"""Hidden patches: their number, their blocks, and the fraction of them on the animal."""
 
 import torch
 
 from sheep.finetune.patch_masks import count_hidden, draw_masks
 
 
-def test_masks_hide_the_share_in_one_view_of_two() -> None:
+def test_masks_hide_the_fraction_in_one_of_two_views() -> None:
     masks = draw_masks(0, 50, 8, 0.3)
     assert masks.shape == (2, 50, 64)
     counts = masks.sum(dim=2)
@@ -21,12 +21,12 @@ def test_masks_hide_the_share_in_one_view_of_two() -> None:
     assert torch.equal(masks, draw_masks(0, 50, 8, 0.3))
 
 
-def test_hidden_patches_lie_on_the_animal_as_asked() -> None:
-    """Grid of 4 x 4, half of it hidden, three quarters of that on the animal: 6 of 8, as far as it covers that many."""
+def test_the_configured_fraction_of_hidden_patches_is_on_the_animal() -> None:
+    """A grid of 4 x 4, half of it hidden, three quarters of that on the animal: 6 of 8, if it covers that many."""
     inside = torch.zeros(2, 4, 16, dtype=torch.bool)
     inside[:, 0, :9] = True  # enough
-    inside[:, 1, :2] = True  # too few: all of these, the rest outside
-    inside[:, 2] = True  # the animal fills the view: all hidden patches lie on it
+    inside[:, 1, :2] = True  # too few: all of them, and the rest outside
+    inside[:, 2] = True  # the animal fills the view: all hidden patches are on it
     hidden = draw_masks(5, 4, 4, 0.5, inside=inside, inside_share=0.75)
     once = hidden.any(dim=0)  # they are in one of the two views
     assert once.sum(dim=1).tolist() == [8, 8, 8, 8]

@@ -1,4 +1,4 @@
-"""Every option of the recipe at once: resuming, two workers and export have to work as without them."""
+"""All options of the recipe together: resuming, two workers and export have to work as without them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ CONFIG = FinetuneConfig(
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A network with registers, its branches strong enough for a dropped one to matter."""
+    """Return a network with registers, and with branches strong enough that dropping one changes the output."""
     folder = tmp_path_factory.mktemp("start")
     config = Dinov2WithRegistersConfig(
         hidden_size=24,
@@ -66,14 +66,14 @@ def images() -> Arrays:
     return Arrays(pixels=pixels, animals=[f"a{i % 3}" for i in range(12)], videos=[f"v{i % 6}" for i in range(12)])
 
 
-def test_resumed_equals_unbroken_with_everything_on(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted_with_all_options(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
     whole = train(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
     rest = train(images, start, CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0])
     assert rest.last == whole.last
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "rest"))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    # Registers are trained too, and plain transformers loads what comes out.
+    # Registers are trained too, and plain transformers loads the exported folder.
     before = load_file(f"{start}/model.safetensors")["embeddings.register_tokens"]
     assert not torch.equal(before, one["embeddings.register_tokens"])
     assert AutoModel.from_pretrained(tmp_path / "whole").config.num_register_tokens == 3
@@ -98,7 +98,7 @@ def test_last_layers_are_frozen_at_first(start: str, images: Arrays, tmp_path: P
     assert not torch.equal(layers[1], layers[2])
 
 
-def test_two_workers_train_what_one_does_with_everything_on(
+def test_two_workers_train_as_one_with_all_options(
     start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = changed(CONFIG, koleo_weight=1.0)

@@ -1,4 +1,4 @@
-"""A training's record comes back from JSON as it was, and a file of another shape is refused."""
+"""The record of a training survives JSON, and a file of another structure is refused."""
 
 import dataclasses
 import json
@@ -46,11 +46,11 @@ TRAINING = Training(
 
 
 @pytest.mark.parametrize("training", [TRAINING, dataclasses.replace(TRAINING, validation=None)])
-def test_a_training_comes_back_as_it_was(training: Training) -> None:
+def test_a_training_survives_json(training: Training) -> None:
     assert record.from_json(record.to_json(training), "x") == training
 
 
-def test_measures_that_were_not_taken_are_left_out() -> None:
+def test_measures_that_were_not_taken_are_omitted() -> None:
     assert "loss_silhouette" not in measured(step(1))
     assert measured(HISTORY[0])["score"] == 0.4
     assert "score" not in measured(dataclasses.replace(HISTORY[0], score=None))
@@ -75,7 +75,7 @@ def test_a_skipped_step_keeps_its_nan() -> None:
         lambda values: values["validation"].pop("history"),
     ],
 )
-def test_a_record_of_another_version_is_refused_with_what_to_do(spoil: Any) -> None:
+def test_a_record_of_another_version_is_refused_with_advice(spoil: Any) -> None:
     values = json.loads(record.to_json(TRAINING))
     spoil(values)
     with pytest.raises(

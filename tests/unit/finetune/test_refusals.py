@@ -1,4 +1,4 @@
-"""Bad input to fine-tuning is refused with what was got, what was expected, where, and what to do."""
+"""Bad input to fine-tuning is refused with its place, its value, the expected value and advice."""
 
 import functools
 import json
@@ -93,9 +93,8 @@ def test_a_checkpoint_of_another_network(other: dict[str, Any], start: str, save
 def test_a_folder_of_another_configuration(start: str, saved: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"koleo_weight: 0\.1 there, 0\.5 now\). Start in a new folder"):
         resume(start, saved, tmp_path, changed(CONFIG, koleo_weight=0.5))
-    assert (
-        resume(start, saved, tmp_path, replace(CONFIG, workers=2, min_workers=1)).steps == 2
-    )  # the number of workers is free
+    # The number of workers may change.
+    assert resume(start, saved, tmp_path, replace(CONFIG, workers=2, min_workers=1)).steps == 2
 
 
 def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_a_damaged_checkpoint(start: str, saved: str, tmp_path: Path) -> None:
         resume(start, str(folder), tmp_path)
 
 
-def test_a_disk_that_refuses_the_checkpoint(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_cannot_store_the_checkpoint(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*values: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -129,7 +128,7 @@ def test_a_disk_that_refuses_the_checkpoint(start: str, tmp_path: Path, monkeypa
 def test_the_rank_whose_values_are_not_finite_is_named(
     start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rank 1 makes views of nan. Targets are balanced over all workers, so both losses become nan."""
+    """The views of rank 1 are nan. Targets are balanced over all workers, so both losses become nan."""
     batch_of = DataLoader.batch
 
     def spoiled(self: DataLoader, step: int, mine: slice, place: torch.device) -> object:
@@ -145,8 +144,8 @@ def test_the_rank_whose_values_are_not_finite_is_named(
     assert "3 steps in a row, the last at step 2 (first on rank 1 of 2)" in str(first)
 
 
-def test_what_is_written_can_be_read_by_anyone(saved: str) -> None:
-    """No pickle: tensors and JSON."""
+def test_output_can_be_read_without_this_package(saved: str) -> None:
+    """The files hold tensors and JSON, no pickles."""
     assert sorted(path.name for path in Path(saved).iterdir()) == [checkpoint.STATE, checkpoint.TENSORS]
     assert json.loads((Path(saved) / checkpoint.STATE).read_text())["step"] == 1
 

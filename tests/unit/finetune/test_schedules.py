@@ -27,7 +27,7 @@ def test_cosine_ends_and_middle() -> None:
     assert cosine(10, 11, 2.0, 1.0) == cosine(99, 11, 2.0, 1.0) == pytest.approx(1.0)
 
 
-def test_rates_rise_and_fall_and_the_backbone_s_waits_for_the_heads() -> None:
+def test_learning_rates_rise_and_fall_and_the_backbone_starts_after_the_heads() -> None:
     config = FinetuneConfig(steps=100, head_steps=40, learning_rate=1.0, teacher_momentum=0.9)
     config = changed(config, head_learning_rate=2.0)
     backbone, heads = zip(*(rates(step, config) for step in range(100)), strict=True)

@@ -1,5 +1,4 @@
-"""Validation animals are drawn evenly and are in no batch, fold or score; the job reads what its configuration asks
-for."""
+"""Validation animals are drawn evenly and are in no batch, fold or score; a job reads what its configuration needs."""
 
 import dataclasses
 from pathlib import Path
@@ -32,7 +31,7 @@ from tests.unit.finetune.settings import changed
 
 
 def cohort_of(groups: dict[str, str]) -> pa.Table:
-    """Animals with their groups, each in a video of its name."""
+    """Return a cohort of these animals and groups, each animal in a video of its name."""
     return pa.Table.from_pylist(
         [{"video": f"{name}.mp4", "animal": name, "group": group} for name, group in groups.items()],
         schema=schemas.COHORT,
@@ -69,7 +68,7 @@ def test_validation_rows_are_scored_and_spread(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def study(tiny_study: StudyConfig, tmp_path: Path) -> StudyConfig:
-    """Every one of six animals is annotated, and two of them are validation animals."""
+    """Configure six annotated animals, two of which are validation animals."""
     scene = SceneConfig(height_px=96, width_px=128, num_frames=16, num_others=(0, 1))
     root = str(tmp_path / "archive")
     write_archive(MeadowConfig(seed=8, num_animals=6, videos_per_animal=1, num_annotated=6, scene=scene), root)
@@ -122,7 +121,7 @@ def test_too_few_animals_for_validation_and_folds_are_refused_at_once(study: Stu
 
 
 def crops_of(folder: Path, held: bool = False, image: bytes | None = None) -> str:
-    """A finished crop stage: two videos of one animal each, four frames."""
+    """Write a finished crop stage: two videos of one animal each, with four frames."""
     uri = str(folder / "crop")
     stage = open_stage(uri, "crop", FinetuneConfig(), {})
     jpeg = image or to_jpeg(np.full((40, 40, 3), 90, np.uint8), 90)
@@ -171,11 +170,11 @@ def test_the_job_reads_its_validation_frames(tmp_path: Path) -> None:
     assert job(crops_of(tmp_path)).validation_frames() is None
 
 
-def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+def test_no_images_to_train_on_are_refused(tmp_path: Path) -> None:
     source = crops_of(tmp_path, held=True)
     with pytest.raises(ConfigError, match="of 8 images of 2 videos none is left to train on"):
         job(source).images()
-    assert len(job(source, view="frame").images().jpegs) == 8  # whole frames show something in any case
+    assert len(job(source, view="frame").images().jpegs) == 8  # whole frames need no visible animal
     with pytest.raises(ConfigError, match=r"finetune\.validation_animals: 0 animals \(\) have labelled frames"):
         job(source, validation_animals=2).validation_frames()
     with pytest.raises(ConfigError, match="validation_animals: got 2 with 0 labelled frames of validation animals"):
@@ -191,8 +190,8 @@ def test_a_broken_image_stops_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_same_training_makes_nothing_after_it_due_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wall time is recorded, but it is part of no identity."""
+def test_repeating_the_same_training_makes_no_later_stage_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wall time is recorded, but it is not part of the identity."""
     crops = read_manifest(crops_of(tmp_path))
     config = changed(job(crops.uri).config, validate_every=0)
 
@@ -205,7 +204,7 @@ def test_the_same_training_makes_nothing_after_it_due_again(tmp_path: Path, monk
     (one, weights), (two, same_weights), (other, other_weights) = train("one", 0), train("two", 0), train("other", 1)
     assert [finetune_stage.read_training(made).seconds for made in (one, two)] == [5.0, 60.0]
     assert two.content() == one.content() != other.content()
-    assert same_weights == weights != other_weights  # what embedding asks for
+    assert same_weights == weights != other_weights  # what embedding requests
     assert one.facts["weights"] == weights
     assert finetune_stage.read_selection(one) is None
 

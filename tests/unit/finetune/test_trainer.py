@@ -45,7 +45,7 @@ def images() -> Arrays:
     return Arrays(pixels=pixels, animals=[f"a{i % 3}" for i in range(12)], videos=[f"v{i % 6}" for i in range(12)])
 
 
-def test_heads_come_first_then_the_backbone_moves(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_heads_are_trained_first_then_the_backbone(start: str, images: Arrays, tmp_path: Path) -> None:
     train(images, start, changed(CONFIG, steps=1), 0, str(tmp_path / "heads"))
     before, heads = load_file(f"{start}/model.safetensors"), load_file(tmp_path / "heads" / "model.safetensors")
     assert all(torch.equal(before[name], heads[name]) for name in before)
@@ -59,12 +59,12 @@ def test_heads_come_first_then_the_backbone_moves(start: str, images: Arrays, tm
     assert backbones.load(result.backbone_dir, device="cpu").dim == 24
 
 
-def test_resumed_equals_unbroken(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted(start: str, images: Arrays, tmp_path: Path) -> None:
     saved: list[str] = []
     whole = train(images, start, CONFIG, 7, str(tmp_path / "whole"), save=saved.append, save_every=2)
     assert [Path(folder).name for folder in saved] == ["step-000002", "step-000004"]
     reported: list[dict[str, float]] = []
-    moved = shutil.copytree(start, tmp_path / "moved")  # the same weights elsewhere are the same weights
+    moved = shutil.copytree(start, tmp_path / "moved")  # the same weights at another place are the same weights
     rest = train(images, str(moved), CONFIG, 7, str(tmp_path / "rest"), resume_dir=saved[0], report=reported.append)
     assert [measures["step"] for measures in reported] == [3, 4]
     assert rest.last == whole.last
@@ -83,9 +83,7 @@ def test_resumed_equals_unbroken(start: str, images: Arrays, tmp_path: Path) -> 
         train(images, start, CONFIG, 7, str(tmp_path), resume_dir=str(tmp_path / "whole" / "checkpoints"))
 
 
-def test_two_workers_train_what_one_does(
-    start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_workers_train_as_one(start: str, images: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = changed(CONFIG, steps=6, koleo_weight=1.0, workers=2)
     curves: dict[str, list[dict[str, float]]] = {"one": [], "0": [], "1": []}
     train(images, start, config, 3, str(tmp_path / "one"), report=curves["one"].append)
@@ -157,7 +155,7 @@ def test_a_backbone_without_a_mask_token_is_refused(
     assert train(images, start, config, 0, str(tmp_path)).last.loss_ibot == 0
 
 
-def test_training_json_keeps_part_of_a_long_curve(start: str, images: Arrays, tmp_path: Path) -> None:
+def test_training_json_keeps_a_sample_of_a_long_curve(start: str, images: Arrays, tmp_path: Path) -> None:
     result = train(images, start, replace(CONFIG, steps=2), 0, str(tmp_path))
     steps = [replace(result.first, step=number) for number in range(1, 1002)]
     kept = trainer._subsample(steps, count=10)

@@ -1,5 +1,5 @@
-"""A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo
-what follows."""
+"""A killed crop job resumes from its last checkpoint and writes the bytes of an uninterrupted one; corrected prompts
+redo what follows them."""
 
 import json
 import re
@@ -29,24 +29,24 @@ NUM_FRAMES, ROWS_PER_PART = 16, 3
 
 
 class Killed(Exception):
-    """What a test does to a worker."""
+    """Raised by a test in place of killing the worker."""
 
 
 @dataclass
-class Wanderer:
-    """A tracker whose box hangs on every frame and prompt it has met, so that a lost or doubled frame is seen in all
-    later ones."""
+class HistoryTracker:
+    """A tracker whose box depends on every frame and prompt so far, so that a lost or repeated frame changes all later
+    boxes."""
 
     steps: list[int] = field(default_factory=list)
-    """Every frame that any tracking was asked for."""
+    """Every frame that was tracked, in all runs."""
     die_at: int = -1
     prompts: Sequence[Prompt] = ()
     seen: int = 0
 
-    def start(self, prompts: Sequence[Prompt]) -> "Wanderer":
-        return Wanderer(self.steps, self.die_at, sorted(prompts, key=lambda prompt: prompt.animal))
+    def start(self, prompts: Sequence[Prompt]) -> "HistoryTracker":
+        return HistoryTracker(self.steps, self.die_at, sorted(prompts, key=lambda prompt: prompt.animal))
 
-    def restore(self, data: bytes, prompts: Sequence[Prompt]) -> "Wanderer":
+    def restore(self, data: bytes, prompts: Sequence[Prompt]) -> "HistoryTracker":
         return replace(self.start(prompts), seen=json.loads(data))
 
     def save(self) -> bytes:
@@ -59,16 +59,16 @@ class Wanderer:
         if number == self.die_at:
             raise Killed
         self.steps.append(number)
-        said = sum(int(value) for prompt in self.prompts if prompt.frame == number for value in prompt.xy)
-        self.seen = (31 * self.seen + int(image.sum()) + said) % 1_000_003
-        found = []
+        clicks = sum(int(value) for prompt in self.prompts if prompt.frame == number for value in prompt.xy)
+        self.seen = (31 * self.seen + int(image.sum()) + clicks) % 1_000_003
+        masks = []
         for animal in dict.fromkeys(prompt.animal for prompt in self.prompts if prompt.frame <= number):
             mask = np.zeros(image.shape[:2], dtype=bool)
             x, y = self.seen % 100, self.seen % 70
             if self.seen % 5:
                 mask[y : y + 14, x : x + 20] = True
-            found.append(Mask(animal=animal, frame=number, mask=mask, object_score=1.0, predicted_iou=0.5))
-        return found
+            masks.append(Mask(animal=animal, frame=number, mask=mask, object_score=1.0, predicted_iou=0.5))
+        return masks
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Bench:
     """One video, one output folder, and a tracker that can be killed."""
 
     job: CropJob
-    tracker: Wanderer
+    tracker: HistoryTracker
     unit: CropUnit
     patch: pytest.MonkeyPatch
 
@@ -113,7 +113,7 @@ def bench(tiny_study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         job = CropJob(stage=stage, videos=storage.join(tiny_study.archive.root, "videos"), config=config)
         prompts = (click(0), click(4, animal="lamb"))
         unit = CropUnit(key=VIDEO, input="1", source="1", prompts=prompts)
-        return Bench(job, Wanderer(), unit, monkeypatch)
+        return Bench(job, HistoryTracker(), unit, monkeypatch)
 
     return make
 
@@ -125,26 +125,23 @@ def sheet_of(bench: Bench, entry: Entry) -> bytes:
 
 @pytest.mark.parametrize("deaths", [(1, 1), (7, 12), (3, 15)])
 def test_killed_twice_while_tracking(bench: Callable[..., Bench], deaths: tuple[int, int]) -> None:
-    unbroken = bench("unbroken", preview=True)
-    wanted = unbroken.run()
-    assert {part.rows for part in wanted.parts if part.table == "tracks"} == {
-        3,
-        4,
-        2,
-    }  # two animals: whole frames; the tail
+    uninterrupted = bench("uninterrupted", preview=True)
+    wanted = uninterrupted.run()
+    # Parts hold whole frames, with 3 rows or more; the last part holds the rest.
+    assert {part.rows for part in wanted.parts if part.table == "tracks"} == {3, 4, 2}
     killed = bench("killed", preview=True)
     for frame in deaths:
         killed.die(frame)
-    found = killed.run()
-    assert found.content() == wanted.content()
-    assert sheet_of(killed, found) == sheet_of(unbroken, wanted)
-    assert len({part.path.split("-")[1] for part in found.parts}) == (1 if deaths == (1, 1) else 3)  # tries
+    resumed = killed.run()
+    assert resumed.content() == wanted.content()
+    assert sheet_of(killed, resumed) == sheet_of(uninterrupted, wanted)
+    assert len({part.path.split("-")[1] for part in resumed.parts}) == (1 if deaths == (1, 1) else 3)  # attempts
     assert len(killed.tracker.steps) <= NUM_FRAMES + 2 * (ROWS_PER_PART - 1)
 
 
 def test_killed_twice_while_cutting(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
-    unbroken = bench("unbroken", preview=True)
-    wanted = unbroken.run()
+    uninterrupted = bench("uninterrupted", preview=True)
+    wanted = uninterrupted.run()
     killed = bench("killed", preview=True)
     for survived in (9, 3):  # killed in frame 9, then in frame 12
         with monkeypatch.context() as patch:
@@ -154,15 +151,15 @@ def test_killed_twice_while_cutting(bench: Callable[..., Bench], monkeypatch: py
     cut: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(geometry, "letterbox", dying(after=99, calls=cut))
-        found = killed.run()
-    assert found.content() == wanted.content()
-    assert sheet_of(killed, found) == sheet_of(unbroken, wanted)
+        resumed = killed.run()
+    assert resumed.content() == wanted.content()
+    assert sheet_of(killed, resumed) == sheet_of(uninterrupted, wanted)
     assert killed.tracker.steps == list(range(NUM_FRAMES))  # nothing was tracked twice
-    assert len(cut) == NUM_FRAMES - 11  # from the last part on
+    assert len(cut) == NUM_FRAMES - 11  # from the last part
 
 
 def dying(after: int, calls: list[int] | None = None) -> Callable[..., geometry.Pixels]:
-    """`crops.letterbox` that lives through so many calls."""
+    """Make a `geometry.letterbox` that raises Killed after this number of calls."""
     letterbox, count = geometry.letterbox, [] if calls is None else calls
 
     def one(image: geometry.Pixels, side_px: int) -> geometry.Pixels:
@@ -179,17 +176,17 @@ def test_killed_with_a_stride_a_limit_and_a_late_first_prompt(bench: Callable[..
     if decoder == "decord":
         pytest.importorskip("decord")
     contents = []
-    for name, deaths in (("unbroken", ()), ("killed", (8, 12))):
+    for name, deaths in (("uninterrupted", ()), ("killed", (8, 12))):
         one = bench(name, stride_frames=2, max_frames=5, decoder=decoder)
         one.unit = replace(one.unit, prompts=(click(4), click(8, animal="lamb")))
         for frame in deaths:
             one.die(frame)
         contents.append(one.run().content())
-        assert sorted(set(one.tracker.steps)) == [4, 6, 8, 10, 12]  # five frames from the first prompt on
+        assert sorted(set(one.tracker.steps)) == [4, 6, 8, 10, 12]  # five frames from the first prompt
     assert contents[0] == contents[1]
 
 
-def test_a_prompt_behind_the_end_is_seen_when_all_is_tracked_already(bench: Callable[..., Bench]) -> None:
+def test_a_prompt_after_the_end_is_an_error_in_a_finished_video_too(bench: Callable[..., Bench]) -> None:
     worked = bench("worked")
     worked.run()
     entry = worked.try_once(replace(worked.unit, prompts=(*worked.unit.prompts, click(30))))
@@ -201,21 +198,21 @@ def test_speed_and_time_left_are_logged_at_checkpoints(
 ) -> None:
     with caplog.at_level("INFO", logger="sheep.crop.job"):
         bench("logged", max_frames=10).run()
-    said = [record.getMessage() for record in caplog.records]
-    tracked = [line for line in said if line.startswith(f"crop video={VIDEO} pass=track frames=")]
+    lines = [record.getMessage() for record in caplog.records]
+    tracked = [line for line in lines if line.startswith(f"crop video={VIDEO} pass=track frames=")]
     assert [line.split()[3] for line in tracked] == ["frames=3", "frames=5", "frames=7", "frames=9"]
     assert all(re.search(r"frames_per_s=\d+\.\d left_s=\d+$", line) for line in tracked)
-    assert [line.split()[3] for line in said if "pass=cut" in line] == [
+    assert [line.split()[3] for line in lines if "pass=cut" in line] == [
         *("frames=3", "frames=5", "frames=7", "frames=9", "frames=10")
     ]
-    assert said[-1].endswith("left_s=0")
+    assert lines[-1].endswith("left_s=0")
 
 
 def test_a_correction_redoes_only_what_follows_it(bench: Callable[..., Bench]) -> None:
     worked, fresh = bench("worked"), bench("fresh")
     given = worked.unit.prompts
     assert worked.steps_of() == list(range(NUM_FRAMES))
-    assert worked.steps_of() == []  # nothing changed: only the end of the video is looked for
+    assert worked.steps_of() == []  # nothing changed: the video is only decoded to its end
     corrected = (*given, click(10))
     assert worked.steps_of(*corrected) == list(range(9, NUM_FRAMES))  # parts end at frames 2, 4, 6, 8, 10, ...
     assert worked.run(*corrected).content() == fresh.run(*corrected).content()
@@ -225,15 +222,15 @@ def test_a_correction_redoes_only_what_follows_it(bench: Callable[..., Bench]) -
     assert worked.steps_of(*given, click(0, animal="ram"), source="2") == list(range(NUM_FRAMES))
 
 
-def test_settings_of_another_run_are_not_gone_on_with(bench: Callable[..., Bench]) -> None:
+def test_checkpoints_of_another_configuration_are_not_resumed(bench: Callable[..., Bench]) -> None:
     killed = bench("killed")
     killed.die(9)
     killed.job = replace(killed.job, stage=replace(killed.job.stage, config_digest="other"))
     assert killed.steps_of() == list(range(NUM_FRAMES))
 
 
-def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[..., Bench]) -> None:
-    wanted, killed = bench("unbroken").run(), bench("killed")
+def test_after_a_damaged_state_tracking_resumes_from_the_previous_one(bench: Callable[..., Bench]) -> None:
+    wanted, killed = bench("uninterrupted").run(), bench("killed")
     killed.die(9)
     folder = Path(killed.job.stage.uri, "_progress", killed.job.stage.slug(VIDEO))
     newest = sorted(folder.iterdir())[-1]
@@ -242,11 +239,11 @@ def test_a_damaged_state_sends_back_to_the_one_before(bench: Callable[..., Bench
     assert killed.run().content() == wanted.content()
 
 
-def test_a_long_video_may_die_often_if_it_gets_on(bench: Callable[..., Bench]) -> None:
+def test_a_long_video_may_die_often_if_each_attempt_advances(bench: Callable[..., Bench]) -> None:
     killed = bench("killed")
     for frame in (3, 5, 7, 9, 11, 13, 15):
         killed.die(frame)
-    assert killed.run().content() == bench("unbroken").run().content()
+    assert killed.run().content() == bench("uninterrupted").run().content()
     stuck = bench("stuck")
     for _ in range(3):
         stuck.die(13)
@@ -272,7 +269,7 @@ def reach(progress: Progress, frame: int) -> None:
     )
 
 
-def test_states_are_thinned_evenly_and_the_newest_stays(stage: StageFolder) -> None:
+def test_states_are_thinned_evenly_and_the_newest_is_kept(stage: StageFolder) -> None:
     progress = Progress(stage.attempt("v", "1"), "1")
     for frame in range(200):
         reach(progress, frame)
@@ -282,10 +279,11 @@ def test_states_are_thinned_evenly_and_the_newest_stays(stage: StageFolder) -> N
         assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == len(kept)
     assert kept == [*range(7, 200, 8)]
     again = Progress(stage.attempt("v", "1"), "1")
-    found = again.resume_track(lambda frame: "p" if frame < 120 else "changed")
-    assert found is not None
-    assert (found[0].frame, found[1]) == (119, b"119")
+    resumed = again.resume_track(lambda frame: "p" if frame < 120 else "changed")
+    assert resumed is not None
+    assert (resumed[0].frame, resumed[1]) == (119, b"119")
     assert [part.path for part in again.attempt.parts] == [str(frame) for frame in range(120)]
     assert all(not one.flags_state for one in again.tracked if one.state is None)
     reach(again, 120)
-    assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == 16  # those of the forgotten end are gone
+    # The states of the discarded frames are deleted.
+    assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == 16

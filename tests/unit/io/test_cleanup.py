@@ -1,4 +1,4 @@
-"""What may be deleted from a study's folder, and above all what may not."""
+"""Which files of a study's folder may be deleted, and which must be kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,49 +34,49 @@ def begin(stage: StageFolder, animal: str) -> Attempt:
 
 
 def checkpointed(stage: StageFolder) -> Attempt:
-    """A try that has got past a checkpoint: its part and its state are named by the unit's progress alone."""
+    """Begin an attempt that has written a checkpoint: only the progress of the unit names its part and its state."""
     attempt = begin(stage, "ewe")
     point = Checkpoint(part=attempt.parts[0], frame=3, prompts="", mark={})
     Progress(attempt, "etag").track_reached(point, b"state")
     return attempt
 
 
-def paths(found: list[cleanup.Leftover], stage: StageFolder) -> dict[str, str]:
-    return {one.uri.removeprefix(f"{stage.uri}/"): one.why for one in found}
+def paths(leftovers: list[cleanup.Leftover], stage: StageFolder) -> dict[str, str]:
+    return {one.uri.removeprefix(f"{stage.uri}/"): one.why for one in leftovers}
 
 
-def test_only_what_no_ledger_names_goes(stage: StageFolder) -> None:
+def test_only_files_that_no_ledger_names_are_deleted(stage: StageFolder) -> None:
     dead, superseded = begin(stage, "ram"), begin(stage, "lamb")
     superseded.commit()
-    begin(stage, "ewe").commit()  # as after a corrected prompt
+    begin(stage, "ewe").commit()  # a new entry, as after a corrected prompt
     stage.finish(UNITS)
-    found = cleanup.leftovers(stage.uri.removesuffix("/crop"), states=True, older_h=0)
+    leftovers = cleanup.leftovers(stage.uri.removesuffix("/crop"), states=True, older_h=0)
     unnamed = {part.path for attempt in (dead, superseded) for part in attempt.parts}
-    assert paths(found, stage) == dict.fromkeys(unnamed, "unnamed")
-    assert sum(one.bytes for one in found) == sum(part.bytes for one in (dead, superseded) for part in one.parts)
-    cleanup.delete(found)
+    assert paths(leftovers, stage) == dict.fromkeys(unnamed, "unnamed")
+    assert sum(one.bytes for one in leftovers) == sum(part.bytes for one in (dead, superseded) for part in one.parts)
+    cleanup.delete(leftovers)
     assert read_manifest(stage.uri).read("cohort").column("animal").to_pylist() == ["ewe"]
     assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
 
 
-def test_young_files_stay(stage: StageFolder) -> None:
+def test_recent_files_are_kept(stage: StageFolder) -> None:
     begin(stage, "ram")
     assert cleanup.leftovers(stage.uri, states=True, older_h=1) == []
     assert len(cleanup.leftovers(stage.uri, states=True, older_h=0)) == 1
 
 
-def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stage: StageFolder) -> None:
+def test_checkpoints_are_kept_until_the_stage_is_finished_and_states_are_requested(stage: StageFolder) -> None:
     attempt = checkpointed(stage)
-    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next try goes on from here
+    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next attempt resumes from here
     storage.write_bytes(f"{stage.uri}/_train/0a/step-1", b"a checkpoint of training")
     assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
     attempt.commit()
     stage.finish(UNITS)
-    assert cleanup.leftovers(stage.uri, states=False, older_h=0) == []  # a corrected prompt would
-    found = cleanup.leftovers(stage.uri, states=True, older_h=0)
-    assert set(paths(found, stage).values()) == {"state"}
-    assert len(found) == 3  # the list of checkpoints, one state, training's
-    cleanup.delete(found)
+    assert cleanup.leftovers(stage.uri, states=False, older_h=0) == []  # a corrected prompt would resume from them
+    leftovers = cleanup.leftovers(stage.uri, states=True, older_h=0)
+    assert set(paths(leftovers, stage).values()) == {"state"}
+    assert len(leftovers) == 3  # the list of checkpoints, one state, and the checkpoint of training
+    cleanup.delete(leftovers)
     assert read_manifest(stage.uri).read("cohort").num_rows == 1
     assert Progress(stage.attempt(KEY, "size:2"), "etag").tracked == []
 

@@ -40,7 +40,7 @@ def do(stage: StageFolder, key: str, *animals: str) -> Entry:
     return attempt.commit()
 
 
-def test_the_way_of_a_stage(stage: StageFolder) -> None:
+def test_a_stage_from_its_first_unit_to_its_manifest(stage: StageFolder) -> None:
     assert stage.todo(UNITS) == list(UNITS)
     do(stage, "b.mp4", "ewe", "lamb")
     assert stage.todo(UNITS) == ["pen 1/a.mp4"]
@@ -50,7 +50,7 @@ def test_the_way_of_a_stage(stage: StageFolder) -> None:
     attempt.commit()
     manifest = stage.finish(UNITS, facts={"threshold": 0.5})
     assert manifest == read_manifest(stage.uri)
-    assert manifest.read("cohort").to_pylist() == [  # in the order of keys, whatever was finished first
+    assert manifest.read("cohort").to_pylist() == [  # in the order of keys, not of completion
         {"video": "b.mp4", "animal": "ewe", "group": "x"},
         {"video": "b.mp4", "animal": "lamb", "group": "x"},
         {"video": "pen 1/a.mp4", "animal": "ram", "group": "x"},
@@ -73,17 +73,17 @@ def test_parts_of_a_killed_attempt_are_invisible(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     manifest = stage.finish({"b.mp4": "size:2"})
     assert manifest.read("cohort").column("animal").to_pylist() == ["ewe"]
-    assert len(storage.find(f"{stage.uri}/parts")) == 2  # the orphan is still there, and nobody reads it
+    assert len(storage.find(f"{stage.uri}/parts")) == 2  # the orphan remains, and nothing reads it
 
 
-def test_of_two_finished_attempts_one_counts_whole(stage: StageFolder) -> None:
+def test_of_two_finished_attempts_the_last_counts_as_a_whole(stage: StageFolder) -> None:
     slow = stage.attempt("b.mp4", "size:2")
     slow.write("cohort", rows("b.mp4", "ewe"), SCHEMA)
     first = do(stage, "b.mp4", "ewe")
     last = slow.commit()
     assert stage.entries() == [last]
     assert first.parts[0].path != last.parts[0].path
-    assert first.content() == last.content()  # same bytes, same digest: who won cannot be seen downstream
+    assert first.content() == last.content()  # same bytes, same digest: later stages see no difference
 
 
 def test_a_retry_gives_the_same_content_and_other_rows_do_not(stage: StageFolder) -> None:
@@ -102,14 +102,14 @@ def test_a_changed_input_is_due_again(stage: StageFolder) -> None:
     assert stage.todo({"b.mp4": "size:3"}) == ["b.mp4"]
 
 
-def test_the_fourth_try_gives_up(stage: StageFolder) -> None:
+def test_the_fourth_attempt_is_refused(stage: StageFolder) -> None:
     for _ in range(3):
         stage.attempt("b.mp4", "size:2")  # and its worker dies
     with pytest.raises(MediaError, match=r"b\.mp4: its worker died 3 times"):
         stage.attempt("b.mp4", "size:2")
-    do(stage, "pen 1/a.mp4", "ram")  # others go on
+    do(stage, "pen 1/a.mp4", "ram")  # other units continue
     again = open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"})
-    again.attempt("b.mp4", "size:2")  # another run counts anew
+    again.attempt("b.mp4", "size:2")  # another run counts from zero
 
 
 def test_a_finished_unit_leaves_no_markers(stage: StageFolder) -> None:
@@ -120,7 +120,7 @@ def test_a_finished_unit_leaves_no_markers(stage: StageFolder) -> None:
     assert storage.find(f"{stage.uri}/_attempts") == {}
 
 
-def test_a_failed_unit_is_a_row_and_is_not_tried_again(stage: StageFolder) -> None:
+def test_a_failed_unit_is_a_row_and_is_not_retried(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     stage.fail("pen 1/a.mp4", "size:1", MediaError("no frame decodes"))
     assert stage.todo(UNITS) == []
@@ -142,14 +142,14 @@ def test_finish_needs_every_unit(stage: StageFolder) -> None:
         read_manifest(stage.uri)
 
 
-def test_units_that_were_taken_away_are_left_out(stage: StageFolder) -> None:
+def test_units_that_were_removed_are_omitted(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     do(stage, "pen 1/a.mp4", "ram")
     manifest = stage.finish({"b.mp4": "size:2"})
     assert [entry.key for entry in manifest.entries] == ["b.mp4"]
 
 
-def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: StageFolder) -> None:
+def test_a_stage_is_unchanged_only_for_the_same_units_and_inputs(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     manifest = stage.finish({"b.mp4": "size:2"})
     assert unchanged(stage, {"b.mp4": "size:2"}) == manifest
@@ -157,7 +157,7 @@ def test_nothing_to_do_only_for_the_same_units_and_inputs(stage: StageFolder) ->
     assert unchanged(stage, UNITS) is None
 
 
-def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: StageFolder) -> None:
+def test_another_configuration_or_input_is_refused_and_changes_nothing(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     before = storage.read_bytes(f"{stage.uri}/_stage.json")
     with pytest.raises(ConfigError, match=r"config\.step \(1 -> 2\)") as caught:
@@ -173,7 +173,7 @@ def test_another_configuration_or_input_is_refused_and_nothing_touched(stage: St
     assert open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"}).config_digest == stage.config_digest
 
 
-def test_a_run_may_go_on_with_other_free_settings(stage: StageFolder) -> None:
+def test_a_run_may_resume_with_other_runtime_settings(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     again = open_stage(stage.uri, "crop", Setting(patience=9), {"backbone": "0a"})
     assert again.config_digest == stage.config_digest
@@ -182,7 +182,7 @@ def test_a_run_may_go_on_with_other_free_settings(stage: StageFolder) -> None:
     assert again.finish(UNITS).config == {"step": 1}
 
 
-def test_a_folder_without_a_finished_unit_is_begun_anew(stage: StageFolder) -> None:
+def test_a_folder_without_a_finished_unit_accepts_another_configuration(stage: StageFolder) -> None:
     again = open_stage(stage.uri, "crop", Setting(step=2), {"backbone": "0a"})
     assert again.config_digest != stage.config_digest
     do(again, "b.mp4", "ewe")
@@ -191,7 +191,7 @@ def test_a_folder_without_a_finished_unit_is_begun_anew(stage: StageFolder) -> N
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_part_is_noticed(stage: StageFolder, damage: str) -> None:
+def test_a_damaged_part_is_detected(stage: StageFolder, damage: str) -> None:
     entry = do(stage, "b.mp4", "ewe")
     uri = f"{stage.uri}/{entry.parts[0].path}"
     data = storage.read_bytes(uri)
@@ -214,7 +214,7 @@ def test_rows_that_break_the_schema_are_not_written(stage: StageFolder) -> None:
     assert storage.find(f"{stage.uri}/parts") == {}
 
 
-def test_a_table_nobody_wrote(stage: StageFolder) -> None:
+def test_a_table_that_was_not_written_is_refused(stage: StageFolder) -> None:
     do(stage, "b.mp4", "ewe")
     with pytest.raises(ContractError, match="hold no table 'tracks'"):
         stage.finish({"b.mp4": "size:2"}).read("tracks")
@@ -229,6 +229,6 @@ def test_a_finished_stage_may_be_moved(stage: StageFolder, tmp_path: Path) -> No
     assert moved.read("cohort").num_rows == 1
 
 
-def test_an_entry_survives_the_way_back_from_a_worker(stage: StageFolder) -> None:
+def test_an_entry_survives_json(stage: StageFolder) -> None:
     entry = do(stage, "b.mp4", "ewe")
     assert Entry.from_json(entry.to_json()) == entry

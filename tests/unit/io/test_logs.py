@@ -1,4 +1,4 @@
-"""A job's terminal holds what a person needs, its stdout the result alone, and its log file the rest."""
+"""The terminal of a job shows what a user needs, its stdout only the result, and its log file the rest."""
 
 import os
 import pty
@@ -85,7 +85,7 @@ def test_an_unexpected_error_is_not_hidden_in_the_log_file(tmp_path: Path) -> No
     assert "1 of 2 videos could not be used" in done.stderr.split("log: ")[0].splitlines()[-1]
 
 
-def test_a_refused_setting_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_refused_setting_leaves_no_files(tmp_path: Path) -> None:
     done = run(str(tmp_path / "a" / "b"), "refused")
     assert done.stderr.splitlines()[-1].endswith("ConfigError: a wrong setting")
     assert "log: " not in done.stderr
@@ -115,7 +115,7 @@ def test_a_terminal_has_a_live_line(tmp_path: Path) -> None:
         try:
             while data := stream.read(4096):
                 seen += data
-        except OSError:  # how a pseudo-terminal ends
+        except OSError:  # a pseudo-terminal ends with this error
             pass
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert done.stdout == b"the result\n"

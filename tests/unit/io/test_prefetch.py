@@ -1,4 +1,4 @@
-"""Prefetching: in order, never too far ahead, errors at their place, and a thread that ends with its consumer."""
+"""Prefetching: in order, never too far ahead, errors in order too, and a thread that ends with its consumer."""
 
 import gc
 import subprocess
@@ -52,13 +52,13 @@ def test_at_most_depth_items_are_produced_ahead(depth: int) -> None:
     items.close()
 
 
-def test_nothing_starts_before_the_first_item_is_asked_for() -> None:
+def test_nothing_starts_before_the_first_item_is_requested() -> None:
     items = prefetch(iter([1]), 2, name=NAME)
     assert threads() == []
     items.close()
 
 
-def test_depth_0_stays_in_the_callers_thread() -> None:
+def test_depth_0_runs_in_the_callers_thread() -> None:
     ran_in = list(prefetch((threading.current_thread() for _ in range(2)), 0, name=NAME))
     assert ran_in == [threading.main_thread()] * 2
 
@@ -102,7 +102,7 @@ def test_an_abandoned_prefetch_ends_its_thread_and_closes_its_items_there(how: s
     assert closed_in == [NAME]
 
 
-def test_an_item_is_not_kept_alive_while_the_next_is_awaited() -> None:
+def test_an_item_is_released_while_the_consumer_waits_for_the_next() -> None:
     class Large:
         pass
 
@@ -118,10 +118,10 @@ def test_an_item_is_not_kept_alive_while_the_next_is_awaited() -> None:
     for item in prefetch(items(), 1, name=NAME):
         del item
         counts.append(len(made))
-    assert max(counts) <= 3  # the one just taken, the one that waits and the one in production
+    assert max(counts) <= 3  # one just taken, one waiting and one being produced
 
 
-def test_a_program_that_ends_in_the_middle_ends() -> None:
+def test_a_program_can_exit_in_the_middle_of_prefetching() -> None:
     program = "\n".join(
         [
             "from itertools import count",
@@ -134,7 +134,7 @@ def test_a_program_that_ends_in_the_middle_ends() -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
-def test_steps_are_made_in_order_by_one_thread_and_few_wait() -> None:
+def test_steps_are_produced_in_order_by_one_thread_and_few_wait() -> None:
     made: list[int] = []
     busy = threading.Lock()
 
@@ -150,7 +150,7 @@ def test_steps_are_made_in_order_by_one_thread_and_few_wait() -> None:
     time.sleep(0.02)
     assert made == [3, 4, 5]
     assert [steps.take(step) for step in range(4, 10)] == [16, 25, 36, 49, 64, 81]
-    assert steps.take(5) == 25  # back, as after a roll-back
+    assert steps.take(5) == 25  # back, as after a rollback
     steps.close()
     assert threads("sheep-steps") == []
     assert steps.take(19) == 361  # the last one
@@ -169,7 +169,7 @@ def test_a_steps_error_arrives_at_that_step() -> None:
     for _ in range(2):
         with pytest.raises(ContractError, match="step 2 is broken"):
             steps.take(2)
-    assert steps.take(3) == 3  # starts again from there
+    assert steps.take(3) == 3  # restarts from there
     steps.close()
 
 

@@ -1,16 +1,16 @@
-"""How far a job is: what a stage reports, how often a plain line is due, and how speed and time left are measured."""
+"""Progress of a job: what a stage reports, how often a plain line is due, and how speed and time left are measured."""
 
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
 
-from sheep.io import progress
 from sheep.io.progress import Progress, clock
 
 
 class Clock:
-    """Time that a test sets."""
+    """A clock that the test sets."""
 
     now = 0.0
 
@@ -20,9 +20,9 @@ class Clock:
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Set the time [s]."""
+    """Return a function that sets the time [s]."""
     clock = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
 
     def set_to(seconds: float) -> None:
         clock.now = seconds
@@ -35,17 +35,17 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def everything(caplog: pytest.LogCaptureFixture) -> None:
+def log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="sheep.io.progress")
 
 
-def test_a_stage_says_its_number_share_speed_and_time_left(
+def test_a_stage_reports_its_number_share_speed_and_time_left(
     at: Callable[[float], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     job = Progress()
     at(5)
     with job.stage("embed", 3, 7), job.task("embed", 100, "videos", rate_unit="rows") as task:
-        at(35)  # workers started: no speed can be known yet
+        at(35)  # workers started: the speed is not known yet
         task.advance(60)
         at(45)
         task.advance(60, units=9)
@@ -58,22 +58,22 @@ def test_a_stage_says_its_number_share_speed_and_time_left(
     ]
 
 
-def test_plain_lines_are_ten_seconds_apart_and_further_in_a_long_stage(
+def test_plain_lines_are_ten_seconds_apart_and_more_in_a_long_stage(
     at: Callable[[float], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = []
+    times = []
     with Progress().task("crop", 36_000, "videos") as task:
         for second in range(1, 36_001):
             at(second)
             before = len(lines(caplog))
             task.reach(second)
-            told += [second] if len(lines(caplog)) > before else []
+            times += [second] if len(lines(caplog)) > before else []
             caplog.clear()
-    gaps = [after - before for before, after in zip([0, *told], told, strict=False)]
-    assert told[:4] == [10, 20, 30, 40]
+    gaps = [after - before for before, after in zip([0, *times], times, strict=False)]
+    assert times[:4] == [10, 20, 30, 40]
     assert min(gaps) >= 10
     assert max(gaps) <= 600
-    assert len([second for second in told if second <= 3600]) <= 25
+    assert len([second for second in times if second <= 3600]) <= 25
 
 
 def test_every_update_reaches_a_live_display(at: Callable[[float], None], caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +101,7 @@ def test_the_time_left_counts_the_tasks_that_follow(
     assert "0:50 left" in ticks[1]
 
 
-def test_a_count_may_go_back(at: Callable[[float], None], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_count_may_decrease(at: Callable[[float], None], caplog: pytest.LogCaptureFixture) -> None:
     with Progress().task("finetune", 10, "steps") as task:
         for second, step in enumerate((4, 8, 4), start=1):
             at(20 * second)
@@ -109,7 +109,7 @@ def test_a_count_may_go_back(at: Callable[[float], None], caplog: pytest.LogCapt
     assert "40 % (4 of 10 steps), 1:00 elapsed" in lines(caplog)[3]
 
 
-def test_a_stage_that_fails_is_not_called_done(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stage_that_fails_is_not_reported_as_done(caplog: pytest.LogCaptureFixture) -> None:
     job = Progress()
     with pytest.raises(RuntimeError), job.stage("crop", 1, 7):
         raise RuntimeError
@@ -122,5 +122,5 @@ def test_a_stage_that_fails_is_not_called_done(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (86_399, "23:59:59")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_shown_as_clock_time(seconds: float, text: str) -> None:
     assert clock(seconds) == text

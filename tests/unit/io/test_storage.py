@@ -34,11 +34,11 @@ def test_round_trip_by_path_and_by_uri(tmp_path: Path, scheme: str) -> None:
     assert storage.find(f"{scheme}{tmp_path}") == {f"deep/er/{STRANGE}": "size:3"}
     assert storage.identity(uri) == "size:3"
     storage.remove(uri)
-    storage.remove(uri)  # nothing there: nothing happens
+    storage.remove(uri)  # deleting a missing file does nothing
     assert not storage.exists(uri)
 
 
-def test_reading_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(str(tmp_path / "no"))
     with pytest.raises(FileNotFoundError):
@@ -46,7 +46,7 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
     assert storage.find(str(tmp_path / "no")) == {}
 
 
-def test_a_folder_is_no_object_and_nothing_lies_below_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_an_object_and_a_file_has_no_children(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/folder/file", b"")
     assert not storage.exists(f"{tmp_path}/folder")
     assert not storage.exists(f"{tmp_path}/folder/file/deeper")
@@ -117,7 +117,7 @@ def test_fingerprint_depends_on_content_and_names_only(tmp_path: Path) -> None:
         storage.fingerprint(f"{tmp_path}/none")
 
 
-def test_local_copy_of_something_local_is_the_thing_itself(tmp_path: Path) -> None:
+def test_local_copy_of_a_local_path_is_the_path_itself(tmp_path: Path) -> None:
     storage.write_bytes(f"{tmp_path}/a/b", b"1")
     with storage.local_copy(f"file://{tmp_path}/a") as path:
         assert path == str(tmp_path / "a")
@@ -133,7 +133,7 @@ def test_upload_folder_keeps_the_tree(tmp_path: Path) -> None:
     assert storage.find(f"{tmp_path}/to") == {"a/b": "size:1", "c": "size:2"}
 
 
-def test_a_local_file_is_copied_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_a_local_file_is_copied_completely_without_leftovers(tmp_path: Path) -> None:
     source = tmp_path / "from"
     source.write_bytes(b"mp4")
     storage.write_file(f"{tmp_path}/deep/er/to", str(source))

@@ -1,4 +1,4 @@
-"""Dataclasses survive JSON; a file that does not fit its class is refused by field."""
+"""Dataclasses survive JSON; if a file does not fit its class, the error names the field."""
 
 import json
 import math
@@ -84,6 +84,6 @@ def test_numpy_and_tuples_become_plain() -> None:
         ({"extra": 1}, r"facts: got \['by_fold', 'count', 'extra'.*expected by_fold, count, found"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_field(changed: dict[str, object], message: str) -> None:
+def test_a_wrong_value_is_refused_and_its_field_named(changed: dict[str, object], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         from_json(Outer, {**VALUES, **changed}, "facts")

@@ -1,4 +1,4 @@
-"""Attention maps against a computation by hand, and their share inside a mask."""
+"""Attention maps, compared with a separate computation, and their share inside a mask."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.unit.models.test_dinov2 import make_registers
 
 
 def _by_hand(net: Backbone, images: np.ndarray, image_px: int) -> np.ndarray:
-    """Softmax of q.k in the last block, computed from its input without its attention code."""
+    """Compute the softmax of q.k in the last block from its input, without its attention code."""
     kept = []
     layer = net.model.encoder.layer[-1]
     hook = layer.attention.register_forward_pre_hook(

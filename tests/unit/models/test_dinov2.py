@@ -40,7 +40,7 @@ def test_the_pocket_network_is_small_and_complete() -> None:
     assert not net.model.training
 
 
-def test_preprocess_removes_imagenets_statistics() -> None:
+def test_preprocess_normalises_by_imagenets_statistics() -> None:
     net = backbones.random(0)
     white = net.preprocess(np.full((1, 16, 16, 3), 255, np.uint8), 64)
     assert white.shape == (1, 3, 64, 64)
@@ -51,7 +51,7 @@ def test_preprocess_removes_imagenets_statistics() -> None:
 def test_shrinking_is_antialiased() -> None:
     net = backbones.random(0)
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
-    stripes[:, :, ::2] = 255  # finer than the result can resolve: uniform grey, not a pattern
+    stripes[:, :, ::2] = 255  # finer than the output can resolve: uniform grey, no pattern
     small = net.preprocess(stripes, 16)[0, 0]
     assert small.std() < 0.1
 
@@ -101,13 +101,11 @@ def test_random_weights_depend_on_the_seed_and_leave_the_global_generator_unchan
     assert not torch.equal(one, other)
 
 
-def test_an_untrained_network_has_the_architecture_and_none_of_the_weights(tmp_path: Path) -> None:
+def test_an_untrained_network_has_the_architecture_but_none_of_the_weights(tmp_path: Path) -> None:
     pocket, drawn = backbones.load("pocket", device="cpu").model.state_dict(), backbones.random(7).model.state_dict()
     found = backbones.untrained("pocket", 7, device="cpu").model.state_dict()
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in pocket.items()}
-    assert all(
-        torch.equal(value, drawn[name]) for name, value in found.items()
-    )  # the same architecture, the same draws
+    assert all(torch.equal(value, drawn[name]) for name, value in found.items())  # the same architecture and seed
     name = "embeddings.patch_embeddings.projection.weight"
     assert found[name].dtype == torch.float32
     assert not torch.equal(found[name], backbones.untrained("pocket", 8, device="cpu").model.state_dict()[name])
@@ -116,7 +114,7 @@ def test_an_untrained_network_has_the_architecture_and_none_of_the_weights(tmp_p
     assert backbones.untrained(str(tmp_path), 7, device="cpu").num_registers == 3
 
 
-def test_what_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         backbones.load(str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match=r"no config\.json"):

@@ -1,4 +1,4 @@
-"""Prompts for a whole archive: what is written, how animals are named, what a person has to check, what is refused."""
+"""Prompts for a whole archive: what is written, how animals are named, what a user must check, what is refused."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ MOTION = PromptConfig(num_animals=1)
 
 
 def block(path: list[tuple[int, int]]) -> bytes:
-    """A video of a white block of 24 x 16 px that is at each (x, y) in turn."""
+    """Encode a video of a white block of 24 x 16 px, which is at one (x, y) in each frame."""
     ground = np.kron(np.random.default_rng(0).uniform(80, 110, (12, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     images = []
     for x, y in path:
@@ -93,7 +93,7 @@ def test_only_csv_is_written(archive: ArchiveConfig) -> None:
         detect.prompt(replace(archive, prompts="prompts.parquet"), CROP, MOTION)
 
 
-def test_an_exemplar_of_one_video_finds_animals_in_the_others(tiny_archive: str, tmp_path: Path) -> None:
+def test_an_exemplar_of_one_video_detects_animals_in_the_others(tiny_archive: str, tmp_path: Path) -> None:
     shutil.copytree(Path(tiny_archive, "videos"), tmp_path / "videos")
     shutil.copy(Path(tiny_archive, "cohort.csv"), tmp_path)
     clicked = Path(tiny_archive, "prompts.csv").read_text().splitlines()
@@ -116,7 +116,9 @@ def test_an_exemplar_of_one_video_finds_animals_in_the_others(tiny_archive: str,
         ("else.mp4,ewe,0,point,5,6,,,,\n", r"prompts for 1 videos that are not there, first 'else\.mp4'"),
     ],
 )
-def test_a_missing_empty_or_foreign_exemplar_is_refused(archive: ArchiveConfig, text: str | None, message: str) -> None:
+def test_a_missing_or_empty_exemplar_or_one_of_another_archive_is_refused(
+    archive: ArchiveConfig, text: str | None, message: str
+) -> None:
     if text is not None:
         Path(archive.root, "exemplar.csv").write_text("video,animal,frame,kind,x,y,x0,y0,x1,y1\n" + text)
     with pytest.raises(ConfigError, match=message):
@@ -131,28 +133,28 @@ def test_an_exemplar_beyond_the_videos_end_is_refused(archive: ArchiveConfig) ->
 
 
 def test_a_prompt_on_empty_ground_is_lost_or_gets_a_low_score() -> None:
-    """No error: at a point SAM-2 predicts no animal; a box it accepts on its frame, and doubts on the next."""
+    """No error: at a point SAM-2 predicts no animal; in a box it does, but its score drops in the next frame."""
     torch.set_num_threads(1)
     config = SceneConfig(height_px=96, width_px=128, num_frames=4, num_others=(0, 0), prop_prob=0)
     tracker = sam2_tracker.load("pocket", device="cpu")
 
-    def followed(images: list[np.ndarray], kind: str, xy: tuple[float, ...]) -> list[sam2_tracker.Mask]:
+    def masks_of(images: list[np.ndarray], kind: str, xy: tuple[float, ...]) -> list[sam2_tracker.Mask]:
         prompt = Prompt(video="a", animal="ewe", frame=0, kind="box" if kind == "box" else "point", xy=xy)
-        return [found for (found,) in tracker.track(enumerate(images), [prompt])]
+        return [mask for (mask,) in tracker.track(enumerate(images), [prompt])]
 
     present, lost, doubted = 0, 0, 0
     for seed in range(12):
         scene = draw_scene(config, np.random.default_rng(seed))
         focal = scene.actors[0]
-        empty = [frame.image for frame in render(replace(scene, actors=(replace(focal, x=focal.x + 3000),)))][:2]
+        without = [frame.image for frame in render(replace(scene, actors=(replace(focal, x=focal.x + 3000),)))][:2]
         frames = list(render(scene))[:2]
         rows, columns = np.nonzero(frames[0].ids == 1)
         middle = (float(np.median(columns)), float(np.median(rows)))
-        present += min(one.object_score for one in followed([frame.image for frame in frames], "point", middle)) > 5
-        lost += all(one.object_score <= 0 and not one.mask.any() for one in followed(empty, "point", (60, 60)))
-        doubted += followed(empty, "box", (40, 50, 90, 80))[1].object_score < 3
+        present += min(one.object_score for one in masks_of([frame.image for frame in frames], "point", middle)) > 5
+        lost += all(one.object_score <= 0 and not one.mask.any() for one in masks_of(without, "point", (60, 60)))
+        doubted += masks_of(without, "box", (40, 50, 90, 80))[1].object_score < 3
     assert present >= 11
-    assert lost >= 10  # the pocket model takes some rocks and shadows for an animal
+    assert lost >= 10  # the pocket model mistakes some rocks and shadows for an animal
     assert doubted >= 11
 
 

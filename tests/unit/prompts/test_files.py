@@ -1,4 +1,4 @@
-"""Prompt files: what is read, and how every mistake in one is reported."""
+"""Prompt files: what is read, and how every mistake in them is reported."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def read(*lines: str) -> list[Prompt]:
     return prompts.parse(HEADER + "\n".join(lines) + "\n", name="prompts.csv")
 
 
-def test_points_and_boxes_come_sorted() -> None:
+def test_points_and_boxes_are_sorted() -> None:
     found = read("b.mp4,ewe,0,point,5,6.5,,,,", "a.mp4,ram,12,box,,,1,2,30,40", "a.mp4,ewe,0,point,5,6.5,,,,")
     assert found == [point(), box(animal="ram", frame=12), point(video="b.mp4")]
 
@@ -85,7 +85,7 @@ def test_a_wrong_line_is_named(lines: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "video,animal\na.mp4,ewe\n", HEADER.replace(",", ";") + "a.mp4;ewe;0\n"])
-def test_a_wrong_header_is_shown_beside_the_right_one(text: str) -> None:
+def test_a_wrong_header_is_reported_with_the_expected_one(text: str) -> None:
     with pytest.raises(ConfigError, match=r"prompts\.csv: columns .* are missing, got .*, expected video,animal,frame"):
         prompts.parse(text, name="prompts.csv")
 
@@ -159,7 +159,7 @@ def test_parquet_holds_all_kinds_and_the_mask_is_kept() -> None:
     assert prompts.read(data, name="p.parquet") == [mask(), point(frame=2)]
 
 
-def test_parquet_without_mask_columns_is_enough() -> None:
+def test_mask_columns_are_optional_in_parquet() -> None:
     sink = pa.BufferOutputStream()
     columns = {"video": ["a.mp4"], "animal": ["ewe"], "frame": [0], "kind": ["point"], "x": [5], "y": [6.5]}
     pq.write_table(pa.table(columns), sink)
@@ -266,7 +266,7 @@ def test_a_wrong_annotation_is_named(mark: dict[str, object], image: dict[str, o
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [{"file_name": "a"}], "annotations": []}'])
-def test_json_of_another_form_is_refused(text: str) -> None:
+def test_json_of_another_structure_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"p\.json: .*expected COCO JSON"):
         prompts.read(text.encode(), name="p.json")
 

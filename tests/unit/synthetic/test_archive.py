@@ -1,4 +1,4 @@
-"""The dataset's folder: all files agree with the ground truth, and their bytes depend on the seed only."""
+"""The folder of the dataset: all files agree with the ground truth, and their bytes depend on the seed only."""
 
 import csv
 import io
@@ -83,7 +83,7 @@ def test_annotations_import_to_exactly_the_true_labels(root: Path) -> None:
         np.testing.assert_array_equal(label_array(imported), label_array(table))
 
 
-def test_prompts_lie_on_the_animal(root: Path) -> None:
+def test_prompts_are_on_the_animal(root: Path) -> None:
     parsed = prompts.parse((root / "prompts.csv").read_text(), name="prompts.csv")
     assert [prompt.video for prompt in parsed] == [f"{clip.name}.mp4" for clip in clips(CONFIG)]
     for prompt in parsed:
@@ -105,7 +105,7 @@ def test_about_a_third_of_the_prompts_are_boxes(tmp_path: Path) -> None:
     assert 10 <= sum(row["kind"] == "box" for row in rows) <= 30
 
 
-def test_the_cohort_halves_the_animals(root: Path) -> None:
+def test_the_cohort_splits_the_animals_in_halves(root: Path) -> None:
     table = cohort.read_cohort((root / "cohort.csv").read_text(), name="cohort.csv")
     assert table.column("group").to_pylist() == ["control", "treated", "control", "treated"]
 

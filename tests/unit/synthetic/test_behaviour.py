@@ -28,7 +28,7 @@ def test_labels_follow_the_rules_of_the_ethogram() -> None:
     assert (held["head_down"] & ~held["eating"]).any(), "a head may be down without eating"
 
 
-def test_no_label_is_rare_or_dominant() -> None:
+def test_no_label_is_very_rare_or_very_frequent() -> None:
     rates = labels_of(0.5).mean(axis=(0, 1))
     assert rates.min() > 0.1, dict(zip(LABELS, rates, strict=True))
     assert rates.max() < 0.7, dict(zip(LABELS, rates, strict=True))

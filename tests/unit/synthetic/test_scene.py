@@ -1,4 +1,4 @@
-"""Rendered scenes: bytes follow the seed, masks match the pixels, occlusion follows the order of depth."""
+"""Rendered scenes: bytes depend on the seed, masks match the pixels, occlusion follows the depth order."""
 
 import re
 from dataclasses import replace
@@ -29,7 +29,7 @@ def first(scene: Scene) -> Frame:
 
 
 def alone(scene: Scene) -> Scene:
-    """The same scene with nothing but the focal animal in it."""
+    """Return the same scene with only the focal animal in it."""
     return replace(scene, actors=scene.actors[:1], props=())
 
 

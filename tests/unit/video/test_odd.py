@@ -1,4 +1,4 @@
-"""Unusual and damaged media, each a real file encoded here, and how it is handled."""
+"""How unusual and damaged media are handled; each one is a real file encoded here."""
 
 import logging
 from itertools import pairwise
@@ -80,7 +80,7 @@ def test_a_huge_gap_stays_in_the_times_and_is_logged(
 
 
 def test_frames_hidden_by_a_phones_trimming_are_not_decoded_and_not_missing(tmp_path: Path) -> None:
-    pts_ms = [100 * t - 1500 for t in range(40)]  # an edit list hides what lies before 0
+    pts_ms = [100 * t - 1500 for t in range(40)]  # an edit list hides the frames before 0
     uri = write(tmp_path / "trimmed.mp4", moving(40), pts_ms, options={"g": "10", "bf": "2"})
     with av.open(uri) as container:
         assert container.streams.video[0].frames >= 30
@@ -93,7 +93,7 @@ def test_frames_hidden_by_a_phones_trimming_are_not_decoded_and_not_missing(tmp_
         assert rest == [(frame.index, frame.time_s, frame.image.tobytes()) for frame in whole[at + 1 :]]
 
 
-def test_variable_frame_times_alone_are_no_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_variable_frame_times_alone_are_not_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pts_ms = np.cumsum(np.random.default_rng(0).integers(20, 200, 20)).tolist()
     uri = write(tmp_path / "a.mp4", SHADES, pts_ms)
     with caplog.at_level(logging.WARNING, logger="sheep"):
@@ -139,7 +139,7 @@ def test_sound_named_like_a_video_is_refused(tmp_path: Path) -> None:
 
 
 def holed(uri: str, how: str) -> str:
-    """Damage a tenth of a file, in its middle."""
+    """Damage a tenth of a file, around its centre."""
     path = Path(uri)
     data = bytearray(path.read_bytes())
     start, stop = int(0.45 * len(data)), int(0.55 * len(data))
@@ -163,7 +163,7 @@ def test_a_hole_in_the_middle_is_refused(tmp_path: Path, name: str, codec: dict[
 
 @pytest.mark.parametrize("how", ["zeros", "cut out"])
 def test_a_hole_in_matroska_shows_as_a_gap(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Matroska resynchronises and states no number of frames: the hole looks like a pause of the camera."""
+    """Matroska resynchronises and stores no number of frames: the hole looks like a pause of the camera."""
     uri = holed(write(tmp_path / "a.mkv", noise(3, 60), options={"g": "10"}), how)
     with caplog.at_level(logging.WARNING, logger="sheep"):
         frames = list(reader.decode(uri))
@@ -173,7 +173,7 @@ def test_a_hole_in_matroska_shows_as_a_gap(tmp_path: Path, how: str, caplog: pyt
 
 
 def test_a_transport_stream_that_ends_early_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Such streams state no length: only the truncated picture at the end can be noticed."""
+    """Such streams store no length: only the truncated picture at the end can be detected."""
     path = Path(write(tmp_path / "a.mts", noise(3, 60), options={"g": "10"}))
     data = path.read_bytes()
     path.write_bytes(data[: int(0.6 * len(data))])

@@ -1,4 +1,4 @@
-"""Real files, encoded here: what a video decodes to, and how a bad one is reported."""
+"""How a video is decoded, and how a bad one is reported, on real files encoded here."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def times(uri: str, **options: object) -> list[float]:
 
 @pytest.fixture(scope="module")
 def even(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """20 frames, 10 per second, each a little brighter than the last."""
+    """Write 20 frames, 10 per second, each a little brighter than the previous one."""
     return write(tmp_path_factory.mktemp("video") / "even.mp4", SHADES)
 
 
@@ -41,24 +41,24 @@ def test_decoders_agree_on_h264(tmp_path: Path) -> None:
     one, two = list(reader.decode(uri)), list(reader.decode(uri, decoder="decord"))
     assert [(frame.index, round(frame.time_s, 4)) for frame in one] == [(f.index, round(f.time_s, 4)) for f in two]
     apart = np.abs(np.stack([f.image for f in one]).astype(int) - np.stack([f.image for f in two]).astype(int))
-    assert apart.mean() < 2  # two versions of FFmpeg, whose colour conversions differ
+    assert apart.mean() < 2  # two versions of FFmpeg with different colour conversions
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
 @pytest.mark.parametrize("start_ms", [0, 500])
-def test_times_are_the_files_own(tmp_path: Path, decoder: str, start_ms: int) -> None:
+def test_times_are_those_of_the_file(tmp_path: Path, decoder: str, start_ms: int) -> None:
     uri = write(tmp_path / "uneven.mp4", SHADES[:5], [start_ms + t for t in (0, 100, 250, 1000, 1040)])
     assert times(uri, decoder=decoder) == [0, 0.1, 0.25, 1.0, 1.04]
 
 
-def test_stride_and_limit_keep_the_files_numbers(even: str) -> None:
+def test_stride_and_limit_keep_the_frame_numbers_of_the_file(even: str) -> None:
     assert [frame.index for frame in reader.decode(even, stride=7)] == [0, 7, 14]
     assert [(f.index, round(f.time_s, 3)) for f in reader.decode(even, stride=3, max_frames=2)] == [(0, 0), (3, 0.3)]
     assert len(list(reader.decode(even, max_frames=100))) == 20
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".mov", "libx264"), (".webm", "libvpx-vp9")])
-def test_other_containers(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_other_containers_are_read(tmp_path: Path, suffix: str, codec: str) -> None:
     uri = write(tmp_path / f"a{suffix}", SHADES[:6], codec=codec)
     assert times(uri) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
@@ -175,10 +175,10 @@ def test_a_matroska_that_ends_early_is_truncated(tmp_path: Path) -> None:
     cut.write_bytes(data[: len(data) // 2])
     with pytest.raises(MediaError, match="truncated"):
         list(reader.decode(str(cut)))
-    assert len(list(reader.decode(str(cut), max_frames=3))) == 3  # the frames asked for are there
+    assert len(list(reader.decode(str(cut), max_frames=3))) == 3  # the file has the requested frames
 
 
-def test_times_that_do_not_rise_are_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_that_do_not_increase_are_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = (Picture(index, 0, 0, time_s, lambda: grey(0)) for index, time_s in enumerate((0.0, 0.1, 0.1)))
     monkeypatch.setattr(decoding, "by_pyav", lambda uri, after: shown)
     with pytest.raises(MediaError, match=r"frame 2 is shown at 0\.100 s"):

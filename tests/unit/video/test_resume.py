@@ -44,7 +44,7 @@ def key(frame: Frame) -> tuple[int, float, bytes]:
 
 @pytest.fixture
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """How far before its marks decoding started, for each seek tried."""
+    """Record how far before its marks decoding started, for each seek."""
     seeks: list[float | None] = []
     original = decoding._from_mark
 
@@ -85,7 +85,7 @@ def test_a_timestamp_with_other_pixels_is_not_accepted(tmp_path: Path, monkeypat
     assert [key(frame) for frame in reader.decode(uri, after=mark)] == [key(frame) for frame in whole[41:]]
 
 
-def test_stride_limit_and_rotation_hold_after_resuming(tmp_path: Path) -> None:
+def test_stride_limit_and_rotation_apply_after_resuming(tmp_path: Path) -> None:
     flat = write(tmp_path / "flat.mp4", moving(NUM_FRAMES), options={"g": "12", "bf": "3"})
     uri = turned(flat, tmp_path / "turned.mp4", 0, 1, -1, 0)
     whole = list(reader.decode(uri, stride=7, max_frames=6))
@@ -104,7 +104,7 @@ def test_decord_resumes_too(tmp_path: Path) -> None:
         list(reader.decode(uri, decoder="decord", after=Mark(30, 3_000_000, 0, 0)))
 
 
-def test_nothing_follows_the_last_frame(tmp_path: Path) -> None:
+def test_nothing_follows_a_mark_at_the_last_frame(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", SHADES)
     last = list(reader.decode(uri))[-1]
     assert list(reader.decode(uri, after=last.mark)) == []
@@ -185,7 +185,7 @@ def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
     assert [file.closed for file in opened] == [True]
 
 
-def test_a_program_that_ends_in_the_middle_ends(tmp_path: Path) -> None:
+def test_a_program_can_exit_in_the_middle_of_prefetching(tmp_path: Path) -> None:
     uri = write(tmp_path / "a.mp4", moving(40))
     program = (
         f"from sheep.video import reader as video\nframes = video.decode({uri!r}, ahead=2)\nnext(frames)\nprint('end')"

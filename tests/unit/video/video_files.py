@@ -50,13 +50,13 @@ def write(
 
 
 def noise(seed: int, num_frames: int) -> Images:
-    """Images that do not compress, so that damage hits pictures and not padding."""
+    """Return images that do not compress, so that damage hits pictures and not padding."""
     rng = np.random.default_rng(seed)
     return list(rng.integers(0, 255, (num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8))
 
 
 def moving(num_frames: int) -> Images:
-    """A window that slides over a pattern of blocks: motion for the encoder to predict, and no two images alike."""
+    """Return a window sliding over a pattern of blocks: motion for the encoder to predict, and no two equal images."""
     blocks = np.random.default_rng(0).integers(0, 255, (7 + num_frames // 8, 9 + num_frames // 4, 3), dtype=np.uint8)
     wide = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     return [wide[t : t + HEIGHT_PX, 2 * t : 2 * t + WIDTH_PX] for t in range(num_frames)]

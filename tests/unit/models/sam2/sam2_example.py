@@ -45,7 +45,7 @@ def outline(
 
 
 def wandering(num_frames: int = NUM_FRAMES) -> Frames:
-    """A bright block that moves over noise, 40 x 56, and is absent from frames 10 to 12."""
+    """Return frames of 40 x 56 px: a bright block that moves over noise and is absent from frames 10 to 12."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 120, (num_frames, 40, 56, 3)).astype(np.uint8)
     for t, image in enumerate(images):
@@ -96,7 +96,7 @@ def enlivened(yaml: Path, seed: int) -> StreamingPredictor:
 
 
 def follow(tracker: Tracker, frames: Frames, prompts: Sequence[Prompt]) -> list[Mask]:
-    """Masks with logits, frame by frame, animals in order."""
+    """Return masks with logits, frame by frame, animals in order."""
     tracking = tracker.start(prompts, logits=True)
     return [mask for number, image in enumerate(frames) for mask in tracking.step(number, image)]
 
@@ -111,7 +111,7 @@ class Expected:
 
 
 def genuine(model: StreamingPredictor) -> official.SAM2VideoPredictor:
-    """The same network in sam2's own class, without any of our methods; our options stay set."""
+    """Return the same network in sam2's own class, without any of our methods but with our options."""
     twin: Any = copy.deepcopy(model)
     twin.__class__ = official.SAM2VideoPredictor
     assert twin.add_all_frames_to_correct_as_cond

@@ -1,4 +1,4 @@
-"""SAM-2's networks: what a state holds, how an image is prepared, and which weights and YAMLs load."""
+"""The networks of SAM-2: what a state holds, how an image is prepared, and which weights and YAML files load."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def test_an_image_is_scaled_and_normalised_by_imagenets_statistics() -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the released architecture and format, with random weights."""
+    """Write a checkpoint of the released architecture and format, with random weights."""
     path = tmp_path_factory.mktemp("real") / "sam2.1_hiera_tiny.pt"
     net = build_sam2_video_predictor("configs/sam2.1/sam2.1_hiera_t.yaml", None, device="cpu")
     torch.save({"model": {name: value.half() for name, value in net.state_dict().items()}}, path)
@@ -79,7 +79,7 @@ def test_a_released_checkpoint_loads_through_sam2s_own_yaml(real: Path) -> None:
     assert all(torch.equal(value, saved[name].float()) for name, value in model.state_dict().items())
 
 
-def test_a_checkpoint_named_like_another_one_is_refused(real: Path) -> None:
+def test_a_checkpoint_named_like_another_architecture_is_refused(real: Path) -> None:
     other = real.with_name("sam2.1_hiera_small.pt")
     other.hardlink_to(real)
     with pytest.raises(ConfigError, match=r"do not fit configs/sam2\.1/sam2\.1_hiera_s\.yaml"):

@@ -1,4 +1,4 @@
-"""The streaming tracker: its output for each frame, and what it refuses (test_tracker_equal.py has the rest)."""
+"""The streaming tracker: its output for each frame, and what it refuses. More is in test_tracker_equal.py."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def frames() -> Frames:
     return wandering()
 
 
-def test_frames_are_prefetched_by_one(model: StreamingPredictor, frames: Frames) -> None:
+def test_one_frame_is_prefetched(model: StreamingPredictor, frames: Frames) -> None:
     pulled = 0
 
     def endless() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -40,7 +40,7 @@ def test_frames_are_prefetched_by_one(model: StreamingPredictor, frames: Frames)
     for tracked in (1, 2, 3):
         next(steps)
         deadline = time.monotonic() + 30
-        while pulled < tracked + 1:  # the thread that encodes pulls the next one
+        while pulled < tracked + 1:  # the encoding thread takes the next one
             assert time.monotonic() < deadline
             time.sleep(0.001)
         time.sleep(0.02)
@@ -57,7 +57,9 @@ def test_an_error_of_the_decoder_is_passed_on(model: StreamingPredictor, frames:
         list(steps)
 
 
-def test_later_prompt_starts_there_and_numbers_are_the_videos(model: StreamingPredictor, frames: Frames) -> None:
+def test_a_later_prompt_starts_at_its_frame_and_numbers_are_those_of_the_video(
+    model: StreamingPredictor, frames: Frames
+) -> None:
     numbered = [(10 + 3 * t, image) for t, image in enumerate(frames[:14])]
     both = list(
         Tracker(model).track(numbered, [box("late", 5, 10, 20, 22, frame=25), point("early", 40, 30, frame=10)])
@@ -71,14 +73,14 @@ def test_later_prompt_starts_there_and_numbers_are_the_videos(model: StreamingPr
 def test_every_mask_has_sam2s_estimate_of_its_iou(model: StreamingPredictor, frames: Frames) -> None:
     tracking = Tracker(model).start([point("a", 12, 15), outline("b", 5, 10, 20, 22)])
     rows = [tracking.step(number, image) for number, image in enumerate(frames[:3])]
-    assert rows[0][1].predicted_iou == 1.0  # a person's mask is used unchanged
+    assert rows[0][1].predicted_iou == 1.0  # a mask given as prompt is used unchanged
     estimates = [mask.predicted_iou for row in rows for mask in row]
     assert all(0 <= value <= 1 for value in estimates)
     assert len(set(estimates)) == len(estimates)
     assert rows[0][0].logits is None
 
 
-def test_a_correction_takes_effect_from_its_frame_on(model: StreamingPredictor, frames: Frames) -> None:
+def test_a_correction_takes_effect_from_its_frame(model: StreamingPredictor, frames: Frames) -> None:
     start, later = point("a", 12, 15), outline("a", 30, 5, 50, 20, frame=4)
     plain = [row[0] for row in Tracker(model).track(enumerate(frames[:7]), [start])]
     corrected = [row[0] for row in Tracker(model).track(enumerate(frames[:7]), [later, start])]

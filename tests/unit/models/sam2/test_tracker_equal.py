@@ -1,4 +1,4 @@
-"""The streaming tracker against sam2's own predictor, bitwise on CPU; states that stay small and can be resumed."""
+"""The streaming tracker equals sam2's own predictor bitwise on CPU; its states stay small and can be resumed."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def test_equals_the_official_predictor_bitwise(
 ) -> None:
     expected = track_officially(pocket, frames, prompts)
     scores = [one.object_score for one in expected]
-    assert len(prompts) > 1 or min(scores) < 0 < max(scores)  # the case has power: at times absent
+    assert len(prompts) > 1 or min(scores) < 0 < max(scores)  # so that the comparison includes absence
     assert len(set(scores)) > len(scores) / 2
     assert sum(one.logits.std() > 0 for one in expected) > len(expected) / 4
     assert any(one.mask.any() and not one.mask.all() for one in expected)

@@ -1,4 +1,4 @@
-"""The streaming tracker against sam2's own predictor on real videos, with trained weights, bitwise on CPU."""
+"""The streaming tracker equals sam2's own predictor on real videos, with trained weights, bitwise on CPU."""
 
 import os
 from pathlib import Path

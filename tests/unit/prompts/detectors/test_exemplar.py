@@ -1,4 +1,4 @@
-"""Detection by exemplar: synthetic sheep found by one example, and networks of the released formats."""
+"""Detection by exemplar: synthetic sheep detected from one example, and networks in the released formats."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def meadow(seed: int) -> tuple[Images, NDArray[np.bool_]]:
-    """A frame with one sheep, and its mask."""
+    """Render a frame with one sheep, and its mask."""
     config = SceneConfig(
         height_px=96, width_px=128, num_frames=1, num_others=(0, 0), prop_prob=0, focal_length_frac=(0.35, 0.4)
     )
@@ -28,7 +28,7 @@ def meadow(seed: int) -> tuple[Images, NDArray[np.bool_]]:
     return frame.image, frame.ids == 1
 
 
-def test_one_exemplar_finds_a_sheep_in_other_scenes() -> None:
+def test_one_exemplar_detects_a_sheep_in_other_scenes() -> None:
     model = dinov2.load("pocket", device="cpu")
     known = exemplar.learn(model, *meadow(0), image_px=64)
     reached = []
@@ -42,7 +42,7 @@ def test_one_exemplar_finds_a_sheep_in_other_scenes() -> None:
     assert np.median(reached) > 0.5, reached
 
 
-def test_similarity_is_high_on_the_exemplar_itself_and_low_beside_it() -> None:
+def test_similarity_is_high_on_the_exemplar_itself_and_low_next_to_it() -> None:
     model = dinov2.load("pocket", device="cpu")
     image, mask = meadow(0)
     known = exemplar.learn(model, image, mask, image_px=64)

@@ -1,4 +1,4 @@
-"""Detection by motion: blocks that move before a static background, and what must not be taken for an animal."""
+"""Detection by motion: blocks that move over a static background, and what must not be detected as an animal."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,18 @@ HEIGHT, WIDTH = 96, 128
 Images = NDArray[np.uint8]
 
 
-def ground(seed: int = 0, width: int = WIDTH) -> NDArray[np.floating]:
-    """Soft patches of brightness, so that the background has edges of its own."""
+def background(seed: int = 0, width: int = WIDTH) -> NDArray[np.floating]:
+    """Return a background of patches of low contrast, so that it has edges too."""
     rng = np.random.default_rng(seed)
     return np.kron(rng.uniform(80, 110, (12, width // 8, 3)), np.ones((8, 8, 1)))
 
 
 def video(*paths: list[tuple[int, int]], seed: int = 0) -> list[SampledFrame]:
-    """Frames with one white block of 24 x 16 px per path, its top left corner at (x, y) in each frame."""
+    """Return frames with one white block of 24 x 16 px per path, whose top left corner is at (x, y) in each frame."""
     rng = np.random.default_rng(seed)
     frames = []
     for index in range(len(paths[0]) if paths else 12):
-        image = ground()
+        image = background()
         for path in paths:
             x, y = path[index]
             image[y : y + 16, x : x + 24] = 220
@@ -36,51 +36,51 @@ def walk(y: int, start: int = 2, step: int = 8, count: int = 12) -> list[tuple[i
     return [(start + step * number, y) for number in range(count)]
 
 
-def iou(found: Detection, x: int, y: int) -> float:
-    return iou_of(found.box, (x, y, x + 24, y + 16))
+def iou(detection: Detection, x: int, y: int) -> float:
+    return iou_of(detection.box, (x, y, x + 24, y + 16))
 
 
 def test_a_walking_animal_is_boxed() -> None:
     path = walk(40)
-    (found,) = motion.find(video(path), 1)
-    assert iou(found, *path[found.frame // 10]) > 0.8
-    assert found.score > 0.8
-    assert found.reason == ""
+    (detection,) = motion.find(video(path), 1)
+    assert iou(detection, *path[detection.frame // 10]) > 0.8
+    assert detection.score > 0.8
+    assert detection.reason == ""
 
 
 def test_two_walking_animals_are_separated_on_one_frame() -> None:
     paths = walk(10), walk(70, start=100, step=-8)
-    found = sorted(motion.find(video(*paths), 2), key=lambda one: one.box[1])
-    assert len(found) == 2
-    assert found[0].frame == found[1].frame
-    assert [iou(one, *path[one.frame // 10]) > 0.7 for one, path in zip(found, paths, strict=True)] == [True, True]
-    assert min(one.score for one in found) > 0.7
+    detections = sorted(motion.find(video(*paths), 2), key=lambda one: one.box[1])
+    assert len(detections) == 2
+    assert detections[0].frame == detections[1].frame
+    assert [iou(one, *path[one.frame // 10]) > 0.7 for one, path in zip(detections, paths, strict=True)] == [True, True]
+    assert min(one.score for one in detections) > 0.7
 
 
 def test_one_of_two_walking_animals_gets_a_low_score() -> None:
-    (found,) = motion.find(video(walk(10), walk(70, start=100, step=-8)), 1)
-    assert found.score < 0.5
-    assert found.reason == "others are as clear: say which one"
+    (detection,) = motion.find(video(walk(10), walk(70, start=100, step=-8)), 1)
+    assert detection.score < 0.5
+    assert detection.reason == "others are as clear: say which one"
 
 
-def test_nothing_is_found_where_nothing_moves() -> None:
+def test_nothing_is_detected_where_nothing_moves() -> None:
     assert motion.find(video(), 1) == []
     assert motion.find(video([(50, 40)] * 12), 1) == []
 
 
-def test_a_place_that_an_animal_left_is_not_taken_for_an_animal() -> None:
-    """It rests for most of the video, so it is part of the background, and its absence differs from that later."""
+def test_a_place_that_an_animal_left_is_not_detected() -> None:
+    """The animal rests for most of the video, so it is part of the background, from which its later absence differs."""
     path = [(20, 40)] * 8 + [(90, 60)] * 4
-    (found,) = motion.find(video(path), 1)
-    assert found.frame >= 80
-    assert iou(found, 90, 60) > 0.8
+    (detection,) = motion.find(video(path), 1)
+    assert detection.frame >= 80
+    assert iou(detection, 90, 60) > 0.8
 
 
 def test_a_moving_camera_scores_low() -> None:
-    wide = np.clip(ground(width=256) * 1.2 + np.random.default_rng(1).normal(0, 25, (96, 256, 1)), 0, 255)
+    wide = np.clip(background(width=256) * 1.2 + np.random.default_rng(1).normal(0, 25, (96, 256, 1)), 0, 255)
     frames = [SampledFrame(index, wide[:, 9 * index : 9 * index + WIDTH].astype(np.uint8)) for index in range(12)]
-    found = motion.find(frames, 1)
-    assert found == [] or (found[0].score < 0.2 and found[0].reason == "the camera moves")
+    detections = motion.find(frames, 1)
+    assert detections == [] or (detections[0].score < 0.2 and detections[0].reason == "the camera moves")
 
 
 def test_changing_light_is_not_motion() -> None:
@@ -91,12 +91,12 @@ def test_changing_light_is_not_motion() -> None:
     assert motion.find(frames, 1) == []
 
 
-def test_boxes_are_in_pixels_of_the_frame_given() -> None:
+def test_boxes_are_in_pixels_of_the_original_frame() -> None:
     path = walk(40)
     large = [SampledFrame(frame.index, np.kron(frame.image, np.ones((5, 5, 1), np.uint8))) for frame in video(path)]
-    (found,) = motion.find(large, 1)
-    x, y = path[found.frame // 10]
-    assert iou_of(found.box, (5 * x, 5 * y, 5 * (x + 24), 5 * (y + 16))) > 0.8
+    (detection,) = motion.find(large, 1)
+    x, y = path[detection.frame // 10]
+    assert iou_of(detection.box, (5 * x, 5 * y, 5 * (x + 24), 5 * (y + 16))) > 0.8
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -122,13 +122,13 @@ def one(frame: int, score: float) -> Detection:
     return Detection(frame=frame, box=(0, 0, 1, 1), score=score)
 
 
-def test_an_early_frame_wins_over_a_slightly_better_one() -> None:
+def test_an_early_frame_is_preferred_to_a_slightly_better_one() -> None:
     assert best_frame([[one(0, 0.2)], [one(1, 0.8)], [one(2, 0.9)]], 1) == [one(1, 0.8)]
     assert best_frame([[], []], 1) == []
 
 
-def test_a_frame_with_all_animals_wins_and_an_equal_rival_lowers_the_score() -> None:
-    found = best_frame([[one(0, 1.0)], [one(1, 0.5), one(1, 0.4)]], 2)
-    assert [(found_one.frame, found_one.score) for found_one in found] == [(1, 0.5), (1, 0.4)]
+def test_a_frame_with_all_animals_is_preferred_and_an_equal_rival_lowers_the_score() -> None:
+    detections = best_frame([[one(0, 1.0)], [one(1, 0.5), one(1, 0.4)]], 2)
+    assert [(detection.frame, detection.score) for detection in detections] == [(1, 0.5), (1, 0.4)]
     (found_one,) = best_frame([[one(0, 0.5), one(0, 0.5)]], 1)
     assert found_one.score == 0.2

@@ -1,4 +1,4 @@
-"""Detectors of released formats with random weights: their boxes are noise, but they load, run and return boxes."""
+"""Detectors in the released formats with random weights: they load, run and return boxes, which are noise."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def owlv2(folder: Path) -> None:
         projection_dim=16,
     )
     model = Owlv2ForObjectDetection(config)
-    torch.nn.init.zeros_(model.box_head.dense2.weight)  # leaves each patch its default box; random weights give none
+    torch.nn.init.zeros_(model.box_head.dense2.weight)  # each patch keeps its default box; random weights give none
     model.save_pretrained(folder)
 
 
@@ -87,7 +87,7 @@ def test_a_detector_folder_is_loaded_and_returns_boxes(make: Any, tmp_path: Path
 
 
 class Given:
-    """A processor and a model in one, which return given boxes."""
+    """A processor and a model in one class, which return the given boxes."""
 
     device = "cpu"
 
@@ -117,12 +117,12 @@ def test_duplicate_boxes_are_merged_and_boxes_end_at_the_border() -> None:
     ]
 
 
-def test_no_box_is_no_detection() -> None:
+def test_without_boxes_there_are_no_detections() -> None:
     given = Given([[0, 0, 0, 0]], [0.5])
     assert text.Detector(given, given).find([SampledFrame(0, np.zeros((48, 80, 3), np.uint8))], "sheep", 1) == []
 
 
-def test_a_missing_detector_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_detector_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"prompt\.advanced\.detector: got '/no/such', no such folder, expected a save_pretrained folder or",

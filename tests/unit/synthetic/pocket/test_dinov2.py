@@ -1,4 +1,4 @@
-"""The pocket DINOv2: seeded data, a training that exports loadable weights, shipped weights that beat the baselines."""
+"""The pocket DINOv2: its data are seeded, training exports loadable weights, the shipped ones beat the baselines."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from sheep.synthetic.pocket.dinov2_data import generate_crops, generate_images
 CONFIG = PocketDinov2Config(num_scenes=3, frames_per_scene=2, steps=2, batch_size=4, num_prototypes=8, export_every=1)
 
 
-def test_images_follow_the_seed_and_name_their_scene() -> None:
+def test_images_depend_on_the_seed_and_name_their_scene() -> None:
     images, again = (
         generate_images(CONFIG.seed, num_scenes=3, frames_per_scene=2, image_px=96, background_frac=0.6)
         for _ in range(2)
@@ -55,7 +55,7 @@ def test_shipped_weights_have_a_training_record_without_collapse() -> None:
 
 
 def test_shipped_weights_beat_pixels_and_untrained_ones() -> None:
-    """Few scenes, so the bounds are half of what the card states; below them the demo could not compare variants."""
+    """With few scenes the bounds are half of what the card states; below them the demo could not compare variants."""
     by_encoder = evaluate("pocket", seed=11, num_scenes=32, frames_per_scene=12)
     macro = {name: scores["macro"] for name, scores in by_encoder.items()}
     untrained = [value for name, value in macro.items() if name.startswith("random")]

@@ -1,4 +1,4 @@
-"""The supervised upper bound: the network can fit labels, and both contenders are scored on every set."""
+"""The supervised upper bound: the network can fit labels, and both models are scored on every set."""
 
 import torch
 
@@ -7,7 +7,7 @@ from sheep.synthetic.pocket.dinov2_data import generate_crops
 
 
 def test_the_network_fits_its_training_crops() -> None:
-    """A network that cannot overfit forty crops has a broken training loop, and its scores mean nothing."""
+    """If a network cannot overfit forty crops, its training loop is broken and its scores are meaningless."""
     torch.set_num_threads(1)
     images, labels, _ = generate_crops(3, 10, 4, "control test")
     untrained = supervised.macro(supervised.predict(*supervised.train(images, labels, 0, 0), images), labels)

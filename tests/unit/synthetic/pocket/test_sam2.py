@@ -1,4 +1,4 @@
-"""The pocket SAM-2: training resumes, prompts match their targets, the shipped weights use prompt and memory."""
+"""The pocket SAM-2: training resumes, prompts match their targets, the shipped weights use prompts and memory."""
 
 import dataclasses
 from pathlib import Path
@@ -25,7 +25,7 @@ TINY = PocketSam2Config(
 )
 
 
-def test_a_resumed_training_gives_the_bytes_of_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_resumed_training_writes_the_bytes_of_an_uninterrupted_one(tmp_path: Path) -> None:
     first = dataclasses.replace(TINY, stages=TINY.stages[:1])
     train(TINY, str(tmp_path / "whole"))
     train(first, str(tmp_path / "parts"))
@@ -54,7 +54,7 @@ def test_augmentation_keeps_image_and_ids_aligned() -> None:
 
 
 def test_of_several_clips_the_one_in_which_animals_touch_is_used() -> None:
-    """Ten scenes of two squares that touch in the last only: 12 tries meet it in 1 - .9 ** 12 = 72 %, one in 10 %."""
+    """Ten scenes of two squares that touch in the last only: 12 draws hit it in 1 - .9 ** 12 = 72 %, one in 10 %."""
     ids = np.zeros((10, 2, 64, 64), np.uint8)
     ids[:, :, 16:48, 8:24], ids[:, :, 16:48, 40:56] = 1, 2
     ids[-1, :, 16:48, 24:40] = 2
@@ -69,7 +69,7 @@ def test_of_several_clips_the_one_in_which_animals_touch_is_used() -> None:
     assert sum(touching(seed, 12) for seed in range(60)) > 30
 
 
-def test_prompts_of_one_image_ask_for_different_animals() -> None:
+def test_prompts_of_one_image_are_for_different_animals() -> None:
     ids = torch.zeros(64, 64, dtype=torch.uint8)
     ids[:20, :20], ids[40:60, 40:60] = 1, 2
     for seed in range(5):
@@ -81,7 +81,7 @@ def test_prompts_of_one_image_ask_for_different_animals() -> None:
     assert nothing.targets.tolist() == [0]
 
 
-def test_replaced_frames_hold_no_target_and_never_the_first() -> None:
+def test_replaced_frames_have_no_target_and_are_never_the_first() -> None:
     clip, other = ((torch.full((6, 3, 8, 8), value), torch.ones(6, 8, 8, dtype=torch.uint8)) for value in (0.0, 1.0))
     for seed in range(8):
         images, ids = replace_frames(clip, other, np.random.default_rng(seed))
@@ -109,7 +109,7 @@ def test_tracking_by_colour_stays_on_the_prompted_animal() -> None:
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, float]:
-    # Long enough that a copied first mask no longer fits: within 24 frames most animals stay where they are.
+    # Long enough that a copy of the first mask no longer fits: within 24 frames most animals do not move.
     return evaluate("pocket", num_videos=8, num_frames=45, seed=11, thorough=True)
 
 
