@@ -255,8 +255,8 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
     flop_per_s, bytes_per_s = device_limits()
     drop_path, shared = settings["drop_path"], {name: value for name, value in settings.items() if name != "drop_path"}
     print(
-        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} "
-        "TB/s, measured"
+        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, "
+        f"{bytes_per_s / 1e12:.2f} TB/s, measured"
     )
     pixels = np.random.default_rng(0).integers(0, 256, (256, STORED_PX, STORED_PX, 3), dtype=np.uint8)
     names = [str(number % 8) for number in range(256)]
@@ -339,8 +339,8 @@ def main(
     load = os.getloadavg()[0]
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
     print(
-        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} x "
-        "98 px"
+        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} "
+        "x 98 px"
     )
     if device == "cuda":
         on_gpu(settings, 10 * steps)

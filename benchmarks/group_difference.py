@@ -125,9 +125,8 @@ def main(
         kind = "planted" if case.planted else "null   "
         interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
         print(
-            f"{case.seed:4d}  {kind}  {row['difference']:+.3f}                 {interval}   {row['p_adjusted']:.4f}  "
-            "    "
-            f"{row['found']!s:5}  {', '.join(others) or '-'}",
+            f"{case.seed:4d}  {kind}  {row['difference']:+.3f}                 {interval}   "
+            f"{row['p_adjusted']:.4f}      {row['found']!s:5}  {', '.join(others) or '-'}",
             flush=True,
         )
     for planted, name in ((True, "planted"), (False, "null")):

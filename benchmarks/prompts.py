@@ -116,10 +116,9 @@ def report(name: str, outcomes: Sequence[Outcome], num_videos: int) -> None:
 
     print(
         f"{name:<9} {len(outcomes):>3}/{num_videos:<3} {right.mean():>6.0%} {focal.mean():>7.3f} "
-        f"{np.median(focal):>7.3f} "
-        f"{prompted.mean():>9.3f} {np.median(prompted):>7.3f} {mean(scores[right]):>7} {mean(scores[~right]):>6} "
-        f"{listed.mean():>7.0%} {mean(right[~listed].astype(float)):>9} {mean(focal[~listed]):>9} "
-        f"{np.mean([one.start_frac for one in outcomes]):>7.0%}"
+        f"{np.median(focal):>7.3f} {prompted.mean():>9.3f} {np.median(prompted):>7.3f} {mean(scores[right]):>7} "
+        f"{mean(scores[~right]):>6} {listed.mean():>7.0%} {mean(right[~listed].astype(float)):>9} "
+        f"{mean(focal[~listed]):>9} {np.mean([one.start_frac for one in outcomes]):>7.0%}"
     )
 
 
@@ -161,8 +160,7 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
     print("listed: for a person, by its score. right and J kept: of the prompts that are not listed.")
     print(
         f"{'prompts':<9} {'found':>7} {'right':>6} {'J focal':>7} {'median':>7} {'J prompted':>9} {'median':>6} "
-        f"{'score r':>7} "
-        f"{'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
+        f"{'score r':>7} {'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
     )
     report("clicked", [outcome("clicked", one, 1.0, False) for one in clicked], len(ids))
     found = detect.prompt(replace(archive, prompts="motion.csv"), CROP, PromptConfig(how="motion"))

@@ -244,8 +244,8 @@ def animals(path: str, warm: str, num_frames: int, repeats: int) -> None:
     table(f"pocket, {num_frames} frames, 1 and 3 animals", cases, runs, "sam2, 1")
     for system in SYSTEMS[:2]:
         print(
-            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} times "
-            "one's time"
+            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} "
+            "times one's time"
         )
 
 

@@ -74,9 +74,9 @@ def write(
     except (OSError, SafetensorError) as error:
         size = sum(value.nbytes for value in plain.values()) / 2**20
         raise ConfigError(
-            f"checkpoint {folder}: cannot be written ({error}), expected {size:.0f} MiB of free space and write "
-            "permission. Free some space, or point TMPDIR to a larger disk; the training resumes from its last "
-            "checkpoint."
+            f"checkpoint {folder}: cannot be written ({error}), expected {size:.0f} MiB of free space and "
+            "write permission. Free some space, or point TMPDIR to a larger disk; the training resumes from "
+            "its last checkpoint."
         ) from error
 
 

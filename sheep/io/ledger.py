@@ -89,8 +89,8 @@ class StageFolder:
         tries = len(storage.find(markers))
         if tries >= MAX_ATTEMPTS:
             raise MediaError(
-                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's "
-                "memory."
+                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at "
+                "the worker's memory."
             )
         attempt = uuid.uuid4().hex[:8]
         storage.write_bytes(storage.join(markers, attempt), b"")
@@ -131,8 +131,7 @@ class StageFolder:
         if len(failed) > max_error_frac * len(entries):
             raise ContractError(
                 f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. "
-                f"First: {failed[0].error} "
-                f"All are listed in {storage.join(self.uri, ERRORS_FILE)}."
+                f"First: {failed[0].error} All are listed in {storage.join(self.uri, ERRORS_FILE)}."
             )
         opened = json.loads(storage.read_bytes(storage.join(self.uri, "_stage.json")))
         manifest = Manifest(
@@ -236,9 +235,8 @@ def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> S
     if digest(present) != config_digest:
         if storage.find(storage.join(uri, "_ledger")):
             raise ConfigError(
-                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ "
-                f"in {_differences(present, values)}. "
-                "Write to another folder, or delete this one first."
+                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ in "
+                f"{_differences(present, values)}. Write to another folder, or delete this one first."
             )
         log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)
     storage.write_bytes(target, json.dumps(values, indent=1).encode())

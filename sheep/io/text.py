@@ -22,9 +22,8 @@ def parsed(name: str) -> Iterator[None]:
         yield
     except csv.Error as error:
         raise ConfigError(
-            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed "
-            "quotation mark, or export "
-            "the file again."
+            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed quotation "
+            "mark, or export the file again."
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deeply, expected a plain file. Export it again.") from error

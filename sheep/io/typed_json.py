@@ -103,6 +103,5 @@ def _unexpected(where: str, got: object, expected: str) -> ContractError:
     shown = f"{got!r}"[:200]
     return ContractError(
         f"{where}: got {shown}, expected {expected}. It is damaged or of another version: delete the stage's folder "
-        "and run it "
-        "again."
+        "and run it again."
     )

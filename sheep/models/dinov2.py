@@ -226,8 +226,8 @@ def device_of(name: str) -> torch.device:
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise ConfigError(
-            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU "
-            "(cluster.gpus)."
+            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for "
+            "a GPU (cluster.gpus)."
         )
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 

@@ -100,17 +100,15 @@ def load(name: str, *, device: str = "auto") -> Detector:
         processor = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected "
-            f"{known}, with "
-            "its weights and processor files. Download it "
-            "where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
+            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, "
+            "with its weights and processor files. Download it where there is a network (hf download) and give the "
+            "folder, or use --prompt.how motion or exemplar."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, "
-            "expected all. "
-            "Download the folder again."
+            f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, expected "
+            "all. Download the folder again."
         )
     return Detector(model.to(place), processor)
 
