@@ -144,7 +144,7 @@ class KeepReadouts(LocalExecutor):
 
             network = dinov2.load(backbone)
             network.model.load_state_dict(checkpoint.teacher_backbone(Path(written)), strict=True)
-            network.save(readout_uri(out, checkpoint.read_progress(Path(written)).step))
+            network.save(readout_uri(out, checkpoint.read_state(Path(written)).step))
             shutil.rmtree(written)
 
         saving = {"save": save, "save_every": self.every} if self.every else {}

@@ -28,7 +28,7 @@ class Place:
     lost: bool
     mask: NDArray[np.bool_]
     """(H, W)."""
-    window: geometry.Floats
+    window: NDArray[np.float64]
     """(3,): x0, y0, side [px]."""
     shown: bool
     """Whether it gets a tile on the contact sheet."""
@@ -87,7 +87,7 @@ class Layout:
             yield list(of_frame)
 
 
-def _windows(tracks: pa.Table, size_px: tuple[int, int], config: CropConfig) -> geometry.Floats:
+def _windows(tracks: pa.Table, size_px: tuple[int, int], config: CropConfig) -> NDArray[np.float64]:
     """Windows (rows, 3) of all animals: x0, y0, side [px]. Each animal is smoothed by itself."""
     coded = tracks.column("animal").combine_chunks().dictionary_encode()
     codes, time_s = coded.indices.to_numpy(), tracks.column("time_s").to_numpy()

@@ -238,8 +238,8 @@ def _locate(name: str) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(
-                f"backbone {name!r}: {folder} has no config.json, "
-                "expected a save_pretrained folder. Point to that folder."
+                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point "
+                "to that folder."
             )
         return str(folder)
     if name == "pocket":
@@ -267,7 +267,7 @@ def _architecture(source: str, name: str) -> str:
         ) from error
     if kind not in ARCHITECTURES:
         raise ConfigError(
-            f"backbone {name!r}: architecture {kind!r}, expected one "
-            f"of {sorted(ARCHITECTURES)}. Choose a DINOv2 network."
+            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose "
+            "a DINOv2 network."
         )
     return kind

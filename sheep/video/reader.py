@@ -136,8 +136,8 @@ def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding
         if last is not None and picture.time_s <= last.time_s:
             raise MediaError(
                 f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at "
-                f"{last.time_s:.3f} s; expected rising times. Convert the file again "
-                "(ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
+                f"{last.time_s:.3f} s; expected rising times. Convert the file again (ffmpeg -fflags +genpts -i in "
+                "-fps_mode cfr out.mp4)."
             )
         if last is not None and picture.time_s - last.time_s > gap_s:
             gap_s, gap_at = picture.time_s - last.time_s, picture.index

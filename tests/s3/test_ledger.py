@@ -10,7 +10,7 @@ import pytest
 from sheep import schemas
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
-from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.checkpoints import Checkpoint, VideoCheckpoints
 from sheep.io.ledger import Attempt, StageFolder, open_stage, unchanged
 from sheep.io.manifest import Entry, read_manifest
 
@@ -103,7 +103,7 @@ def test_a_stage_in_a_missing_bucket(s3: Any) -> None:
 
 
 def test_checkpoints_inside_a_unit_are_gone_on_with(stage: StageFolder) -> None:
-    def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
+    def reach(attempt: Attempt, progress: VideoCheckpoints, animal: str) -> None:
         row = {"video": FIRST, "animal": animal, "group": "x"}
         attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
         frame = len(attempt.parts) - 1
@@ -112,7 +112,7 @@ def test_checkpoints_inside_a_unit_are_gone_on_with(stage: StageFolder) -> None:
 
     for try_number in range(6):  # each dies, but has got on by one part
         attempt = stage.attempt(FIRST, UNITS[FIRST])
-        progress = Progress(attempt, "etag:0")
+        progress = VideoCheckpoints(attempt, "etag:0")
         found = progress.resume_track(lambda frame: "p")
         assert (found and found[1]) == (f"state {try_number - 1}".encode() if try_number else None)
         reach(attempt, progress, f"ewe {try_number}")

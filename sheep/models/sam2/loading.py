@@ -68,9 +68,9 @@ def load(name: str, *, device: str = "auto") -> StreamingPredictor:
     else:
         known = ", ".join(["pocket", *HF_MODEL_ID_TO_FILENAMES])
         raise ConfigError(
-            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor "
-            f"a file named like sam2's checkpoints ({', '.join(_official_files())}). "
-            "Correct it, or put checkpoint and YAML into one folder and give that."
+            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor a file named like sam2's "
+            f"checkpoints ({', '.join(_official_files())}). Correct it, or put checkpoint and YAML into one folder "
+            "and give that."
         )
     model.fill_hole_area = 0  # without sam2's CUDA extension this option does nothing but warn on every frame
     return model.to(where).eval()

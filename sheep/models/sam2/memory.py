@@ -15,8 +15,10 @@ from safetensors.torch import load, save
 
 from sheep.errors import ContractError
 
-Bank = dict[str, dict[int, dict[str, Any]]]
-"""sam2's `output_dict_per_obj` of one animal: kind of frame -> frame -> name -> tensor."""
+FrameOutputs = dict[str, Any]
+"""sam2's outputs of one frame, by its own names."""
+Bank = dict[str, dict[int, FrameOutputs]]
+"""sam2's `output_dict_per_obj` of one animal: kind of frame -> frame -> outputs."""
 _FORM = 1
 _KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
 _PARTS = ("maskmem_features", "obj_ptr")

@@ -19,7 +19,7 @@ from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor
 
 from sheep.errors import ContractError
-from sheep.models.sam2.memory import Bank
+from sheep.models.sam2.memory import Bank, FrameOutputs
 
 KEPT_PROMPTS = 4
 """How many prompted frames of an animal, the newest, a frame attends to. sam2's own default is all of them, whose cost
@@ -158,7 +158,7 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
         return (out, found, *rest)
 
     # sam2 calls this after each frame, with the state, so the frame's estimate is stored here.
-    def _get_maskmem_pos_enc(self, inference_state: InferenceState, current_out: dict[str, Any]) -> list[Tensor] | None:
+    def _get_maskmem_pos_enc(self, inference_state: InferenceState, current_out: FrameOutputs) -> list[Tensor] | None:
         inference_state["predicted_iou"] = current_out.get("predicted_iou", inference_state.get("predicted_iou"))
         codes: list[Tensor] | None = super()._get_maskmem_pos_enc(inference_state, current_out)
         return codes
@@ -192,7 +192,7 @@ class FrameWindow:
     def __init__(self) -> None:
         self.index = -1
         self.shape: tuple[int, ...] = ()
-        self.constants: dict[str, Any] = {}
+        self.constants: dict[str, list[Tensor]] = {}
         self._features: tuple[Any, ...] = ()
 
     def move(self, features: tuple[Any, ...], shape: tuple[int, ...]) -> None:

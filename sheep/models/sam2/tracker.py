@@ -26,7 +26,7 @@ from sheep.models.sam2 import loading, memory, predictor, prompt_checks
 from sheep.models.sam2.predictor import FrameWindow, StreamingPredictor
 from sheep.schemas import Prompt
 
-Precision = Literal["float32", "bfloat16"]
+TrackerPrecision = Literal["float32", "bfloat16"]
 _SIGNATURE = ("prompts", "precision", "network")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ class Encoded:
 class Tracker:
     """SAM-2 with weights. Build it with `load`, once per worker; it can track any number of videos."""
 
-    def __init__(self, model: StreamingPredictor, *, precision: Precision = "float32") -> None:
+    def __init__(self, model: StreamingPredictor, *, precision: TrackerPrecision = "float32") -> None:
         """Prepare threads for tracking several animals in parallel.
 
         Args:
@@ -360,7 +360,7 @@ class _Stream:
     def _add(self, prompts: Sequence[Prompt]) -> None:
         """Add prompts to sam2's state: a mask first, so that point and box refine it."""
         model, state, index = self._model, self._state, self._window.index
-        given: dict[str, Any] = {}
+        given: dict[str, NDArray[np.generic]] = {}
         for prompt in prompts:
             prompt_checks.check_inside(prompt, *self._window.shape[:2])
             xy = np.asarray(prompt.xy, np.float32)
@@ -380,7 +380,9 @@ def _without_bar(order: Iterable[int], desc: str) -> Iterable[int]:
     return order
 
 
-def load(name: str, *, device: str = "auto", precision: Precision = "float32", compiled: bool = False) -> Tracker:
+def load(
+    name: str, *, device: str = "auto", precision: TrackerPrecision = "float32", compiled: bool = False
+) -> Tracker:
     """Build SAM-2 from weights.
 
     Args:

@@ -26,14 +26,12 @@ _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 _BATCH = 32
 _SIMILAR = 0.5  # similarity from which a place belongs to an animal
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exemplar:
     """What was learnt from the prompted animal."""
 
-    direction: Floats
+    direction: NDArray[np.float32]
     """(D,), applied to unit patch tokens."""
     offset: float
     """similarity = tokens @ direction - offset."""
@@ -109,7 +107,7 @@ def find(
     return best_frame(by_frame, num_animals)
 
 
-def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> Floats:
+def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> NDArray[np.float32]:
     """Compute a map of the similarity of each place of a frame with the exemplar.
 
     Args:
@@ -142,7 +140,7 @@ def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *,
     return (total / weight).astype(np.float32)
 
 
-def _pieces(heat: Floats, exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
+def _pieces(heat: NDArray[np.float32], exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
     """Detect the connected regions that are similar to the exemplar, best first."""
     numbered, count = label(heat > np.clip(heat.max() / 2, _SIMILAR / 2, _SIMILAR))
     height, width = frame.image.shape[:2]
@@ -188,7 +186,7 @@ def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, 
 
 def _tokens(
     model: Backbone, image: NDArray[np.uint8], places: Sequence[tuple[int, int, int, int]], image_px: int
-) -> Floats:
+) -> NDArray[np.float32]:
     """Compute unit patch tokens (N, P, D) of windows of an image."""
     found = []
     for start in range(0, len(places), _BATCH):
@@ -201,15 +199,15 @@ def _tokens(
     return np.concatenate(found)
 
 
-def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> Floats:
+def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> NDArray[np.float32]:
     """Compute the share (P,) of each patch of a window that the mask covers."""
     x0, y0, x1, y1 = place
     inside = Image.fromarray(mask[y0:y1, x0:x1].astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
-    shares: Floats = np.asarray(inside).reshape(-1)
+    shares: NDArray[np.float32] = np.asarray(inside).reshape(-1)
     return shares
 
 
-def _taper(length: int) -> Floats:
+def _taper(length: int) -> NDArray[np.float32]:
     """Weights (length,) that fall to a tenth at the ends: patches at a window's border have little context."""
-    weights: Floats = (0.1 + 0.9 * np.sin(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
+    weights: NDArray[np.float32] = (0.1 + 0.9 * np.sin(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
     return weights

@@ -30,8 +30,6 @@ _SURE_FRAC = 0.008  # share of the frame from which a blob loses no score for it
 _MOVING_FRAC = 0.4  # if this share of the pixels changes, the camera moves and the score is 0
 _STEADY = 0.5  # below this share of `_MOVING_FRAC` the score is not lowered
 
-Floats = NDArray[np.float32]
-
 
 def find(frames: Sequence[SampledFrame], num_animals: int) -> list[Detection]:
     """Find the frame that shows the moving animals best, and a box around each.
@@ -136,7 +134,7 @@ class _Blob:
         return worst if factors[worst] < 0.7 else ""
 
 
-def _even_light(images: Floats) -> Floats:
+def _even_light(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Remove clouds and flicker from images (F, H, W, 3).
 
     Those are differences from the median image that vary slowly, over a tenth of the frame.
@@ -149,12 +147,14 @@ def _even_light(images: Floats) -> Floats:
     return images - gaussian_filter(slow, (0, coarse / 2, coarse / 2, 0), truncate=2.0)
 
 
-def _edges(image: Floats) -> Floats:
-    edges: Floats = gaussian_gradient_magnitude(image.mean(axis=2), 1.0)
+def _edges(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    edges: NDArray[np.float32] = gaussian_gradient_magnitude(image.mean(axis=2), 1.0)
     return edges
 
 
-def _blobs(image: Floats, hidden: Floats, moving: NDArray[np.bool_], change: Floats) -> list[_Blob]:
+def _blobs(
+    image: NDArray[np.float32], hidden: NDArray[np.float32], moving: NDArray[np.bool_], change: NDArray[np.float32]
+) -> list[_Blob]:
     height, width = moving.shape
     round_px = max(1, round(max(height, width) / 160))
     joined = binary_closing(np.pad(binary_opening(moving), 4), iterations=2 * round_px)[4:-4, 4:-4]

@@ -153,10 +153,10 @@ def export(checkpoint_dir: Path, out: Path) -> None:
     net = backbones.random(0)
     net.model.load_state_dict(checkpoint.teacher_backbone(checkpoint_dir), strict=True)
     net.model.half().save_pretrained(out)
-    progress = checkpoint.read_progress(checkpoint_dir)
-    every = max(1, len(progress.curve) // 100)
-    curve = [{name: round(value, 4) for name, value in measured(step).items()} for step in progress.curve]
-    kept = {"identity": progress.identity, "step": progress.step, "curve": curve[::every], "last": curve[-1]}
+    state = checkpoint.read_state(checkpoint_dir)
+    every = max(1, len(state.curve) // 100)
+    curve = [{name: round(value, 4) for name, value in measured(step).items()} for step in state.curve]
+    kept = {"identity": state.identity, "step": state.step, "curve": curve[::every], "last": curve[-1]}
     (out / "training.json").write_text(json.dumps(kept, indent=1, sort_keys=True))
 
 

@@ -22,7 +22,7 @@ from sheep.models.sam2.loading import build
 from sheep.models.sam2.predictor import StreamingPredictor
 from sheep.synthetic.pocket.sam2_data import Scenes, render_scenes
 from sheep.synthetic.pocket.sam2_score import evaluate
-from sheep.synthetic.pocket.sam2_steps import Batch, clip_step, image_step
+from sheep.synthetic.pocket.sam2_steps import BatchSize, clip_step, image_step
 from sheep.synthetic.scene import SceneConfig
 
 _log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
 def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path, report: Report | None) -> None:
     """Train the rest of the current stage. Args as `_checkpoint`, and the training scenes."""
     stage = config.stages[run.counts["stage"]]
-    batch = Batch(num_frames=stage.num_frames, batch_size=stage.batch_size, num_tries=stage.num_tries)
+    batch = BatchSize(num_frames=stage.num_frames, batch_size=stage.batch_size, num_tries=stage.num_tries)
     sums: dict[str, float] = {}
     _set_image_px(run.model, stage.image_px)
     saved = time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 from sheep import schemas
 from sheep.errors import ConfigError
 from sheep.io import cleanup, storage
-from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.checkpoints import Checkpoint, VideoCheckpoints
 from sheep.io.ledger import Attempt, StageFolder, open_stage
 from sheep.io.manifest import read_manifest
 
@@ -37,7 +37,7 @@ def checkpointed(stage: StageFolder) -> Attempt:
     """A try that has got past a checkpoint: its part and its state are named by the unit's progress alone."""
     attempt = begin(stage, "ewe")
     point = Checkpoint(part=attempt.parts[0], frame=3, prompts="", mark={})
-    Progress(attempt, "etag").track_reached(point, b"state")
+    VideoCheckpoints(attempt, "etag").track_reached(point, b"state")
     return attempt
 
 
@@ -78,7 +78,7 @@ def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stag
     assert len(found) == 3  # the list of checkpoints, one state, training's
     cleanup.delete(found)
     assert read_manifest(stage.uri).read("cohort").num_rows == 1
-    assert Progress(stage.attempt(KEY, "size:2"), "etag").tracked == []
+    assert VideoCheckpoints(stage.attempt(KEY, "size:2"), "etag").tracked == []
 
 
 def test_a_folder_without_stages_is_refused(tmp_path: Path) -> None:
