@@ -132,7 +132,7 @@ def cut(image: Pixels, window: NDArray[np.float64], side_px: int) -> Pixels:
 def cut_mask(
     mask: NDArray[np.bool_], window: NDArray[np.float64], side_px: int, *, grow_frac: float
 ) -> NDArray[np.bool_]:
-    """Cut the same window out of the largest piece of a mask as `cut` cuts out of the frame.
+    """Cut a window out of the largest piece of a mask, as `cut` does out of the frame.
 
     Args:
         mask: (H, W) bool.
@@ -142,7 +142,7 @@ def cut_mask(
 
     Returns:
         (side_px, side_px) bool: nearest neighbour, then dilated. Empty where the mask is, or where its largest piece
-        lies outside the window.
+        is outside the window.
     """
     x0, y0, side = (float(value) for value in window)
     steps = (np.arange(side_px) + 0.5) * (side / side_px)
@@ -161,7 +161,7 @@ def grey_outside(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
 
     Args:
         image: (S, S, 3) uint8 RGB, a stored crop.
-        mask: (S, S) bool, from `cut_mask`. An empty one leaves the crop unchanged, since nothing tells what to keep.
+        mask: (S, S) bool, from `cut_mask`; an empty one leaves the crop unchanged.
 
     Returns:
         (S, S, 3) uint8.

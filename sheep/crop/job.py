@@ -1,4 +1,4 @@
-"""What a worker does with one video of any length: track the animals, then cut crops along their smoothed tracks.
+"""A worker's job on one video of any length: track the animals, then cut crops along their smoothed tracks.
 
 Two passes, because smoothing needs the whole track and decoding twice costs less than holding the frames. Each pass
 writes a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). The next
@@ -90,12 +90,12 @@ class CropJob:
         return attempt.commit()
 
     def _without_masks(self, saved: VideoCheckpoints) -> pa.Table:
-        """The whole track without its masks: about 150 bytes for each animal and frame."""
+        """Read the whole track without its masks: about 150 bytes for each animal and frame."""
         columns = [name for name in schemas.TRACKS.names if name != "mask"]
         return pa.concat_tables([read_part(self.stage.uri, one.part, columns) for one in saved.tracked])
 
     def _write_preview(self, unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> None:
-        """A third pass, on request. It has no checkpoints: an MP4 cannot be resumed part-way."""
+        """Run the third pass, on request. It has no checkpoints: an MP4 cannot be resumed."""
         with tempfile.TemporaryDirectory(prefix="sheep-") as folder:
             path = storage.join(folder, "preview.mp4")
             preview.write(self._preview_frames(unit, saved), path)

@@ -46,7 +46,7 @@ class Checkpoint:
     mark: Mapping[str, int]
     """Where decoding resumes: the fields of `sheep.video.decoding.Mark`."""
     flags_state: Mapping[str, object] = field(default_factory=dict)
-    """State of the quality flags as plain JSON (`sheep.crop.quality.Flagger.state`); empty where `state` is None."""
+    """State of the quality flags as plain JSON (`sheep.crop.quality.Flagger.state`); empty without `state`."""
     state: Part | None = None
     """The tracker's state; None where it was dropped (`MAX_STATES`), so that nothing resumes from this checkpoint."""
 

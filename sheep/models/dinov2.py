@@ -1,8 +1,8 @@
-"""The image encoder every stage shares: a DINOv2 network, loaded, fed and saved.
+"""The image encoder that all stages share: a DINOv2 network, with loading, preprocessing and saving.
 
 In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens per image. Networks are transformers
 models in `save_pretrained` folders (JSON and safetensors), so that any released DINOv2 and any network fine-tuned here
-are loaded alike.
+are loaded in the same way.
 """
 
 from pathlib import Path
@@ -155,7 +155,7 @@ def load(name: str, *, device: str = "auto") -> Backbone:
         raise ConfigError(
             f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
         ) from error
-    # transformers draws missing weights at random and only warns; such an encoder must not pass for a trained one.
+    # transformers draws missing weights at random and only warns; such an encoder must not be taken for a trained one.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(

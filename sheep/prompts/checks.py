@@ -11,7 +11,7 @@ from sheep.schemas import Prompt
 
 COORDINATES = {"point": ("x", "y"), "box": ("x0", "y0", "x1", "y1")}
 _PRECISION = {"point": 0, "box": 1, "mask": 2}
-"""Which of several kinds on one frame is kept: the highest."""
+"""Of several kinds on one frame the highest is kept."""
 
 
 class Located(NamedTuple):
@@ -82,7 +82,7 @@ def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[
 def _runs(counts: bytes) -> list[int]:
     """Decode the run lengths of COCO's compressed counts; empty if they are malformed.
 
-    pycocotools writes beyond its buffer when run lengths do not fill the mask, so they are checked here first. Each
+    pycocotools writes past its buffer when run lengths do not fill the mask, so they are checked here first. Each
     character less 48 holds six bits: five of the value and one that tells whether more follow. From the fourth run on,
     the value is the difference from the run before last (pycocotools, `rleToString`).
     """
@@ -146,7 +146,7 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
         Every video -> its prompts, at least one.
 
     Raises:
-        ConfigError: a prompt is for a video that is not there, or a video has no prompt.
+        ConfigError: a prompt is for a video that the archive does not have, or a video has no prompt.
     """
     matched: dict[str, list[Prompt]] = {video: [] for video in videos}
     prompts = list(prompts)

@@ -1,4 +1,4 @@
-"""COCO JSON -> prompts: what annotation tools (CVAT, Label Studio, COCO Annotator) export.
+"""COCO JSON -> prompts. COCO is an export format of annotation tools (CVAT, Label Studio, COCO Annotator).
 
 An image's video and frame are its fields `video` and `frame` where it has both, otherwise its file name, read as
 `<video>/<frame>.jpg` (or .png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. An annotation's

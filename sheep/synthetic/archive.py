@@ -1,4 +1,4 @@
-"""Generate a synthetic dataset: the folder a lab would have, with the exact ground truth kept apart.
+"""Generate a synthetic dataset: a folder in a lab's layout, with the exact ground truth in a folder of its own.
 
     videos/<animal>_<n>.mp4          H.264
     annotations/<animal>_<n>.csv     BORIS tabular events, for the annotated animals only

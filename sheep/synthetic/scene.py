@@ -1,4 +1,4 @@
-"""A synthetic scene: who, where and when -> frames with exact masks and labels of the focal animal.
+"""A synthetic scene: animals, positions and times -> frames with exact masks and labels of the focal animal.
 
 `draw_scene` samples everything random (pasture, coats, behaviours, paths, foreground objects, camera). `render` only
 paints, one frame at a time, so a video needs the memory of one frame. Equal configuration and seed give equal bytes.

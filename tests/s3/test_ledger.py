@@ -59,7 +59,7 @@ def test_two_attempts_at_one_unit(stage: StageFolder) -> None:
     first = do(stage, FIRST)
     last = slow.commit()
     assert first != last
-    assert stage.entries() == [last]  # whole, whoever came last
+    assert stage.entries() == [last]  # complete, whichever worker was last
     assert stage.todo({FIRST: UNITS[FIRST]}) == []
 
 

@@ -95,7 +95,7 @@ def test_find_stays_within_the_folder_and_sees_what_others_write(s3: Any, bucket
     s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="run/by another", Body=b"x")
     assert list(storage.find(f"{bucket}/run/")) == ["a/z", "b", "by another"]
     assert storage.find(f"{bucket}/none") == {}
-    assert not storage.exists(f"{bucket}/run")  # a folder is no object
+    assert not storage.exists(f"{bucket}/run")  # a folder is not an object
 
 
 def test_find_lists_more_than_a_page(s3: Any, bucket: str) -> None:

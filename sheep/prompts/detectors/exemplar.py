@@ -1,7 +1,7 @@
 """One prompted animal -> similar animals in frames of other videos, by DINOv2's patch tokens.
 
 Each patch around the exemplar is on the animal or beside it. A linear discriminant between the two turns every patch of
-another video into a similarity: 0 as the ground, 1 as the animal. Frames are processed in overlapping windows of the
+another video into a similarity: 0 for the ground, 1 for the animal. Frames are processed in overlapping windows of the
 exemplar's scale, since an animal of 40 pixels would be two patches of the whole frame.
 """
 
@@ -29,7 +29,7 @@ _SIMILAR = 0.5  # similarity from which a place belongs to an animal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exemplar:
-    """What was learnt from the prompted animal."""
+    """The discriminant learnt from the prompted animal."""
 
     direction: NDArray[np.float32]
     """(D,), applied to unit patch tokens."""
@@ -93,7 +93,7 @@ def find(
         model: the network that `learn` used.
         exemplar: from `learn`.
         frames: of one video.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
         image_px: as for `learn`.
 
     Returns:

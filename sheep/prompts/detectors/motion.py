@@ -1,8 +1,8 @@
-"""What moves before a static background -> boxes. For fixed cameras; needs no network and no click.
+"""Moving regions before a static background -> boxes. For fixed cameras; needs no network and no click.
 
 The background is the median over frames. An animal that rests for most of them becomes part of it, and its place looks
-like an animal ("ghost") once it has left. A ghost's outline is an edge of the background image, an animal's one of the
-frame.
+like an animal ("ghost") once it has left. A ghost's outline is an edge in the background image, an animal's outline an
+edge in the frame.
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ def find(frames: Sequence[SampledFrame], num_animals: int) -> list[Detection]:
 
     Args:
         frames: 3 or more, spread over one video, all of one size.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
 
     Returns:
         At most `num_animals` detections on one frame, best first; none where nothing moves. The score is lower where
-        the animal has little contrast, is small or cut by the border, where the camera moves, or where more animals
-        move than are wanted.
+        the animal has little contrast, is small or cut by the border, where the camera moves, or where more than
+        `num_animals` move.
     """
     if len(frames) < 3:
         return []

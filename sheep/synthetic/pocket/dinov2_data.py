@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 def generate_images(
     seed: int, *, num_scenes: int, frames_per_scene: int, image_px: int, background_frac: float
 ) -> Arrays:
-    """Generate the training images: in each frame the focal animal, and another animal where there is one.
+    """Generate the training images: in each frame the focal animal, and another animal if present.
 
     Args:
         seed: of the scenes, in a namespace of their own.

@@ -1,7 +1,7 @@
-"""Score a SAM-2 on unseen synthetic scenes, beside baselines that need no network.
+"""Score a SAM-2 on unseen synthetic scenes, with baselines that need no network.
 
 Animals are tracked by `sheep.models.sam2.tracker`, as in a study. A high J alone does not show that a network tracks:
-one that segments any sheep scores well where there is one sheep. So it is also prompted on another animal and on the
+one that segments any sheep scores well in a video of one sheep. So it is also prompted on another animal and on the
 ground, run without its memory, and tested while the animal is absent.
 """
 
@@ -49,7 +49,7 @@ def evaluate(weights: str, *, num_videos: int, num_frames: int, seed: int, thoro
     """Score weights on unseen scenes (192 x 256 px, 0 to 3 other animals), prompted in frame 0.
 
     Args:
-        weights: what `sheep.models.sam2.tracker.load` takes.
+        weights: a name for `sheep.models.sam2.tracker.load`.
         num_videos: scenes.
         num_frames: frames of each.
         seed: of scenes and prompts, in a namespace apart from training.

@@ -146,8 +146,8 @@ def test_the_digest_tells_configurations_apart_and_nothing_else() -> None:
 
 
 def test_the_digest_is_the_same_on_every_machine() -> None:
-    # As `sha256sum` says of the canonical text. Output of older runs is found by it: a change here makes all of them
-    # another configuration's.
+    # The result of `sha256sum` on the canonical text. Output of older runs is identified by it: after a change here,
+    # all of them would count as output of other configurations.
     assert digest({"stage": "crop", "config": {"px": 96}}) == "9e47c0b39ea66f38"
 
 

@@ -195,7 +195,7 @@ def test_a_mask_is_cut_by_the_same_window_as_its_frame() -> None:
 
 def test_the_cut_mask_is_the_largest_piece_dilated_by_a_disc() -> None:
     found = mask(50, 52, 100, 102) | mask(40, 41, 90, 91)  # 4 px and a speck of one
-    window = np.array([76.0, 26, 50])  # the animal in its middle
+    window = np.array([76.0, 26, 50])  # the animal at its centre
     grown = geometry.cut_mask(found, window, 50, grow_frac=0.04)  # by 2 px
     rows, columns = np.mgrid[:50, :50]
     away = (

@@ -1,4 +1,4 @@
-"""What units need besides their own work: weights that are not where they are said to be."""
+"""Weights that units load: a wrong URI is refused."""
 
 import pytest
 

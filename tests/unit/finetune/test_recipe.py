@@ -73,7 +73,7 @@ def test_resumed_equals_unbroken_with_everything_on(start: str, images: Arrays, 
     assert rest.last == whole.last
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "rest"))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    # Registers are trained too, and plain transformers loads what comes out.
+    # Registers are trained too, and transformers loads the result.
     before = load_file(f"{start}/model.safetensors")["embeddings.register_tokens"]
     assert not torch.equal(before, one["embeddings.register_tokens"])
     assert AutoModel.from_pretrained(tmp_path / "whole").config.num_register_tokens == 3

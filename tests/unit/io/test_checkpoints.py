@@ -1,5 +1,5 @@
-"""A killed crop job goes on from its last checkpoint and holds the bytes of an unbroken one; corrected prompts redo
-what follows."""
+"""A killed crop job resumes from its last checkpoint with the bytes of an uninterrupted one; a corrected prompt repeats
+only the frames after it."""
 
 import json
 import re
@@ -34,8 +34,8 @@ class Killed(Exception):
 
 @dataclass
 class Wanderer:
-    """A tracker whose box hangs on every frame and prompt it has met, so that a lost or doubled frame is seen in all
-    later ones."""
+    """A tracker whose box depends on all earlier frames and prompts, so that a lost or repeated frame changes all later
+    ones."""
 
     steps: list[int] = field(default_factory=list)
     """Every frame that any tracking was asked for."""

@@ -67,7 +67,7 @@ def test_young_files_stay(stage: StageFolder) -> None:
 
 def test_checkpoints_stay_until_the_stage_is_finished_and_nobody_wants_them(stage: StageFolder) -> None:
     attempt = checkpointed(stage)
-    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next try goes on from here
+    assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []  # the next attempt resumes from here
     storage.write_bytes(f"{stage.uri}/_train/0a/step-1", b"a checkpoint of training")
     assert cleanup.leftovers(stage.uri, states=True, older_h=0) == []
     attempt.commit()

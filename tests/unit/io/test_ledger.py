@@ -109,7 +109,7 @@ def test_the_fourth_try_gives_up(stage: StageFolder) -> None:
         stage.attempt("b.mp4", "size:2")
     do(stage, "pen 1/a.mp4", "ram")  # others go on
     again = open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"})
-    again.attempt("b.mp4", "size:2")  # another run counts anew
+    again.attempt("b.mp4", "size:2")  # another run starts its own count
 
 
 def test_a_finished_unit_leaves_no_markers(stage: StageFolder) -> None:

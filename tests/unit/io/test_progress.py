@@ -45,7 +45,7 @@ def test_a_stage_says_its_number_share_speed_and_time_left(
     job = Progress()
     at(5)
     with job.stage("embed", 3, 7), job.task("embed", 100, "videos", rate_unit="rows") as task:
-        at(35)  # workers started: no speed can be known yet
+        at(35)  # workers started: no speed is measured yet
         task.advance(60)
         at(45)
         task.advance(60, units=9)

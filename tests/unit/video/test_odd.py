@@ -139,7 +139,7 @@ def test_sound_named_like_a_video_is_refused(tmp_path: Path) -> None:
 
 
 def holed(uri: str, how: str) -> str:
-    """Damage a tenth of a file, in its middle."""
+    """Damage the middle tenth of a file."""
     path = Path(uri)
     data = bytearray(path.read_bytes())
     start, stop = int(0.45 * len(data)), int(0.55 * len(data))
