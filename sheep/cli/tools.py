@@ -103,7 +103,15 @@ def _score(
     num_videos: int = 24,
     num_frames: int = 60,
 ) -> None:
-    """Score both on scenes of fresh seeds, beside trivial baselines; SAM-2 on those of the first seed."""
+    """Score both on scenes of unseen seeds, beside trivial baselines; SAM-2 on those of the first seed.
+
+    Args:
+        sam2: weights, by the names of `--crop.sam2`.
+        dinov2: weights, by the names of `--finetune.backbone`.
+        seeds: of the scenes.
+        num_videos: videos that SAM-2 tracks; >= 1.
+        num_frames: frames of each; >= 1.
+    """
     import torch
 
     from sheep.synthetic.pocket import dinov2 as pocket_dinov2

@@ -136,6 +136,11 @@ def _session(config: StudyConfig) -> AbstractContextManager[None]:
 def _require(package: str, extra: str, what: str) -> None:
     """Refuse a verb whose packages are not installed.
 
+    Args:
+        package: the one that is imported.
+        extra: of this package, which installs it.
+        what: the verb, for the message.
+
     Raises:
         ConfigError: with the command that installs them.
     """

@@ -111,7 +111,14 @@ class CropJob:
                 yield preview.PreviewFrame(image=frame.image, time_s=frame.time_s, animals=animals)
 
     def _track(self, tracker: "Tracker", unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> None:
-        """First pass: track from the last usable checkpoint to the end, and write the tracks part by part."""
+        """Run the first pass: track from the last usable checkpoint to the end, and write the tracks part by part.
+
+        Args:
+            tracker: SAM-2.
+            unit: the video and its prompts.
+            attempt: receives the parts.
+            saved: the video's checkpoints.
+        """
         resumed = saved.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
         if resumed is None:
             after, tracking, flagger = None, tracker.start(unit.prompts), quality.Flagger()
@@ -147,7 +154,13 @@ class CropJob:
             write()
 
     def _num_left(self, unit: CropUnit, frame: reader.Frame, length_s: float) -> float:
-        """Estimate how many frames remain to be tracked; nan where the container does not state its length."""
+        """Estimate how many frames remain to be tracked; nan where the container does not state its length.
+
+        Args:
+            unit: the video and its prompts.
+            frame: the last tracked frame.
+            length_s: stated length of the video [s]; nan where unknown.
+        """
         num_done = frame.index // self.config.stride_frames + 1
         left = (length_s / frame.time_s - 1) * num_done if frame.time_s else math.nan
         if self.config.max_frames:
@@ -157,6 +170,10 @@ class CropJob:
 
     def _frames(self, unit: CropUnit, after: reader.Mark | None) -> Iterator[reader.Frame]:
         """Decode from the first prompt on, or after a mark.
+
+        Args:
+            unit: the video and its prompts.
+            after: mark of the last frame that is done; None for none.
 
         Raises:
             MediaError: as `reader.decode`; or decoding ends before the last prompt's frame.
@@ -183,7 +200,12 @@ class CropJob:
             )
 
     def _cut(self, unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> list[geometry.Pixels]:
-        """Second pass: write the crops, one part for each part of the tracks.
+        """Run the second pass: write the crops, one part for each part of the tracks.
+
+        Args:
+            unit: the video and its prompts.
+            attempt: receives the parts.
+            saved: the video's checkpoints.
 
         Returns:
             The tiles of the contact sheet, in order of time.
@@ -300,7 +322,16 @@ def prompts_digest(given: Sequence[schemas.Prompt], until: int) -> str:
 
 
 def _require_same(frame: reader.Frame | None, number: int, key: str) -> reader.Frame:
-    """Require that a later pass decodes the frames of the first."""
+    """Require that a later pass decodes the frames of the first.
+
+    Args:
+        frame: the next decoded frame; None at the end of the video.
+        number: of the frame in the first pass.
+        key: the video.
+
+    Raises:
+        MediaError: another frame, or none.
+    """
     if frame is None or frame.index != number:
         got = "no more frame" if frame is None else f"frame {frame.index}"
         raise MediaError(

@@ -107,7 +107,13 @@ def _animal(annotation: Values, categories: Mapping[Any, str], where: str) -> st
 
 
 def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[int, int]]:
-    """Return a segmentation as compressed run lengths, and its (height, width)."""
+    """Return a segmentation as compressed run lengths, and its (height, width).
+
+    Args:
+        outline: run lengths, or a list of polygons x, y, x, y, ... [px].
+        image: has the size for polygons.
+        where: starts every message.
+    """
     if isinstance(outline, Mapping):
         height, width = (int(value) for value in outline["size"])
         counts = outline["counts"]  # uncompressed as a list of integers, compressed as text

@@ -197,7 +197,13 @@ def detect(uri: str, find: Find, num_animals: int, crop: CropConfig, config: Pro
 def _scaled(
     box: tuple[float, float, float, float], factor: float, image: NDArray[np.uint8]
 ) -> tuple[float, float, float, float]:
-    """Scale a box from a shrunken image to the video's pixels, after clipping it at the image's border."""
+    """Scale a box from a shrunken image to the video's pixels, after clipping it at the image's border.
+
+    Args:
+        box: x0, y0, x1, y1 [px of the image].
+        factor: pixels of the video per pixel of the image.
+        image: (H, W, 3) the shrunken image.
+    """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = box
     return x0 * factor, y0 * factor, min(x1, width) * factor, min(y1, height) * factor

@@ -283,7 +283,7 @@ class Tracking:
         )
 
     def _due(self, animal: str, number: int) -> list[Prompt]:
-        """Prompts of an animal that take effect on this frame."""
+        """List the prompts of an animal that take effect on this frame."""
         given = [prompt for prompt in self._prompts[animal] if self.last_frame < prompt.frame <= number]
         for prompt in given:
             if prompt.frame < number:
@@ -386,9 +386,7 @@ def load(
     """Build SAM-2 from weights.
 
     Args:
-        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like
-            sam2's own checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows
-            (facebook/sam2.1-hiera-tiny), downloaded.
+        name: as for `sheep.models.sam2.loading.load`.
         device: `auto` (cuda if present, else cpu), `cpu` or `cuda`.
         precision: bfloat16 runs SAM-2 under autocast; its masks are close to those of float32, not equal.
         compiled: compile the image encoder on the first frame; its features are then close to those of sam2, not equal.

@@ -141,7 +141,13 @@ def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *,
 
 
 def _pieces(heat: NDArray[np.float32], exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
-    """Detect the connected regions that are similar to the exemplar, best first."""
+    """Detect the connected regions that are similar to the exemplar, best first.
+
+    Args:
+        heat: (h, w) from `similarity`.
+        exemplar: its size is compared.
+        frame: the frame of the map.
+    """
     numbered, count = label(heat > np.clip(heat.max() / 2, _SIMILAR / 2, _SIMILAR))
     height, width = frame.image.shape[:2]
     scale = np.array([width / heat.shape[1], height / heat.shape[0]] * 2)
@@ -166,7 +172,13 @@ def _pieces(heat: NDArray[np.float32], exemplar: Exemplar, frame: SampledFrame) 
 
 
 def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """A square around a point, moved into the frame, and made smaller where it does not fit."""
+    """Place a square around a point, moved into the frame, and made smaller where it does not fit.
+
+    Args:
+        centre: x, y [px].
+        side: of the square [px].
+        size_px: (height, width) of the frame.
+    """
     height, width = size_px
     side = min(side, height, width)
     x0 = float(np.clip(centre[0] - side / 2, 0, width - side))
@@ -175,7 +187,12 @@ def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) 
 
 
 def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, int, int]]:
-    """Yield squares that cover a frame and overlap by half."""
+    """Yield squares x0, y0, x1, y1 [px] that cover a frame and overlap by half.
+
+    Args:
+        size_px: (height, width) of the frame.
+        side: of a square [px]; at most the frame's shorter side is used.
+    """
     height, width = size_px
     side = min(side, height, width)
     down, across = (max(1, int(np.ceil((one - side) / (side / 2))) + 1) for one in (height, width))
@@ -187,7 +204,14 @@ def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, 
 def _tokens(
     model: Backbone, image: NDArray[np.uint8], places: Sequence[tuple[int, int, int, int]], image_px: int
 ) -> NDArray[np.float32]:
-    """Compute unit patch tokens (N, P, D) of windows of an image."""
+    """Compute unit patch tokens (N, P, D) of windows of an image.
+
+    Args:
+        model: DINOv2.
+        image: (H, W, 3) uint8 RGB.
+        places: N windows x0, y0, x1, y1 [px].
+        image_px: side to which windows are scaled.
+    """
     found = []
     for start in range(0, len(places), _BATCH):
         pieces = [
@@ -200,7 +224,13 @@ def _tokens(
 
 
 def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> NDArray[np.float32]:
-    """Compute the share (P,) of each patch of a window that the mask covers."""
+    """Compute the share (P,) of each patch of a window that the mask covers.
+
+    Args:
+        mask: (H, W) bool.
+        place: the window, x0, y0, x1, y1 [px].
+        grid: patches along a side.
+    """
     x0, y0, x1, y1 = place
     inside = Image.fromarray(mask[y0:y1, x0:x1].astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
     shares: NDArray[np.float32] = np.asarray(inside).reshape(-1)
