@@ -24,7 +24,7 @@ from sheep.errors import ConfigError
 from sheep.schemas import LABELS
 from sheep.synthetic import archive
 from sheep.synthetic.archive import MeadowConfig, bouts, clips, write_archive
-from sheep.synthetic.scene import Frame, Scene, SceneConfig, render
+from sheep.synthetic.scene import Scene, SceneConfig, SceneFrame, render
 from sheep.video import reader
 
 SCENE = SceneConfig(height_px=48, width_px=64, num_frames=40, fps_hz=7.0)  # 1/7 s does not round to milliseconds
@@ -164,7 +164,7 @@ def test_an_existing_dataset_is_not_overwritten(root: Path) -> None:
 
 
 def test_a_focal_animal_that_cannot_be_prompted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(scene: Scene) -> Iterator[Frame]:
+    def hidden(scene: Scene) -> Iterator[SceneFrame]:
         return (replace(frame, ids=np.zeros_like(frame.ids)) for frame in render(scene))
 
     monkeypatch.setattr(archive, "render", hidden)
