@@ -1,4 +1,4 @@
-"""What people gave a study: videos, prompts, annotations and cohort.
+"""The inputs of a study: videos, prompts, annotations and cohort.
 
 Each is read once, checked against the others, and typed.
 """
@@ -145,7 +145,7 @@ class StudyInputs:
         return {video for video, animal in rows if animal in animals}
 
     def check(self) -> None:
-        """Find what a person has to correct, before any machine or model is started.
+        """Find what has to be corrected before any machine or model is started.
 
         Raises:
             ConfigError: videos, prompts, annotations or cohort do not fit each other, or too few animals are annotated.

@@ -19,7 +19,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """What was scored of one animal in one video."""
+    """The scored intervals and bouts of one animal in one video."""
 
     video: str
     """The media file as the annotation names it; the video's key once matched."""
