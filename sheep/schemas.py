@@ -60,7 +60,7 @@ CROPS = pa.schema(
     [
         *_KEY_FIELDS,
         pa.field("crop", pa.binary(), nullable=False),  # JPEG, square, around the animal
-        # the mask's largest piece, slightly dilated, in the crop's pixels; COCO run lengths as in TRACKS, empty where held
+        # the mask's largest piece, slightly dilated, in the crop's pixels; run lengths as in TRACKS, empty where held
         pa.field("crop_mask", pa.binary(), nullable=False),
         pa.field("frame_image", pa.binary(), nullable=False),  # JPEG, square, the whole frame letterboxed
         pa.field("crop_x0", pa.float32(), nullable=False),  # crop window in the frame [px]; may reach outside it
