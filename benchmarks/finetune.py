@@ -1,14 +1,14 @@
-"""What a step of fine-tuning costs, against lightly-train's, against the bare networks, and by two workers.
+"""Cost of a fine-tuning step, compared with lightly-train, with the bare networks, and with two workers.
 
     python -m benchmarks.finetune [--lightly-python /path/to/bin/python] [--batch-size 4] [--rounds 5]
     python -m benchmarks.finetune --device cuda
 
 On the CPU: ViT-S/14 with random weights, 2 crops of 224 px and some of 98 px, the same JPEGs (336 px) for all. Each
 contender is a process of its own. They take turns: all but one are stopped (SIGSTOP), loaders and threads included, so
-that whatever else the machine does hits them alike and none gets its next batch for nothing. Ratios are of seconds in
-this run; on a busy machine, trust those of CPU seconds more. Nothing is asserted.
+that other load affects all of them and none prepares its next batch meanwhile. Ratios are of seconds in this run; on a
+busy machine those of CPU seconds are more reliable. Nothing is asserted.
 
-lightly-train is no dependency of this project. Give it an environment of its own:
+lightly-train is not a dependency of this project. Install it in an environment of its own:
 
     python -m venv ~/lightly && ~/lightly/bin/pip install lightly-train
 """
@@ -37,7 +37,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 CHILD = Path(__file__).with_name("finetune_child.py")
 STORED_PX = 336
-NUM_IMAGES = 512  # no epoch ends within the run: lightly-train then starts its loader anew
+NUM_IMAGES = 512  # no epoch ends within the run: lightly-train would restart its loader
 SIZES = {"ViT-S/14": (384, 6), "ViT-B/14": (768, 12)}
 BLOCKS = 12
 
@@ -53,7 +53,7 @@ class Contender:
     cpu_s: list[float] = field(default_factory=list)
 
     def turn(self, steps: int) -> None:
-        """Run for some steps while all others stand still."""
+        """Run for some steps while all others are stopped."""
         cpu, started = self.cpu(), time.perf_counter()
         self.signal(signal.SIGCONT)
         self.wait(steps)
@@ -125,7 +125,7 @@ def running(
 
 
 def write_images(folder: Path) -> None:
-    """Coloured blotches as JPEGs: what is on them does not matter to the time."""
+    """Coloured blotches as JPEGs: their content does not affect the time."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     for number in range(NUM_IMAGES):
@@ -255,8 +255,8 @@ def on_gpu(settings: dict[str, Any], steps: int) -> None:
     flop_per_s, bytes_per_s = device_limits()
     drop_path, shared = settings["drop_path"], {name: value for name, value in settings.items() if name != "drop_path"}
     print(
-        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, {bytes_per_s / 1e12:.2f} "
-        "TB/s, measured"
+        f"{torch.cuda.get_device_name()}: {flop_per_s / 1e12:.0f} TFLOP/s in bfloat16, "
+        f"{bytes_per_s / 1e12:.2f} TB/s, measured"
     )
     pixels = np.random.default_rng(0).integers(0, 256, (256, STORED_PX, STORED_PX, 3), dtype=np.uint8)
     names = [str(number % 8) for number in range(256)]
@@ -334,13 +334,13 @@ def main(
         "head_steps": 0,
         "drop_path": drop_path,
     }
-    # As an interrupt: contenders are in sessions of their own and would be left behind, stopped.
+    # As an interrupt: contenders are in sessions of their own and would otherwise remain, stopped.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     load = os.getloadavg()[0]
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
     print(
-        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} x "
-        "98 px"
+        f"{os.cpu_count()} cores, load {load:.1f} before; batch {settings['batch_size']}, 2 x 224 px + {num_local} "
+        "x 98 px"
     )
     if device == "cuda":
         on_gpu(settings, 10 * steps)

@@ -1,4 +1,4 @@
-"""One contender of benchmarks/finetune.py in a process of its own; says "step" after every step.
+"""One contender of benchmarks/finetune.py in a process of its own; prints "step" after every step.
 
     python benchmarks/finetune_child.py <ours | bare | lightly> '<settings as JSON>'
 
@@ -57,9 +57,9 @@ def ours(given: dict[str, Any]) -> None:
 
 
 def bare(given: dict[str, Any]) -> None:
-    """Forward and backward of the student, forward of the teacher, on tensors that are ready.
+    """Forward and backward of the student, forward of the teacher, on prepared tensors.
 
-    What no recipe can do without.
+    The lower limit of any recipe.
     """
     import torch
     from transformers import Dinov2Model
@@ -85,7 +85,7 @@ def lightly(given: dict[str, Any]) -> None:
 
     The same network, crops, batch and heads; its own augmentation, one loader process.
     """
-    lightly_train = importlib.import_module("lightly_train")  # no dependency of this project
+    lightly_train = importlib.import_module("lightly_train")  # not a dependency of this project
     method = importlib.import_module("lightly_train._methods.dinov2.dinov2").DINOv2
     after_step = method.on_train_batch_end
 

@@ -1,4 +1,4 @@
-"""When does fine-tuning on SAM-2's crops help? Every variant over several synthetic datasets, input held fixed.
+"""When does fine-tuning on SAM-2's crops help? Every variant on several synthetic datasets, with the same input.
 
     python -m benchmarks.finetune_variants [--seeds 5] [--first-seed 0] [--steps 100]
         [--start pocket | untrained | FOLDER] [--annotated 16] [--unlabelled 8] [--frames 60]
@@ -144,7 +144,7 @@ class KeepReadouts(LocalExecutor):
 
             network = dinov2.load(backbone)
             network.model.load_state_dict(checkpoint.teacher_backbone(Path(written)), strict=True)
-            network.save(readout_uri(out, checkpoint.read_progress(Path(written)).step))
+            network.save(readout_uri(out, checkpoint.read_state(Path(written)).step))
             shutil.rmtree(written)
 
         saving = {"save": save, "save_every": self.every} if self.every else {}
@@ -376,7 +376,7 @@ def main(
         frames: of each video.
         variants: backbones to train.
         inputs: views to embed.
-        readout_every: also score the teacher every so many steps; 0 for no readouts.
+        readout_every: steps between readouts, which score the teacher; 0 for none.
         reuse: use the crops that are in the folder.
         workers: processes, one seed each.
         folder: where everything is written.

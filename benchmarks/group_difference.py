@@ -1,4 +1,4 @@
-"""Does a study find a planted group difference, and none where none was planted? Full pipeline, several seeds.
+"""Does a study find a planted group difference, and no difference without one? Full pipeline, several seeds.
 
     python -m benchmarks.group_difference [--seeds 3] [--first-seed 0] [--animals 24] [--frames 100]
         [--folder runs/groups]

@@ -1,11 +1,11 @@
-"""A long video through the crop job: is memory flat, and do two killed workers leave the bytes of an unbroken run?
+"""A long video through the crop job: is memory flat, and do two killed workers leave the bytes of an uninterrupted run?
 
     python -m benchmarks.long_video [--frames 9000] [--folder FOLDER]
 
-A drawn clip of 5 frames/s runs forth and back until it is long enough (9,000 frames are 30 minutes). `python -m
-jobs.crop` follows its sheep with the pocket SAM-2 and one worker, twice: unbroken, and with the worker killed (SIGKILL)
-in the middle of tracking and in the middle of cutting. Prints the worker's resident memory on the way and whether all
-files are equal. Linux only.
+A synthetic clip of 5 frames/s is repeated forwards and backwards until it is long enough (9,000 frames are 30 minutes).
+`python -m jobs.crop` tracks its sheep with the pocket SAM-2 and one worker, twice: uninterrupted, and with the worker
+killed (SIGKILL) in the middle of tracking and in the middle of cutting. Prints the worker's resident memory during the
+run and whether all files are equal. Linux only.
 """
 
 import json
@@ -30,7 +30,7 @@ from sheep.synthetic.scene import SceneConfig
 from sheep.video.reader import decode
 
 SHARES = (0.1, 0.5, 1.0)
-"""Of each pass: where memory is looked at."""
+"""Shares of each pass at which memory is measured."""
 DEATHS = {"track": 0.45, "cut": 0.55}
 """Share of each pass after which the worker is killed."""
 NUM_PARTS = 40
@@ -38,7 +38,7 @@ FPS_HZ = 5.0
 
 
 def write_video(frames: int, root: str) -> None:
-    """Draw a clip of 20 s, and write it forth and back as one long video with its prompt."""
+    """Render a clip of 20 s, and write it forwards and backwards as one long video with its prompt."""
     config = MeadowConfig(seed=8, scene=SceneConfig(num_frames=100, num_others=(1, 1), fps_hz=FPS_HZ))
     clip = Clip(name="clip", animal="ewe", group="control", annotated=False, standing_frac=0.5)
     prompt = write_clip(config, clip, storage.join(root, "drawn"))

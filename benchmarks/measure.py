@@ -30,7 +30,7 @@ def print_machine(*packages: str, settings: str = "") -> None:
 
 
 def resident_mib(field: str, process: int | str = "self") -> float:
-    """Read a process's resident memory. getrusage is no alternative: a process inherits its figure from its parent.
+    """Read a process's resident memory. getrusage is not an alternative: a process inherits its figure from its parent.
 
     Args:
         field: VmRSS (now) or VmHWM (peak).

@@ -1,9 +1,9 @@
-"""SAM-2 on the open-field mouse: J against a threshold, since a dark animal on a bright floor nearly is one.
+"""SAM-2 on the open-field mouse: J against a threshold, which nearly segments a dark animal on a bright floor.
 
     python -m benchmarks.mouse --footage FOLDER [--sam2 pocket] [--stride 3] [--max-frames 200]
 
 FOLDER holds `videos/mouse_openfield.mp4` and `prompts.csv` (DeepLabCut's example video). The truth of a frame is the
-largest dark spot on the floor (grey level below `DARK`, the thin tail opened away), so it is itself only about right.
+largest dark spot on the floor (grey level below `DARK`, the thin tail removed by opening), so it is itself approximate.
 """
 
 import argparse

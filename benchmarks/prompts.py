@@ -1,10 +1,10 @@
-"""Tracks from clicks, from motion and from one exemplar, on drawn videos whose truth is known.
+"""Tracks from clicks, from motion and from one exemplar, on synthetic videos with ground truth.
 
     python -m benchmarks.prompts [--videos 12] [--seed 1907] [--frames 60] [--exemplars 1] [--pictures FOLDER]
 
-Pocket models on fresh meadow videos (60 frames at 3 Hz, as the demo draws them). Most hold other animals beside the
-focal one, so that a prompt can be good and yet on another animal than was meant: J is given against the focal animal
-and against whichever animal was prompted. The exemplar is the clicked prompt of one video; that video itself is left
+Pocket models on fresh meadow videos (60 frames at 3 Hz, as in the demo). Most hold other animals beside the
+focal one, so that a good prompt can be on another animal than intended: J is given against the focal animal and against
+the animal that was prompted. The exemplar is the clicked prompt of one video; that video itself is left
 out of its figures.
 """
 
@@ -40,7 +40,7 @@ class Outcome:
     """The prompt is on the focal animal."""
     score: float
     listed: bool
-    """For a person to look at."""
+    """Listed for review."""
     focal: float
     """J, mean over the frames from the prompt on."""
     prompted: float
@@ -49,9 +49,9 @@ class Outcome:
 
 
 def ids_of(config: MeadowConfig, clip: Clip) -> NDArray[np.uint8]:
-    """Draw a video's truth again, every animal's: (F, H, W), 0 nobody, 1 the focal animal.
+    """Render the masks of all animals of a video: (F, H, W), 0 for none, 1 for the focal animal.
 
-    The archive keeps the focal one's only.
+    The archive stores the focal animal's only.
     """
     coat = draw_coat(np.random.default_rng(seed_for(config.seed, "meadow", f"coat {clip.animal}")))
     rng = np.random.default_rng(seed_for(config.seed, "meadow", clip.name))
@@ -60,7 +60,7 @@ def ids_of(config: MeadowConfig, clip: Clip) -> NDArray[np.uint8]:
 
 
 def prompted_animal(prompt: Prompt, ids: NDArray[np.uint8]) -> int:
-    """Whom a prompt is on: the animal under the point, or whose box overlaps most; 0 for nobody (less than a fifth)."""
+    """Return the prompted animal: under the point, or of the largest box overlap; 0 for none (less than a fifth)."""
     if prompt.kind == "point":
         return int(ids[int(prompt.xy[1]), int(prompt.xy[0])])
     boxes = {int(one): bounds(ids == one) for one in np.unique(ids) if one}
@@ -116,10 +116,9 @@ def report(name: str, outcomes: Sequence[Outcome], num_videos: int) -> None:
 
     print(
         f"{name:<9} {len(outcomes):>3}/{num_videos:<3} {right.mean():>6.0%} {focal.mean():>7.3f} "
-        f"{np.median(focal):>7.3f} "
-        f"{prompted.mean():>9.3f} {np.median(prompted):>7.3f} {mean(scores[right]):>7} {mean(scores[~right]):>6} "
-        f"{listed.mean():>7.0%} {mean(right[~listed].astype(float)):>9} {mean(focal[~listed]):>9} "
-        f"{np.mean([one.start_frac for one in outcomes]):>7.0%}"
+        f"{np.median(focal):>7.3f} {prompted.mean():>9.3f} {np.median(prompted):>7.3f} {mean(scores[right]):>7} "
+        f"{mean(scores[~right]):>6} {listed.mean():>7.0%} {mean(right[~listed].astype(float)):>9} "
+        f"{mean(focal[~listed]):>9} {np.mean([one.start_frac for one in outcomes]):>7.0%}"
     )
 
 
@@ -158,11 +157,10 @@ def compare(config: MeadowConfig, root: str, num_exemplars: int, pictures: Path 
     print(f"{len(ids)} videos of {config.scene.num_frames} frames, seed {config.seed}, pocket models; ", end="")
     alone = sum(set(np.unique(one)) <= {0, 1} for one in ids.values())
     print(f"in {alone} the focal animal is alone. J is the mean over a video's frames from the prompt on.")
-    print("listed: for a person, by its score. right and J kept: of the prompts that are not listed.")
+    print("listed: for review, by its score. right and J kept: of the prompts that are not listed.")
     print(
         f"{'prompts':<9} {'found':>7} {'right':>6} {'J focal':>7} {'median':>7} {'J prompted':>9} {'median':>6} "
-        f"{'score r':>7} "
-        f"{'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
+        f"{'score r':>7} {'wrong':>6} {'listed':>7} {'right kept':>9} {'J kept':>8} {'before':>7}"
     )
     report("clicked", [outcome("clicked", one, 1.0, False) for one in clicked], len(ids))
     found = detect.prompt(replace(archive, prompts="motion.csv"), CROP, PromptConfig(how="motion"))

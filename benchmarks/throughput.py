@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput [--frames 60] [--videos 4]
 
-Pocket models on synthetic videos, one thread per process.
+Pocket models on synthetic videos, with one thread per process.
 """
 
 import logging
@@ -91,7 +91,7 @@ def study_of(archive: ArchiveConfig, out: str, executor: Executor) -> Study:
     Args:
         archive: the videos.
         out: folder of the results.
-        executor: who runs the units.
+        executor: runs the units.
     """
     return Study(StudyConfig(name="throughput", archive=archive, crop=CROP, out=out), executor)
 
@@ -216,7 +216,7 @@ def timed_crop(archive: ArchiveConfig, out: str, executor: Executor, name: str, 
     Args:
         archive: the videos.
         out: folder of the results.
-        executor: who runs the units.
+        executor: runs the units.
         name: prefix of the two rows.
         clock: both times are added.
     """

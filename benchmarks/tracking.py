@@ -1,12 +1,12 @@
-"""How fast the tracker is, and what it holds, beside sam2's own predictor and transformers' streaming session.
+"""Speed and memory of the tracker, compared with sam2's own predictor and transformers' streaming session.
 
     python -m benchmarks.tracking [--lengths 300 1000 3000] [--tiny-frames 24] [--repeats 2]
 
 Every row of the first tables is a process of its own, video file in, masks out. Network sizes are the pocket SAM-2's
 and those of hiera-tiny at 256 px, with random weights; transformers' has the same sizes and other random weights. Each
 network operation runs on one thread; the tracker overlaps decoding, image encoder and animals, so it uses a second core
-where there is one. Figures are ratios of things measured in turn in this run; beside other work or on another machine
-they differ. Nothing is asserted.
+if present. Figures are ratios of measurements taken in turn in this run; on a busy or another machine they differ.
+Nothing is asserted.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ TINY_PX = 256
 WARM_FRAMES = 6
 AHEAD = CropConfig().advanced.ahead_frames
 CLICKS = ((0.3, 0.5), (0.5, 0.5), (0.7, 0.6))
-"""Where animals are clicked, as shares of width and height: what is there does not matter for speed."""
+"""Positions of clicks, as shares of width and height: the content there does not affect speed."""
 SYSTEMS = ("sheep", "sam2", "transformers")
 
 
@@ -69,16 +69,16 @@ class Case:
     threads: int = 1
     """Of each network operation."""
     cores: int = 0
-    """0 is as many as there are."""
+    """0 uses all cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a process took."""
+    """Time and memory of one process."""
 
     seconds: float
     growth_mib: float
-    """Peak resident memory above what it was with the network loaded and warm."""
+    """Peak resident memory above what it was with the network loaded and warmed up."""
 
 
 def measure(case: Case) -> Run:
@@ -91,7 +91,7 @@ def measure(case: Case) -> Run:
     track = partial({"sheep": by_sheep, "sam2": by_sam2, "transformers": by_transformers}[case.system], case)
     model = load_transformers(case.net) if case.system == "transformers" else load(case.net)
     track(model, case.warm)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident_mib("VmRSS")
     started = time.perf_counter()
     num_masks = track(model, case.path)
@@ -134,7 +134,7 @@ def by_sheep(case: Case, model: predictor.StreamingPredictor, path: str) -> int:
 
 
 def by_sam2(case: Case, model: predictor.StreamingPredictor, path: str) -> int:
-    """As its notebook does: load the whole video (decord), click, propagate, masks to numpy."""
+    """Run sam2 as its notebook does: load the whole video (decord), click, propagate, masks to numpy."""
     twin: Any = copy.copy(model)
     twin.__class__ = official.SAM2VideoPredictor
     state = twin.init_state(path)
@@ -204,7 +204,7 @@ def alone(case: Case) -> Run:
 
 
 def in_turn(cases: dict[str, Case], repeats: int) -> dict[str, Run]:
-    """Measure cases in turn, and again in the other order; of each the fastest run counts."""
+    """Measure cases in turn, and again in the other order; the fastest run of each counts."""
     runs: dict[str, list[Run]] = {name: [] for name in cases}
     for number in range(repeats):
         for name in list(cases)[:: 1 - 2 * (number % 2)]:
@@ -244,13 +244,13 @@ def animals(path: str, warm: str, num_frames: int, repeats: int) -> None:
     table(f"pocket, {num_frames} frames, 1 and 3 animals", cases, runs, "sam2, 1")
     for system in SYSTEMS[:2]:
         print(
-            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} times "
-            "one's time"
+            f"  {system}: 3 animals take {runs[f'{system}, 3'].seconds / runs[f'{system}, 1'].seconds:.2f} "
+            "times one's time"
         )
 
 
 def forward_share(net: str, path: str, num_frames: int) -> None:
-    """Time the network on what is ready, one step after the other, beside the whole tracker; in turns of one video."""
+    """Time the network alone on prepared inputs, and the whole tracker, in turns of one video."""
     model = load(net)
     tracker, prompts = Tracker(model), clicked(path, 1)
     images = [frame.image for frame in reader.decode(path, max_frames=num_frames)]
@@ -335,8 +335,8 @@ def main(
         lengths: of the videos for the pocket network, in frames.
         tiny_frames: of the video for hiera-tiny; 0 leaves it out.
         repeats: of the runs on the shortest video; the fastest counts.
-        threads: of each network operation in one more row of sam2's predictor; 1 leaves it out. On a busy machine it
-            takes for ever.
+        threads: of each network operation in one more row of sam2's predictor; 1 leaves it out. Very slow on a
+            busy machine.
     """
     torch.set_num_threads(1)
     official.tqdm = lambda order, desc: order

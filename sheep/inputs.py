@@ -1,4 +1,4 @@
-"""What people gave a study: videos, prompts, annotations and cohort.
+"""The inputs of a study: videos, prompts, annotations and cohort.
 
 Each is read once, checked against the others, and typed.
 """

@@ -1,4 +1,4 @@
-"""The contract between stages: every table's columns, types, units and key, said once.
+"""The contract between stages: every table's columns, types, units and key.
 
 Keys: `video` is the URI relative to the archive's video folder (POSIX), `animal` a name unique in the cohort, `frame`
 the frame's number in the file (0 is the first that decodes). Time is `time_s`, seconds since the first frame, from the
@@ -39,21 +39,18 @@ TRACKS = pa.schema(
         pa.field("y1", pa.float32()),
         pa.field("height_px", pa.int32(), nullable=False),  # of the decoded frame
         pa.field("width_px", pa.int32(), nullable=False),
-        pa.field(
-            "mask", pa.binary(), nullable=False
-        ),  # as SAM-2 gave it, specks included; COCO run lengths (compressed counts), column-major
+        # SAM-2's mask unchanged, specks included; COCO run lengths (compressed counts), column-major
+        pa.field("mask", pa.binary(), nullable=False),
         pa.field("object_score", pa.float32(), nullable=False),  # SAM-2's logit; <= 0 means absent
         pa.field("predicted_iou", pa.float32(), nullable=False),  # SAM-2's own estimate of its mask's overlap, 0 to 1
         pa.field("area_px", pa.int64(), nullable=False),  # of the whole mask
         pa.field("lost", pa.bool_(), nullable=False),  # empty mask
         pa.field("edge", pa.bool_(), nullable=False),  # the largest piece touches the frame's border
-        pa.field(
-            "jump", pa.bool_(), nullable=False
-        ),  # centre moved by more than the box's longer side since the last seen frame
+        # the centre moved by more than the box's longer side since the last frame in which it was seen
+        pa.field("jump", pa.bool_(), nullable=False),
         pa.field("reappeared", pa.bool_(), nullable=False),  # first frame in which it is seen again
-        pa.field(
-            "identity_risk", pa.float32(), nullable=False
-        ),  # 0 to 1: that this is another animal, or not one whole animal (`sheep/crop/quality.py`)
+        # 0 to 1: that this is another animal, or not one whole animal (`sheep/crop/quality.py`)
+        pa.field("identity_risk", pa.float32(), nullable=False),
     ]
 )
 
@@ -61,20 +58,14 @@ CROPS = pa.schema(
     [
         *_KEY_FIELDS,
         pa.field("crop", pa.binary(), nullable=False),  # JPEG, square, around the animal
-        pa.field(
-            "crop_mask",
-            pa.binary(),
-            nullable=False,
-            # the mask's largest piece, a little grown, in the crop's pixels; COCO run lengths as in TRACKS, empty where
-            # held
-        ),
+        # the mask's largest piece, slightly dilated, in the crop's pixels; run lengths as in TRACKS, empty where held
+        pa.field("crop_mask", pa.binary(), nullable=False),
         pa.field("frame_image", pa.binary(), nullable=False),  # JPEG, square, the whole frame letterboxed
         pa.field("crop_x0", pa.float32(), nullable=False),  # crop window in the frame [px]; may reach outside it
         pa.field("crop_y0", pa.float32(), nullable=False),
         pa.field("crop_side_px", pa.float32(), nullable=False),
-        pa.field(
-            "held", pa.bool_(), nullable=False
-        ),  # animal lost here: the window is held from where it was last seen
+        # the animal is lost here, and the window stays where it was last seen
+        pa.field("held", pa.bool_(), nullable=False),
     ]
 )
 

@@ -1,6 +1,6 @@
-"""One study: its configuration, its inputs, who runs the work, and where each stage's output lies.
+"""One study: its configuration, its inputs, who runs the work, and the folder of each stage.
 
-Every stage is a function `run(study)`. It reads what people gave through `study.inputs` and what earlier stages wrote
+Every stage is a function `run(study)`. It reads the archive through `study.inputs` and the output of earlier stages
 through `study.manifest`, and both are read once.
 """
 

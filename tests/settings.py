@@ -13,5 +13,5 @@ def changed(config: Config, **fields: object) -> Config:
     known = {field.name for field in dataclasses.fields(config.advanced)}
     deep = {name: value for name, value in fields.items() if name in known}
     rest = {name: value for name, value in fields.items() if name not in known}
-    advanced = dataclasses.replace(config.advanced, **deep)  # type: ignore[arg-type]  # tests pass values of the right types
+    advanced = dataclasses.replace(config.advanced, **deep)  # type: ignore[arg-type]  # right types
     return dataclasses.replace(config, advanced=advanced, **rest)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def line(measure: Measure) -> str:
 def main() -> None:
     """Print the figures.
 
-    Exits with a message when `--root` is no checkout, or a study or log is not finished.
+    Exits with a message when `--root` is not a checkout, or a study or log is not finished.
     """
     parser = argparse.ArgumentParser(description="Measure layout, code, wording and runs of a checkout.")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout to measure; default: this folder")

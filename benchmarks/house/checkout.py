@@ -83,7 +83,7 @@ def public_functions(module: ast.Module) -> Iterator[Function]:
 
 
 def parameters(function: Function) -> list[str]:
-    """Name the parameters besides self and cls, `*args` and `**kwargs` included."""
+    """List the parameters except self and cls, `*args` and `**kwargs` included."""
     spec = function.args
     listed = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *filter(None, (spec.vararg, spec.kwarg))]
     return [one.arg for one in listed if one.arg not in ("self", "cls")]

@@ -58,7 +58,7 @@ def idiom_rate(root: Path) -> Measure:
 
 
 def idiom_places(root: Path) -> Iterator[str]:
-    """Yield every match with its place, for whoever rewrites them."""
+    """Yield every match with its place."""
     for pattern in IDIOMS:
         yield from _matches(root, pattern)
 

@@ -60,7 +60,7 @@ def demo_log(log: Path) -> list[Measure]:
     first = next((number for number, line in enumerate(lines) if FIRST_TABLE_ROW.match(line)), None)
     if first is None:
         raise ValueError(f"--demo-log {log}: expected a table (a line that starts with 'without:'), found none")
-    before = lines[: first - 1]  # the table's title stands above that row
+    before = lines[: first - 1]  # the table's title is above that row
     total = Measure("demo: lines before the tables", str(len(before)), f"<= {MAX_LINES}", len(before) <= MAX_LINES)
     return [total, *(_foreign(name, pattern, before) for name, pattern in FOREIGN)]
 

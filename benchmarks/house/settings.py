@@ -15,7 +15,7 @@ ADVANCED = "advanced"
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a configuration class that is no configuration itself."""
+    """One field of a configuration class that is not a configuration itself."""
 
     owner: str
     name: str

@@ -1,6 +1,6 @@
 """The command line: `sheep <verb> ...`, and the same verbs as `python -m jobs.<verb> ...` from a checkout.
 
-Nothing heavy is imported here: `--help` and refused flags answer at once.
+Heavy packages are imported later, so that `--help` and refused flags respond at once.
 """
 
 import sys
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the verb and its flags; None takes the process's own.
 
-    Exit status 0 when done, 1 when a person has to correct something or a stage's promise is broken, 2 for wrong usage.
+    Exit status 0 when done, 1 for an error of input or settings or between stages, 2 for wrong usage.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[0] not in VERBS:
         print(f"sheep: no verb {given[0]!r}, expected one of {', '.join(VERBS)}. Run sheep --help.", file=sys.stderr)
         sys.exit(2)
-    from sheep.cli import verbs  # with tyro, which the list of verbs does without
+    from sheep.cli import verbs  # imports tyro, which the list of verbs does not need
 
     verbs.run(given[0], given[1:])
 

@@ -15,15 +15,15 @@ from sheep.errors import ConfigError, ContractError
 from sheep.io import logs
 
 HELP_ADVANCED = "--help-advanced"
-"""As --help, with the advanced groups too."""
+"""As --help, including the advanced groups."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a verb is asked to do."""
+    """The parsed arguments of a verb."""
 
     config: Annotated[StudyConfig, tyro.conf.arg(name="")]
-    """The study: a recipe with what was changed on the command line."""
+    """The study: a recipe with the changes of the command line."""
     dry_run: bool = False
     """Print the resolved configuration and its digest, and stop."""
 
@@ -31,12 +31,12 @@ class Command:
 def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, prog: str) -> None:
     """Parse `<recipe> [--field value ...]`, run the verb, print its result (a URI last) on stdout.
 
-    All else goes to stderr.
+    Everything else goes to stderr.
 
     Args:
         verb: takes the study, returns what is printed.
         arguments: the recipe and its flags.
-        prog: how the command is called, for its help.
+        prog: name of the command, for its help.
     """
     with _one_line_errors():
         choices = {name: (recipe.__doc__ or "", Command(config=recipe())) for name, recipe in RECIPES.items()}
@@ -51,7 +51,7 @@ def run_recipe(verb: Callable[[StudyConfig], str], arguments: Sequence[str], *, 
 
 @contextlib.contextmanager
 def _without_advanced_help(arguments: Sequence[str]) -> Iterator[None]:
-    """Leave the advanced settings out of a help text; as flags they are always understood."""
+    """Leave the advanced settings out of a help text; as flags they are always accepted."""
     if not {"-h", "--help"} & set(arguments):
         yield
         return
@@ -73,7 +73,7 @@ def run_tool(tool: Callable[[list[str], str], None], arguments: Sequence[str], *
     Args:
         tool: parses its own flags; called with them and the name of the command.
         arguments: its flags.
-        prog: how the command is called, for its help.
+        prog: name of the command, for its help.
     """
     with _one_line_errors():
         logs.setup()
@@ -82,7 +82,7 @@ def run_tool(tool: Callable[[list[str], str], None], arguments: Sequence[str], *
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Exit with status 1 and one line where a person has to correct something or a stage's promise is broken."""
+    """Exit with status 1 and one line for an error of input or settings, or between stages."""
     try:
         yield
     except (ConfigError, ContractError) as error:

@@ -1,4 +1,4 @@
-"""Named configurations. A recipe is a function; a variant calls another and changes what differs.
+"""Named configurations. A recipe is a function; a derived recipe calls another and replaces fields.
 
 python -m jobs.study meadow --out s3://bucket/run --search.num-folds 5
 """
@@ -26,7 +26,7 @@ def meadow() -> StudyConfig:
         crop=CropConfig(crop_px=96, frame_px=96),
         finetune=FinetuneConfig(
             steps=40, head_steps=15, batch_size=32, learning_rate=1e-3, teacher_momentum=0.95, workers=2
-        ),  # at the defaults, made for released weights, so short a run leaves the teacher where it was
+        ),  # the defaults suit released weights: in so few steps they would not change the teacher
         search=SearchConfig(half_widths_s=(0.0, 0.6, 1.2), inverse_l2s=(0.001, 0.01)),
     )
 
@@ -47,9 +47,9 @@ def footage() -> StudyConfig:
 
 
 def sheep_base() -> StudyConfig:
-    """A real archive on a GPU cluster: SAM-2.1 base+ follows, DINOv2 base learns.
+    """A real archive on a GPU cluster: SAM-2.1 base+ tracks, DINOv2 base is fine-tuned.
 
-    Hours of video per GPU-hour depend on both.
+    Both determine how many hours of video a GPU processes per hour.
     """
     return StudyConfig(
         name="sheep_base",
@@ -88,7 +88,7 @@ def sheep_base() -> StudyConfig:
 
 
 def sheep_small() -> StudyConfig:
-    """As `sheep_base` with the small models: one GPU, or a first look."""
+    """As `sheep_base` with the small models: for one GPU, or for a first trial."""
     base = sheep_base()
     return replace(
         base,

@@ -12,20 +12,25 @@ log = logging.getLogger(__name__)
 
 
 def cleanup(arguments: list[str], prog: str) -> None:
-    """List what a study's folder no longer needs, and delete it if asked."""
+    """List files that a study no longer needs, and delete them on request.
+
+    Args:
+        arguments: the command's flags.
+        prog: name of the command, for its help.
+    """
     tyro.cli(_cleanup, args=arguments, prog=prog)
 
 
 def _cleanup(
     out: Annotated[str, tyro.conf.Positional], states: bool = False, older_hours: float = 24.0, delete: bool = False
 ) -> None:
-    """List what a study's folder no longer needs, and delete it if asked.
+    """List files that a study no longer needs, and delete them on request.
 
     Args:
         out: the study's folder, or one stage's.
-        states: also the tracker states of finished videos, from which a corrected prompt resumes.
-        older_hours: younger files are left alone: a running attempt may own them.
-        delete: delete them.
+        states: also the checkpoints of finished stages, from which a corrected prompt resumes.
+        older_hours: younger files are kept, since a running attempt may use them.
+        delete: delete the files.
     """
     from sheep.io import cleanup
 
@@ -39,13 +44,18 @@ def _cleanup(
 
 
 def meadow(arguments: list[str], prog: str) -> None:
-    """Generate the synthetic demo dataset."""
+    """Generate the synthetic demo dataset.
+
+    Args:
+        arguments: the command's flags.
+        prog: name of the command, for its help.
+    """
     from sheep.synthetic.archive import MeadowConfig, clips, write_archive
 
     default = MeadowConfig()
 
     def generate(root: str = "runs/meadow", workers: int = 2, meadow: MeadowConfig = default) -> None:
-        """Generate a study: videos, prompts, annotations and cohort as a lab would have them, and the truth apart.
+        """Generate a dataset: videos, prompts, annotations and cohort in a lab's layout, and the ground truth apart.
 
         Args:
             root: where to write; a plain path, file:// or s3://.
@@ -61,7 +71,12 @@ def meadow(arguments: list[str], prog: str) -> None:
 
 
 def pocket(arguments: list[str], prog: str) -> None:
-    """Train or score the pocket models that ship in `sheep/weights/`, on synthetic scenes only."""
+    """Train or score the pocket models in `sheep/weights/`, on synthetic scenes only.
+
+    Args:
+        arguments: the command's flags.
+        prog: name of the command, for its help.
+    """
     from sheep.synthetic.pocket.dinov2 import PocketDinov2Config
     from sheep.synthetic.pocket.sam2 import PocketSam2Config
 
@@ -88,7 +103,15 @@ def _score(
     num_videos: int = 24,
     num_frames: int = 60,
 ) -> None:
-    """Score both on scenes of fresh seeds, beside trivial baselines; SAM-2 on those of the first seed."""
+    """Score both on scenes of unseen seeds, beside trivial baselines; SAM-2 on those of the first seed.
+
+    Args:
+        sam2: weights, by the names of `--crop.sam2`.
+        dinov2: weights, by the names of `--finetune.backbone`.
+        seeds: of the scenes.
+        num_videos: videos that SAM-2 tracks; >= 1.
+        num_frames: frames of each; >= 1.
+    """
     import torch
 
     from sheep.synthetic.pocket import dinov2 as pocket_dinov2

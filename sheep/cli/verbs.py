@@ -1,4 +1,4 @@
-"""What each verb does with a parsed configuration. Stages and Ray are imported by the verb that needs them."""
+"""The verbs, as functions of a parsed configuration. Stages and Ray are imported by the verb that needs them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def check(config: StudyConfig) -> str:
 
 
 def prompt(config: StudyConfig) -> str:
-    """Find the animals; return the videos that need a person, then the file."""
+    """Find the animals; return the videos to check, then the file."""
     _require("torch", "image", "prompt")
     from sheep.prompts import detect
 
@@ -61,7 +61,7 @@ def crop(config: StudyConfig) -> str:
     from sheep.crop import stage
 
     given = _on_ray(config)
-    _ = given.inputs.prompts  # refused before a machine is asked for
+    _ = given.inputs.prompts  # checked before a machine is requested
     with _session(config):
         return stage.run(given).uri
 
@@ -144,6 +144,11 @@ def _session(config: StudyConfig) -> AbstractContextManager[None]:
 
 def _require(package: str, extra: str, what: str) -> None:
     """Refuse a verb whose packages are not installed.
+
+    Args:
+        package: the one that is imported.
+        extra: of this package, which installs it.
+        what: the verb, for the message.
 
     Raises:
         ConfigError: with the command that installs them.

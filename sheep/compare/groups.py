@@ -91,7 +91,7 @@ class GroupComparison:
     """One for each predicted animal, by name."""
 
     def to_json(self) -> dict[str, object]:
-        """Return JSON values; an animal's shares stand beside its other values, under the labels' names."""
+        """Return JSON values; an animal's shares are keys of its object, under the labels' names."""
         return {
             "labels": list(self.labels),
             "comparisons": to_json(self.comparisons),

@@ -1,7 +1,7 @@
-"""Typed, frozen configurations, one per stage, and what makes them traceable: a digest, JSON, and seeds.
+"""Typed, frozen configurations, one per stage, with a digest, JSON and seeds that make runs traceable.
 
-A recipe (`jobs/recipes.py`) is a Python function that returns a `StudyConfig`; the command line is generated from these
-classes. Nothing here reads hardware, clock, network or environment. Quantities carry their unit in the name.
+A recipe (`sheep/cli/recipes.py`) is a Python function that returns a `StudyConfig`; the command line is generated from
+these classes. Nothing here reads hardware, clock, network or environment. Names of quantities end in their unit.
 """
 
 from sheep.config.base import RUNTIME_ONLY, digest, output_settings, seed_for, to_json

@@ -11,6 +11,12 @@ from sheep.errors import ConfigError
 def check(condition: bool, what: str, got: object, expected: str) -> None:
     """Refuse a setting that is out of its range.
 
+    Args:
+        condition: must hold.
+        what: the setting's name.
+        got: its value.
+        expected: the range, for the message.
+
     Raises:
         ConfigError: the condition does not hold.
     """
@@ -24,7 +30,7 @@ def seed_for(study_seed: int, stage: str, key: str) -> int:
     Args:
         study_seed: the study's seed.
         stage: the stage's name.
-        key: what the unit is called within the stage, e.g. the video.
+        key: the unit's name within the stage, e.g. the video.
 
     Returns:
         An integer in [0, 2**63), from BLAKE2b of the three.
@@ -33,25 +39,23 @@ def seed_for(study_seed: int, stage: str, key: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def to_json(config: Any) -> dict[str, Any]:
+def to_json(config: Any) -> dict[str, object]:
     """Turn a configuration into plain JSON values; tuples become lists.
 
-    A TypeError here means a field that is not plain data, which is a bug of ours.
+    Raises:
+        TypeError: a field is not plain data, which is a bug in its class.
     """
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    values: dict[str, object] = json.loads(json.dumps(dataclasses.asdict(config)))
     return values
 
 
 RUNTIME_ONLY = {"runtime_only": True}
-"""Metadata of a field that says how a stage is run and changes nothing in what it writes but roundings: it may differ
-when a run goes on."""
+"""Metadata of a field that affects how a stage runs, and its output by rounding at most. It may differ when a run is
+resumed."""
 
 
-def output_settings(config: Any) -> dict[str, Any]:
-    """Turn a configuration into plain JSON values as `to_json` does, without its `RUNTIME_ONLY` fields.
-
-    What a stage's output hangs on.
-    """
+def output_settings(config: Any) -> dict[str, object]:
+    """Return the settings that a stage's output depends on: as `to_json`, without the `RUNTIME_ONLY` fields."""
     kept = to_json(config)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -1,7 +1,8 @@
-"""How videos become tracks and crops.
+"""Settings of tracking and cropping.
 
-`CropConfig` holds what a study chooses. `AdvancedCropConfig` holds what suits most studies as it is; its flags are
-`--crop.advanced.<field>`. Defaults without a source were chosen on the synthetic dataset and a few real videos.
+`CropConfig` holds the settings that a study chooses. `AdvancedCropConfig` holds settings that suit most studies; their
+flags are `--crop.advanced.<field>`. Defaults without a source were chosen on the synthetic dataset and a few real
+videos.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ class AdvancedCropConfig:
     """Settings of decoding, crops, storage and numerics that a study rarely has a reason to change."""
 
     decoder: Literal["pyav", "decord"] = "pyav"
-    """Video decoder; pyav is exact and flat in memory on every file tried (docs/decisions.md)."""
+    """Video decoder; pyav was exact and used constant memory on every file tested (docs/decisions.md)."""
     ahead_frames: int = field(default=4, metadata=RUNTIME_ONLY)
     """Frames that a thread decodes in advance while the model works on one; 0 to 64, 0 decodes without a thread. It
     changes no result, so a run may be resumed with another number."""
@@ -24,8 +25,8 @@ class AdvancedCropConfig:
     smooth_s: float = 0.6
     """Time constant over which the centre and side of the crop are smoothed [s]; >= 0."""
     mask_grow_frac: float = 0.04
-    """How far the masked view reaches beyond the mask, which may miss thin legs and the outline, as a share of the
-    crop's side; 0 to 0.5."""
+    """Dilation of the mask for the masked view, as a share of the crop's side; 0 to 0.5. SAM-2's mask may miss thin
+    legs and the outline."""
     jpeg_quality: int = 92
     """JPEG quality of stored images; 50 to 100."""
     rows_per_part: int = 2000
@@ -67,7 +68,7 @@ class CropConfig:
     frame_px: int = 96
     """Side of the square that the whole frame is scaled into (letterboxed), for the unguided variant; >= 16."""
     preview: bool = False
-    """Write an mp4 of each video with masks and flags drawn on it, for a person to watch; decodes the video a third
+    """Write an mp4 of each video with masks and flags drawn on it, for visual checks; decodes the video a third
     time."""
     device: str = "auto"
     """`auto` (cuda if present, else cpu), `cpu` or `cuda`."""

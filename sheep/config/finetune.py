@@ -1,8 +1,9 @@
-"""How a backbone is fine-tuned.
+"""Settings of fine-tuning.
 
-`FinetuneConfig` holds what a study chooses. `AdvancedFinetuneConfig` holds the rest of the recipe: hyperparameters that
-tests, benchmarks and experiments set. Their flags are `--finetune.advanced.<field>`. "DINOv2" below is its released
-configuration (facebookresearch/dinov2, configs/ssl_default_config.yaml), "ours" a default without a published source.
+`FinetuneConfig` holds the settings that a study chooses. `AdvancedFinetuneConfig` holds the rest of the recipe:
+hyperparameters that tests, benchmarks and experiments set. Their flags are `--finetune.advanced.<field>`. "DINOv2"
+below is its released configuration (facebookresearch/dinov2, configs/ssl_default_config.yaml), "ours" a default without
+a published source.
 """
 
 from dataclasses import dataclass, field
@@ -11,14 +12,13 @@ from typing import Literal, get_args
 from sheep.config.base import RUNTIME_ONLY, check
 
 LearntView = Literal["crop", "frame"]
-"""What fine-tuning learns from."""
+"""Images that fine-tuning learns from."""
 
 Background = Literal["keep", "dim", "swap"]
-"""What replaces the background around the animal in some of the views."""
+"""Treatment of the background around the animal in some of the views."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Precision of the networks' passes. Weights, last layers of the heads, losses and optimiser are float32 in any
-case."""
+"""Precision of the forward passes. Weights, last layers of the heads, losses and optimiser are always float32."""
 
 
 def _check(config: object, name: str, condition: bool, expected: str) -> None:
@@ -27,8 +27,8 @@ def _check(config: object, name: str, condition: bool, expected: str) -> None:
     Args:
         config: of either class.
         name: of the field.
-        condition: what has to hold.
-        expected: the same in words.
+        condition: must hold.
+        expected: the range, for the message.
 
     Raises:
         ConfigError: the condition does not hold.
@@ -65,7 +65,7 @@ class AdvancedFinetuneConfig:
     """Share of patches masked for the student in half of the global crops; 0 to 0.9. Source: the mean of DINOv2's, 0.1
     to 0.5."""
     mask_inside: float = 0.0
-    """Share of the masked patches that lie on the animal, as far as it covers that many; 0 to 1, 0 ignores the animal.
+    """Share of the masked patches that are placed on the animal, limited by its area; 0 to 1, 0 ignores the animal.
     Crops only."""
     background_share: float = 0.5
     """Share of the views whose background is dimmed or swapped; 0 to 1. Ours."""
@@ -101,9 +101,9 @@ class FinetuneConfig:
     """Stored images -> a backbone fine-tuned by self-distillation (DINO + iBOT + KoLeo)."""
 
     backbone: str = "pocket"
-    """Where it starts: `pocket`, a Hugging Face id (`facebook/dinov2-small`) or a `save_pretrained` folder."""
+    """Starting weights: `pocket`, a Hugging Face id (`facebook/dinov2-small`) or a `save_pretrained` folder."""
     view: LearntView = "crop"
-    """What it learns from: `crop` is guided by SAM-2, `frame` is the unguided baseline."""
+    """Images to learn from: `crop` is guided by SAM-2, `frame` is the unguided baseline."""
     steps: int = 200
     """Optimiser steps; >= 1."""
     head_steps: int = 40
@@ -133,8 +133,8 @@ class FinetuneConfig:
     skip_unsure: bool = False
     """Drop frames in which the track may have changed to another animal. Crops only."""
     validation_animals: int = 0
-    """Annotated animals that are kept out of training and scores, and whose labels select the teacher that is saved; 0
-    or >= 2. With 0 only a collapse is detected."""
+    """Number of annotated animals that are excluded from training and scores and whose labels select the saved teacher;
+    0 or >= 2. With 0 only a collapse is detected."""
     validate_every: int = 50
     """Steps between validations of the teacher, which select the weights that are saved; >= 0. 0 disables validation
     and saves the last teacher."""
@@ -143,8 +143,8 @@ class FinetuneConfig:
     workers: int = field(default=1, metadata=RUNTIME_ONLY)
     """Data-parallel workers of the Ray Train job; >= 1. A training may resume with another number of workers."""
     min_workers: int = field(default=0, metadata=RUNTIME_ONLY)
-    """Fewest workers to start or resume with while no more are available; 0 to workers, 0 always waits for all. Every
-    number from here to `workers` has to divide batch_size."""
+    """Fewest workers to start or resume with; 0 to workers, 0 always waits for all. Every number from this to `workers`
+    must divide batch_size."""
     device: str = field(default="auto", metadata=RUNTIME_ONLY)
     """`auto`, `cpu` or `cuda`."""
     advanced: AdvancedFinetuneConfig = AdvancedFinetuneConfig()
@@ -170,7 +170,7 @@ class FinetuneConfig:
         self._check_workers()
 
     def _check_workers(self) -> None:
-        """Every number of workers that the training may run on has to divide the global batch."""
+        """Check that every permitted number of workers divides the global batch."""
         most, least, total = self.workers, self.min_workers, self.batch_size
         _check(self, "batch_size", total >= 2 and total % most == 0, f">= 2 and a multiple of workers ({most})")
         _check(self, "min_workers", 0 <= least <= most, f"0 to workers ({most})")
@@ -180,5 +180,5 @@ class FinetuneConfig:
     @property
     def needs_masks(self) -> bool:
         """Whether training reads the animal's outline. Whole frames never do: they are the baseline without SAM-2."""
-        wanted = self.silhouette_weight > 0 or self.advanced.mask_inside > 0 or self.background != "keep"
-        return self.view == "crop" and wanted
+        uses_masks = self.silhouette_weight > 0 or self.advanced.mask_inside > 0 or self.background != "keep"
+        return self.view == "crop" and uses_masks

@@ -1,4 +1,4 @@
-"""How prompts are found without a click in every video."""
+"""Settings of automatic prompts, which replace a click in every video."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,7 +19,7 @@ class AdvancedPromptConfig:
     within_s: float = 600.0
     """Sample the first seconds of each video only [s]; 0 samples the whole video."""
     min_score: float = 0.5
-    """Videos with a prompt below this are listed for a person; 0 to 1. Detectors score low: take about 0.3 for
+    """Videos with a prompt that scores lower are listed for review; 0 to 1. Detectors score low: use about 0.3 for
     `text`."""
 
     def __post_init__(self) -> None:
@@ -30,11 +30,11 @@ class AdvancedPromptConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """Videos -> a prompt file, for a person to review."""
+    """Videos -> a prompt file, for review."""
 
     how: How = "motion"
-    """`motion`: what moves before a static camera. `exemplar`: what resembles an animal clicked in another video.
-    `text`: what a detector finds for a phrase."""
+    """`motion`: regions that move before a static camera. `exemplar`: regions that resemble an animal clicked in
+    another video. `text`: a detector's results for a phrase."""
     exemplar: str = "exemplar.csv"
     """For `exemplar`: a prompt file, relative to the archive's root, with one or more clicks, boxes or masks."""
     backbone: str = "pocket"
@@ -42,7 +42,7 @@ class PromptConfig:
     image_px: int = 64
     """For `exemplar`: side at which the network sees a window; a multiple of the patch size, >= 8."""
     phrase: str = "sheep"
-    """For `text`: what to look for."""
+    """For `text`: the phrase to detect."""
     num_animals: int = 1
     """Animals in each video, where no cohort file states it; >= 1."""
     overwrite: bool = False

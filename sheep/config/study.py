@@ -1,4 +1,4 @@
-"""Every other stage, what Ray is asked for, and the study that holds them all."""
+"""Configurations of the other stages, of the archive and the cluster, and of a whole study."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,8 +9,8 @@ from sheep.config.finetune import FinetuneConfig
 from sheep.config.prompt import PromptConfig
 
 View = Literal["crop", "frame", "masked", "track"]
-"""What an encoder is shown: the crop, the whole frame, the crop with all but the animal painted grey, or no image at
-all but the tracks table."""
+"""Input of an encoder: the crop, the whole frame, the crop with everything outside the animal painted grey, or the
+tracks table instead of an image."""
 Pool = Literal["cls", "cls_mean", "cls_grid"]
 
 
@@ -59,10 +59,10 @@ class EmbedConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowConfig:
-    """What of the neighbouring frames joins a frame's vector."""
+    """The temporal window: which neighbouring frames add to a frame's vector."""
 
     half_width_s: float = 0.0
-    """Reach to each side; 0 means no temporal information: the frame's own vector."""
+    """Reach to each side [s]; >= 0. 0 means no temporal information: the frame's own vector."""
 
     def __post_init__(self) -> None:
         check(self.half_width_s >= 0, "window.half_width_s", self.half_width_s, ">= 0 s")
@@ -75,7 +75,7 @@ class ProbeConfig:
     inverse_l2: float = 0.1
     """Inverse strength of the L2 penalty (scikit-learn's C); > 0."""
     num_components: int = 64
-    """Principal components kept; 0 keeps every dimension."""
+    """Principal components kept; >= 0. 0 keeps every dimension."""
 
     def __post_init__(self) -> None:
         check(self.inverse_l2 > 0, "probe.inverse_l2", self.inverse_l2, "> 0")
@@ -139,8 +139,8 @@ class PredictConfig:
     """Probe + embeddings -> probabilities per frame -> bouts."""
 
     variant: str = "guided-crop-window"
-    """Whose probes predict for the group comparison, `<encoder>-<view>-<single|window>`; named before any score is
-    known."""
+    """The variant whose probes predict for the group comparison, `<encoder>-<view>-<single|window>`; chosen before any
+    score is known."""
     advanced: AdvancedPredictConfig = AdvancedPredictConfig()
 
 
@@ -163,7 +163,7 @@ class AdvancedCompareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompareConfig:
-    """Predictions + cohort -> differences between groups, with the animal as the unit."""
+    """Predictions + cohort -> differences between groups, with the animal as the statistical unit."""
 
     reference: str = ""
     """The group that others are compared with; empty takes the first in alphabetical order."""
@@ -172,7 +172,7 @@ class CompareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveConfig:
-    """Where a study's input lies: a folder as a lab would have it, at any URI."""
+    """Location of a study's input files: a folder at any URI, in the layout of the docs."""
 
     root: str = "meadow"
     """Folder with `videos/`, `prompts.csv`, `annotations/` and `cohort.csv`; a plain path, file:// or s3://."""
@@ -190,7 +190,7 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterConfig:
-    """What Ray is asked for; changes speed, never results (not part of any digest)."""
+    """Resources requested from Ray. They change speed, never results, and are part of no digest."""
 
     crop_workers: int = 2
     """SAM-2 actors; >= 1."""
@@ -214,17 +214,17 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """A study: every stage and every variant of the tables."""
+    """All stages and every variant of the result tables."""
 
     name: str
-    """The recipe's name, for people."""
+    """The recipe's name, for display."""
     seed: int = 0
-    """Every random choice descends from it, by stage and key."""
+    """Seed of every random choice, by stage and key (`seed_for`)."""
     baselines: bool = True
-    """Whether baselines are scored beside the backbones: random weights, bare pixels, position and size
-    alone."""
+    """Whether baseline encoders are scored beside the backbones: untrained weights, raw pixels, and the animal's
+    position and size alone."""
     out: str = "runs/study"
-    """Where every stage writes, one folder each; a plain path, file:// or s3://."""
+    """Output folder, one folder for each stage below it; a plain path, file:// or s3://."""
     archive: ArchiveConfig = ArchiveConfig()
     prompt: PromptConfig = PromptConfig()
     crop: CropConfig = CropConfig()

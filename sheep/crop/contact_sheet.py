@@ -1,6 +1,6 @@
-"""Frames, masks and crops of one video -> one contact sheet, so that a person can see what was tracked.
+"""Frames, masks and crops of one video -> one contact sheet, to check visually what was tracked.
 
-The crop stage draws one tile at a time, while its frame and mask are in memory, and lays the tiles out at the end of
+The crop stage draws one tile at a time, while its frame and mask are in memory, and arranges the tiles at the end of
 the video. A tile shows the frame with the mask on it, the crop beneath and the time; a note such as "lost" is written
 over the frame.
 """
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sheep.errors import ContractError
 
 MASK_RGB = (0, 90, 255)
-"""Blue: stands out from pasture, wool and soil, for colour-blind readers too."""
+"""Blue: contrasts with pasture, wool and soil, for colour-blind readers too."""
 NOTE_RGB = (213, 94, 0)
 """Orange-red, the background of a note."""
 
@@ -71,7 +71,7 @@ def overlay(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uin
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], *, title: str, columns: int = 6) -> bytes:
-    """Lay tiles out in rows, left to right and top to bottom.
+    """Arrange tiles in rows, left to right and top to bottom.
 
     Args:
         tiles: at least one, each (H, 160, 3) uint8 RGB from `draw`; heights may differ.
@@ -131,7 +131,12 @@ def draw(tile: Tile) -> NDArray[np.uint8]:
 
 
 def _shrink(frame: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Scale both to the tile's width; a mask that fills no pixel by half keeps every pixel that it touches."""
+    """Scale both to the tile's width; a mask that covers half of no pixel keeps every pixel that it touches.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+    """
     _require_image(frame, "frame")
     if mask.shape != frame.shape[:2]:
         raise ContractError(

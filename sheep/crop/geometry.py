@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d, label, maximum_filter1d
 
-Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 _PAD_GREY = 114
@@ -65,8 +64,13 @@ def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def windows(
-    boxes: Floats, time_s: Floats, frame_size_px: tuple[int, int], *, margin_frac: float, smooth_s: float
-) -> Floats:
+    boxes: NDArray[np.float64],
+    time_s: NDArray[np.float64],
+    frame_size_px: tuple[int, int],
+    *,
+    margin_frac: float,
+    smooth_s: float,
+) -> NDArray[np.float64]:
     """Compute a smooth square window around the boxes of one animal.
 
     The side is the largest box side within `smooth_s` before and after, widened by the margin, then smoothed; the
@@ -105,7 +109,7 @@ def windows(
     return np.concatenate([corner, side_px[:, None]], axis=1)
 
 
-def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
+def cut(image: Pixels, window: NDArray[np.float64], side_px: int) -> Pixels:
     """Cut a square window out of a frame and scale it.
 
     Args:
@@ -125,8 +129,10 @@ def cut(image: Pixels, window: Floats, side_px: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box=box))
 
 
-def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac: float) -> NDArray[np.bool_]:
-    """Cut the same window out of the largest piece of a mask as `cut` cuts out of the frame.
+def cut_mask(
+    mask: NDArray[np.bool_], window: NDArray[np.float64], side_px: int, *, grow_frac: float
+) -> NDArray[np.bool_]:
+    """Cut a window out of the largest piece of a mask, as `cut` does out of the frame.
 
     Args:
         mask: (H, W) bool.
@@ -136,7 +142,7 @@ def cut_mask(mask: NDArray[np.bool_], window: Floats, side_px: int, *, grow_frac
 
     Returns:
         (side_px, side_px) bool: nearest neighbour, then dilated. Empty where the mask is, or where its largest piece
-        lies outside the window.
+        is outside the window.
     """
     x0, y0, side = (float(value) for value in window)
     steps = (np.arange(side_px) + 0.5) * (side / side_px)
@@ -155,7 +161,7 @@ def grey_outside(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
 
     Args:
         image: (S, S, 3) uint8 RGB, a stored crop.
-        mask: (S, S) bool, from `cut_mask`. An empty one leaves the crop unchanged, since nothing tells what to keep.
+        mask: (S, S) bool, from `cut_mask`; an empty one leaves the crop unchanged.
 
     Returns:
         (S, S, 3) uint8.
@@ -180,6 +186,6 @@ def letterbox(image: Pixels, side_px: int) -> Pixels:
     return cut(image, np.array([(width - longer) / 2, (height - longer) / 2, longer]), side_px)
 
 
-def _frames(seconds: float, time_s: Floats) -> float:
+def _frames(seconds: float, time_s: NDArray[np.float64]) -> float:
     """Convert a duration to frames, by the median gap between frames; 0 for a single frame."""
     return seconds / float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0

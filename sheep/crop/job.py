@@ -1,4 +1,4 @@
-"""What a worker does with one video of any length: track the animals, then cut crops along their smoothed tracks.
+"""A worker's job on one video of any length: track the animals, then cut crops along their smoothed tracks.
 
 Two passes, because smoothing needs the whole track and decoding twice costs less than holding the frames. Each pass
 writes a part whenever `rows_per_part` rows are full, and a checkpoint with it (`sheep/io/checkpoints.py`). The next
@@ -29,7 +29,7 @@ from sheep.crop.rows import CropRow, TrackRow, to_table, track_rows
 from sheep.errors import MediaError
 from sheep.execution.base import Unit, Worker, recorded
 from sheep.io import storage
-from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.checkpoints import Checkpoint, VideoCheckpoints
 from sheep.io.ledger import Attempt, StageFolder
 from sheep.io.manifest import Entry, read_part
 from sheep.models.weights import open_tracker
@@ -80,39 +80,46 @@ class CropJob:
     def _crop(self, tracker: "Tracker", unit: CropUnit) -> Entry:
         """Run all passes over one video and commit it."""
         attempt = self.stage.attempt(unit.key, unit.input)
-        progress = Progress(attempt, unit.source)
-        self._track(tracker, unit, attempt, progress)
-        tiles = self._cut(unit, attempt, progress)
+        saved = VideoCheckpoints(attempt, unit.source)
+        self._track(tracker, unit, attempt, saved)
+        tiles = self._cut(unit, attempt, saved)
         attempt.put("sheet", "jpg", contact_sheet(tiles, title=unit.key))
-        attempt.put("reprompts", "csv", quality.to_csv(quality.reprompts(self._without_masks(progress))))
+        attempt.put("reprompts", "csv", quality.to_csv(quality.reprompts(self._without_masks(saved))))
         if self.config.preview:
-            self._write_preview(unit, attempt, progress)
+            self._write_preview(unit, attempt, saved)
         return attempt.commit()
 
-    def _without_masks(self, progress: Progress) -> pa.Table:
-        """The whole track without its masks: about 150 bytes for each animal and frame."""
+    def _without_masks(self, saved: VideoCheckpoints) -> pa.Table:
+        """Read the whole track without its masks: about 150 bytes for each animal and frame."""
         columns = [name for name in schemas.TRACKS.names if name != "mask"]
-        return pa.concat_tables([read_part(self.stage.uri, one.part, columns) for one in progress.tracked])
+        return pa.concat_tables([read_part(self.stage.uri, one.part, columns) for one in saved.tracked])
 
-    def _write_preview(self, unit: CropUnit, attempt: Attempt, progress: Progress) -> None:
-        """A third pass, on request. It has no checkpoints: an MP4 cannot be resumed part-way."""
+    def _write_preview(self, unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> None:
+        """Run the third pass, on request. It has no checkpoints: an MP4 cannot be resumed."""
         with tempfile.TemporaryDirectory(prefix="sheep-") as folder:
             path = storage.join(folder, "preview.mp4")
-            preview.write(self._preview_frames(unit, progress), path)
+            preview.write(self._preview_frames(unit, saved), path)
             attempt.put_file("preview", "mp4", path)
 
-    def _preview_frames(self, unit: CropUnit, progress: Progress) -> Iterator[preview.PreviewFrame]:
+    def _preview_frames(self, unit: CropUnit, saved: VideoCheckpoints) -> Iterator[preview.PreviewFrame]:
         frames = self._frames(unit, None)
-        for checkpoint in progress.tracked:
+        for checkpoint in saved.tracked:
             rows = track_rows(read_part(self.stage.uri, checkpoint.part))
             for number, of_frame in itertools.groupby(rows, key=lambda row: row.frame):
                 animals = [_preview_animal(row) for row in of_frame]
                 frame = _require_same(next(frames, None), number, unit.key)
                 yield preview.PreviewFrame(image=frame.image, time_s=frame.time_s, animals=animals)
 
-    def _track(self, tracker: "Tracker", unit: CropUnit, attempt: Attempt, progress: Progress) -> None:
-        """First pass: track from the last usable checkpoint to the end, and write the tracks part by part."""
-        resumed = progress.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
+    def _track(self, tracker: "Tracker", unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> None:
+        """Run the first pass: track from the last usable checkpoint to the end, and write the tracks part by part.
+
+        Args:
+            tracker: SAM-2.
+            unit: the video and its prompts.
+            attempt: receives the parts.
+            saved: the video's checkpoints.
+        """
+        resumed = saved.resume_track(lambda frame: prompts_digest(unit.prompts, frame))
         if resumed is None:
             after, tracking, flagger = None, tracker.start(unit.prompts), quality.Flagger()
         else:
@@ -133,7 +140,7 @@ class CropJob:
                 mark=frame.mark.to_json(),
                 flags_state=flagger.state(),
             )
-            progress.track_reached(here, tracking.save())
+            saved.track_reached(here, tracking.save())
             rows.clear()
 
         for frame, image in tracker.ahead(self._frames(unit, after), lambda frame: frame.image):
@@ -147,7 +154,13 @@ class CropJob:
             write()
 
     def _num_left(self, unit: CropUnit, frame: reader.Frame, length_s: float) -> float:
-        """Estimate how many frames remain to be tracked; nan where the container does not state its length."""
+        """Estimate how many frames remain to be tracked; nan where the container does not state its length.
+
+        Args:
+            unit: the video and its prompts.
+            frame: the last tracked frame.
+            length_s: stated length of the video [s]; nan where unknown.
+        """
         num_done = frame.index // self.config.stride_frames + 1
         left = (length_s / frame.time_s - 1) * num_done if frame.time_s else math.nan
         if self.config.max_frames:
@@ -157,6 +170,10 @@ class CropJob:
 
     def _frames(self, unit: CropUnit, after: reader.Mark | None) -> Iterator[reader.Frame]:
         """Decode from the first prompt on, or after a mark.
+
+        Args:
+            unit: the video and its prompts.
+            after: mark of the last frame that is done; None for none.
 
         Raises:
             MediaError: as `reader.decode`; or decoding ends before the last prompt's frame.
@@ -182,15 +199,20 @@ class CropJob:
                 "Move the prompt, or raise crop.max_frames."
             )
 
-    def _cut(self, unit: CropUnit, attempt: Attempt, progress: Progress) -> list[geometry.Pixels]:
-        """Second pass: write the crops, one part for each part of the tracks.
+    def _cut(self, unit: CropUnit, attempt: Attempt, saved: VideoCheckpoints) -> list[geometry.Pixels]:
+        """Run the second pass: write the crops, one part for each part of the tracks.
+
+        Args:
+            unit: the video and its prompts.
+            attempt: receives the parts.
+            saved: the video's checkpoints.
 
         Returns:
             The tiles of the contact sheet, in order of time.
         """
-        track = progress.tracked
+        track = saved.tracked
         layout = Layout(self.stage.uri, [one.part for one in track], self.config)
-        num_done, stored = progress.resume_crops()
+        num_done, stored = saved.resume_crops()
         tiles = list(np.load(io.BytesIO(stored), allow_pickle=False)) if stored else []
         after = reader.Mark(**track[num_done - 1].mark) if num_done else None
         speed = _Speed(unit.key, "cut")
@@ -204,7 +226,7 @@ class CropJob:
                 tiles += [self._tile(frame, place) for place in places if place.shown]
                 speed.count()
             attempt.write("crops", to_table(rows, schemas.CROPS), schemas.CROPS)
-            progress.crops_reached(attempt.parts[-1], _packed(tiles) if len(tiles) > num_tiles else None)
+            saved.crops_reached(attempt.parts[-1], _packed(tiles) if len(tiles) > num_tiles else None)
             speed.show(layout.num_after(places[0].frame))
         return tiles
 
@@ -300,7 +322,16 @@ def prompts_digest(given: Sequence[schemas.Prompt], until: int) -> str:
 
 
 def _require_same(frame: reader.Frame | None, number: int, key: str) -> reader.Frame:
-    """Require that a later pass decodes the frames of the first."""
+    """Require that a later pass decodes the frames of the first.
+
+    Args:
+        frame: the next decoded frame; None at the end of the video.
+        number: of the frame in the first pass.
+        key: the video.
+
+    Raises:
+        MediaError: another frame, or none.
+    """
     if frame is None or frame.index != number:
         got = "no more frame" if frame is None else f"frame {frame.index}"
         raise MediaError(

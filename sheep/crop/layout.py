@@ -1,4 +1,4 @@
-"""Where crops lie: one smooth window per animal over its whole track, and the frames that the contact sheet shows."""
+"""Positions of crops: a smooth window for each animal over its track, and the frames that the contact sheet shows."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One animal in one frame: what cutting its crop needs to know of its track."""
+    """One animal in one frame: the part of its track that is needed to cut its crop."""
 
     frame: int
     """Number in the file."""
@@ -28,7 +28,7 @@ class Place:
     lost: bool
     mask: NDArray[np.bool_]
     """(H, W)."""
-    window: geometry.Floats
+    window: NDArray[np.float64]
     """(3,): x0, y0, side [px]."""
     shown: bool
     """Whether it gets a tile on the contact sheet."""
@@ -42,7 +42,7 @@ class Layout:
 
         Args:
             uri: the stage's folder.
-            parts: the parts of the video's tracks table, in order, at least one row in all.
+            parts: the parts of the video's tracks table, in order, with at least one row together.
             config: margin and smoothing.
         """
         columns = ["animal", "frame", "time_s", *_BOX_COLUMNS, "height_px", "width_px"]
@@ -87,7 +87,7 @@ class Layout:
             yield list(of_frame)
 
 
-def _windows(tracks: pa.Table, size_px: tuple[int, int], config: CropConfig) -> geometry.Floats:
+def _windows(tracks: pa.Table, size_px: tuple[int, int], config: CropConfig) -> NDArray[np.float64]:
     """Windows (rows, 3) of all animals: x0, y0, side [px]. Each animal is smoothed by itself."""
     coded = tracks.column("animal").combine_chunks().dictionary_encode()
     codes, time_s = coded.indices.to_numpy(), tracks.column("time_s").to_numpy()

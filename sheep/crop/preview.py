@@ -1,6 +1,6 @@
-"""Frames, masks and flags of one video -> a small MP4 that plays in any browser, so that a person can watch the tracks.
+"""Frames, masks and flags of one video -> a small MP4 that plays in any browser, to check the tracks visually.
 
-Frames are encoded one by one as they come, so memory does not grow with the video. The bytes depend on what is drawn
+Frames are encoded one at a time, so memory does not grow with the video. The bytes depend on what is drawn
 only: x264 runs in one thread, and without macroblock trees (`mbtree`), which read uninitialised memory.
 """
 
@@ -23,7 +23,7 @@ BOX_RGB = {"lost": (213, 94, 0), "jump": (213, 94, 0), "risk": (230, 159, 0), "r
 """Colour of a box by the first of its flags that is listed here; any other box is white."""
 
 _CLOCK_HZ = 90_000
-_CRF = "28"  # coarse: the preview is for watching, nothing is measured on it
+_CRF = "28"  # coarse: the preview is only viewed
 _OPTIONS = {"crf": _CRF, "preset": "veryfast", "threads": "1", "g": "50", "x264-params": "mbtree=0"}
 _LINE_PX = 14
 
@@ -38,7 +38,7 @@ class PreviewAnimal:
     box: tuple[float, float, float, float] | None
     """x0, y0, x1, y1 [px]; None where it is lost."""
     flags: tuple[str, ...] = ()
-    """Names of the flags that hold, worst first."""
+    """Names of the flags that are set, worst first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ def write(frames: Iterable[PreviewFrame], path: str) -> int:
         Number of frames.
 
     Raises:
-        ContractError: there is none, their size changes, or their times do not rise by at least 1 / 90,000 s.
+        ContractError: there are no frames, their size changes, or their times do not rise by at least 1 / 90,000 s.
     """
     first_s, last, count = 0.0, -1, 0
     shape: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
 """Tracks -> flags on frames that may be wrong, and a list of the frames where a new prompt would help most.
 
-Flags depend on earlier frames only, and what they remember of those is plain JSON, so a track written in parts has the
-same flags as a track written as a whole. A flag is a reason to check a frame, not a verdict: docs/decisions.md
+Flags depend on earlier frames only, and their state is plain JSON, so a track written in parts has the same flags as a
+track written as a whole. A flag is a reason to check a frame, not a verdict: docs/decisions.md
 ("Flags") has precision and recall.
 """
 
@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +18,12 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from sheep.crop.rows import Box, TrackRow, track_rows
+from sheep.io.typed_json import from_json, object_json
 
 RISKY = 0.5
-"""Identity risk from which a frame is worth a check (docs/decisions.md, "Flags")."""
+"""Identity risk from which a frame should be checked (docs/decisions.md, "Flags")."""
 _DOUBLE_S = 20.0  # an animal that walks up to the camera may double its area in this time
-_LOST_S = 0.5  # shorter gaps are blinks of the tracker, bridged when crops are laid out
+_LOST_S = 0.5  # shorter gaps are interpolated by `sheep.crop.layout`
 _LONG_LOST_S = 2.0
 _APART_S = 1.0  # of two frames closer than this, one prompt repairs both
 _HALF_S = 10.0
@@ -35,7 +35,7 @@ HEADER = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reprompt:
-    """A frame that is worth a new prompt, and a box for a person to correct."""
+    """A frame for which a new prompt is suggested, and a box to correct."""
 
     video: str
     animal: str
@@ -50,7 +50,7 @@ class Reprompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Seen:
-    """What is remembered of one animal: its last frame in which it was seen."""
+    """State of one animal: the last frame in which it was seen."""
 
     box: Box
     time_s: float
@@ -80,20 +80,20 @@ class Flagger:
         (docs/decisions.md).
     """
 
-    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, state: Mapping[str, object] | None = None) -> None:
         """Start a video, or resume it.
 
         Args:
-            state: what `state` returned after the last frame done, also after a round trip through JSON; None at the
-                start.
+            state: the result of `state` after the last processed frame, also after a round trip through JSON; None at
+                the start.
         """
         self._seen = {
-            animal: _Seen(**{**values, "box": tuple(values["box"])}) for animal, values in (state or {}).items()
+            animal: from_json(_Seen, values, f"flags of {animal}") for animal, values in (state or {}).items()
         }
 
-    def state(self) -> dict[str, Any]:
-        """Return what is remembered of each animal seen so far, as plain JSON: its box, time, usual area and `lost`."""
-        return {animal: {**asdict(seen), "box": list(seen.box)} for animal, seen in self._seen.items()}
+    def state(self) -> dict[str, object]:
+        """Return the state of each animal seen so far as plain JSON: its box, time, usual area and `lost`."""
+        return object_json(self._seen)
 
     def flag(self, rows: Sequence[TrackRow]) -> list[TrackRow]:
         """Set the flags of the next frame.
@@ -153,7 +153,7 @@ def _closeness(rows: Sequence[TrackRow]) -> NDArray[np.float64]:
     size = [rows[0].height_px, rows[0].width_px]
     masks = [{"size": size, "counts": row.mask} for row in rows]
     boxes = np.array([row.box for row in rows], dtype=np.float64)
-    boxes[:, 2:] -= boxes[:, :2]  # x, y, width, height, as pycocotools wants them
+    boxes[:, 2:] -= boxes[:, :2]  # x, y, width, height, the form that pycocotools takes
     crowd = [1] * len(rows)  # with this flag pycocotools divides the shared area by the first one's area
     shared = [np.asarray(coco.iou(one, one, crowd)) for one in (masks, boxes)]
     overlap, nearness = (np.maximum(share, share.T) for share in shared)
@@ -164,9 +164,9 @@ def _closeness(rows: Sequence[TrackRow]) -> NDArray[np.float64]:
 
 
 def reprompts(tracks: pa.Table) -> list[Reprompt]:
-    """List the frames that are worth a new prompt, worst first.
+    """List the frames for which a new prompt is suggested, worst first.
 
-    Each has the track's own box, for a person to correct, or the last seen box where the animal is lost. Of several
+    Each has the track's own box, to be corrected, or the last seen box where the animal is lost. Of several
     frames of one animal less than a second apart, the worst is kept. Reasons, and their scores from 0 to 1:
 
     * reappeared: seen again after being lost for 0.5 s or more; 1 - 0.5 ** (seconds / 10).
@@ -283,7 +283,14 @@ def _spaced(rows: Sequence[Reprompt]) -> list[Reprompt]:
 
 
 def _reprompt(at: TrackRow, seen: TrackRow, reason: str, score: float) -> Reprompt:
-    """Propose a frame, with the box of a row in which the animal is seen."""
+    """Suggest a frame, with the box of a row in which the animal is seen.
+
+    Args:
+        at: row of the frame.
+        seen: row with the box.
+        reason: see `Reprompt`.
+        score: see `Reprompt`; 0 to 1.
+    """
     return Reprompt(
         video=at.video,
         animal=at.animal,
@@ -296,5 +303,5 @@ def _reprompt(at: TrackRow, seen: TrackRow, reason: str, score: float) -> Reprom
 
 
 def _box(row: TrackRow) -> Box:
-    assert row.box is not None, "only asked of rows in which the animal is seen"
+    assert row.box is not None, "called for rows in which the animal is seen"
     return row.box

@@ -62,7 +62,7 @@ class CropRow:
 
 
 def to_table(rows: Sequence[TrackRow] | Sequence[CropRow], schema: pa.Schema) -> pa.Table:
-    """Lay rows out as a table.
+    """Convert rows to a table.
 
     Args:
         rows: any number, of the class that belongs to the schema.
@@ -74,7 +74,7 @@ def to_table(rows: Sequence[TrackRow] | Sequence[CropRow], schema: pa.Schema) ->
 def track_rows(table: pa.Table) -> Iterator[TrackRow]:
     """Read rows of the tracks table, a thousand at a time.
 
-    A long video's table fits in memory, its rows as Python objects do not.
+    The table of a long video fits in memory, but its rows as Python objects do not.
 
     Args:
         table: all columns of `schemas.TRACKS`; `mask` may be missing.

@@ -1,1 +1,1 @@
-"""Who runs the work: this process, or a Ray cluster."""
+"""Executors, which run the work: in this process, or on a Ray cluster."""

@@ -1,9 +1,9 @@
-"""What a stage and whoever runs its work promise each other. No stage and no Ray is known here.
+"""The interface between stages and executors. It depends on no stage and not on Ray.
 
-A stage that works video by video hands out a `Job` (plain data that travels; `open` loads the model once per worker)
-and its units. Fine-tuning hands out a `TrainingJob`, the search a list of trials. An `Executor` runs all three:
+A stage that works video by video defines a `Job` (plain data that is sent to workers; `open` loads the model once per
+worker) and its units. Fine-tuning defines a `TrainingJob`, the search a list of trials. An `Executor` runs all three:
 `execution.local` in this process, `execution.ray` on a cluster. Workers write their results to storage themselves
-(`sheep.io.ledger`); only ledger entries and scores travel back.
+(`sheep.io.ledger`) and return only ledger entries and scores.
 """
 
 import logging
@@ -42,7 +42,7 @@ Worker = Callable[[Any], Entry]
 
 
 class Job(Hashable, Protocol):
-    """What a worker needs to do a stage's units. Plain data, so that it travels."""
+    """Everything a worker needs to run a stage's units. Plain data, so that it can be sent to workers."""
 
     @property
     def stage(self) -> StageFolder:
@@ -51,7 +51,7 @@ class Job(Hashable, Protocol):
 
     @property
     def pool(self) -> str:
-        """Which workers of `ClusterConfig` do it: crop, embed or predict."""
+        """The worker pool of `ClusterConfig` that runs it: crop, embed or predict."""
         ...
 
     def open(self) -> Worker:
@@ -64,7 +64,7 @@ Work = tuple[Job, Unit]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingContext:
-    """One training worker's place among the others, and how it reports, saves and resumes."""
+    """Rank of one training worker, and its functions for reporting, saving and resuming."""
 
     folder: str
     """Empty local folder for the result."""
@@ -75,7 +75,7 @@ class TrainingContext:
     report: Callable[[dict[str, float]], None]
     """Called after each step with its measures."""
     save: Callable[[str], None] | None = None
-    """Takes a local folder with a checkpoint; None where nothing is saved on the way."""
+    """Takes a local folder with a checkpoint; None where no checkpoints are saved."""
     save_every: int = 50
     """Steps between checkpoints; >= 1."""
     resume_dir: str | None = None
@@ -83,7 +83,7 @@ class TrainingContext:
 
 
 class TrainingJob(Protocol):
-    """A training that several workers take part in. Plain data, so that it travels."""
+    """A training on one or more workers. Plain data, so that it can be sent to workers."""
 
     @property
     def out(self) -> str:
@@ -97,16 +97,16 @@ class TrainingJob(Protocol):
 
     @property
     def run_id(self) -> str:
-        """Same for trainings that may resume from each other's checkpoints."""
+        """Equal for trainings that may resume from each other's checkpoints."""
         ...
 
     @property
     def num_steps(self) -> int:
-        """Steps in all; >= 1."""
+        """Number of optimiser steps; >= 1."""
         ...
 
     def train(self, context: TrainingContext) -> None:
-        """Take part; the worker of rank 0 leaves the result in `context.folder`."""
+        """Train as one of the workers; rank 0 writes the result to `context.folder`."""
         ...
 
     def show(self, measures: dict[str, float]) -> None:
@@ -120,33 +120,44 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Who runs the work."""
+    """Runs the work of stages."""
 
     @property
     def progress(self) -> Progress:
-        """Where it reports how far it is."""
+        """Receives its progress."""
         ...
 
     def run_units(self, work: Sequence[Work]) -> Iterable[Entry]:
-        """Do every unit, in any order, anywhere; yield each ledger entry as it is committed. Jobs are of one pool."""
+        """Run every unit, in any order, and yield each ledger entry once committed. All jobs are of one pool."""
         ...
 
     def train(self, job: TrainingJob) -> None:
-        """Train and leave the result at `job.out`."""
+        """Train and write the result to `job.out`."""
         ...
 
     def run_trials(
         self, objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared
     ) -> list[Result]:
-        """Call `objective` (a module's function) with each trial.
+        """Call `objective` with each trial.
 
-        `shared` travels once. Results are in the order of trials.
+        Args:
+            objective: a function of a module, called with a trial and `shared`.
+            trials: any number.
+            shared: what every trial reads; sent to the workers once.
+
+        Returns:
+            The results, in the order of `trials`.
         """
         ...
 
 
 def pool_size(pool: str, cluster: ClusterConfig) -> tuple[int, float]:
-    """Return how many workers a pool has, and how many GPUs each of them."""
+    """Return the number of workers of a pool, and the GPUs of each.
+
+    Args:
+        pool: crop, embed or predict.
+        cluster: the sizes.
+    """
     sizes = {
         "crop": (cluster.crop_workers, cluster.gpus),
         "embed": (cluster.embed_workers, cluster.gpus),
@@ -156,7 +167,13 @@ def pool_size(pool: str, cluster: ClusterConfig) -> tuple[int, float]:
 
 
 def recorded(stage: StageFolder, unit: Unit, work: Callable[[], Entry]) -> Entry:
-    """Do one unit; a video that cannot be used becomes an entry with its reason, and the archive continues."""
+    """Run one unit; a MediaError is committed as the unit's entry, and the other units continue.
+
+    Args:
+        stage: the folder that the unit writes to.
+        unit: the unit.
+        work: runs it and commits its entry.
+    """
     try:
         entry = work()
     except MediaError as error:
@@ -168,11 +185,11 @@ def recorded(stage: StageFolder, unit: Unit, work: Callable[[], Entry]) -> Entry
 def run_units(
     asked: Sequence[tuple[Job, Mapping[str, Unit]]], executor: Executor, *, max_error_frac: float = 0.0
 ) -> list[Manifest]:
-    """Run the due units of some jobs of one pool together, and write each job's manifest.
+    """Run the due units of several jobs of one pool together, and write each job's manifest.
 
     Args:
         asked: jobs with all their units, by key; finished units are not run again.
-        executor: who runs them.
+        executor: runs them.
         max_error_frac: share of a job's units that may fail; 0 to 1.
 
     Returns:
@@ -180,7 +197,7 @@ def run_units(
 
     Raises:
         ConfigError: raised by a job when it is opened.
-        ContractError: more units failed than that.
+        ContractError: a larger share of a job's units failed.
     """
     finished = {job: unchanged(job.stage, inputs_of(units)) for job, units in asked}
     work: list[Work] = []
@@ -195,19 +212,21 @@ def run_units(
                 names = {part.table for part in entry.parts}
                 rows = [sum(part.rows for part in entry.parts if part.table == name) for name in names]
                 task.advance(max(rows, default=0))
-    found = [finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked]
-    for manifest in found:
-        _tell_errors(manifest)
-    return found
+    manifests = [
+        finished[job] or job.stage.finish(inputs_of(units), max_error_frac=max_error_frac) for job, units in asked
+    ]
+    for manifest in manifests:
+        _warn_of_errors(manifest)
+    return manifests
 
 
 def inputs_of(units: Mapping[str, Unit]) -> dict[str, str]:
-    """Return the input identity of every unit, as the ledger wants it."""
+    """Return unit key -> input identity, the form that the ledger takes."""
     return {key: unit.input for key, unit in units.items()}
 
 
-def _tell_errors(manifest: Manifest) -> None:
-    """Warn of units that have no result, now and at the job's end: the job itself succeeds."""
+def _warn_of_errors(manifest: Manifest) -> None:
+    """Warn of failed units, now and at the job's end: the job itself succeeds."""
     num_failed = sum(bool(entry.error) for entry in manifest.entries)
     if num_failed:
         log.warning(

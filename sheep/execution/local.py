@@ -1,6 +1,6 @@
-"""Run everything in this process, one thing after the other.
+"""Run everything in this process, in order.
 
-The reference that every distributed run is compared with.
+Tests compare every distributed run with this executor.
 """
 
 import tempfile
@@ -15,7 +15,7 @@ from sheep.io.progress import Progress
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """No pool, no processes."""
+    """Runs units, training and trials in the calling process."""
 
     progress: Progress = field(default_factory=Progress, kw_only=True)
 
@@ -42,7 +42,13 @@ class LocalExecutor:
     def run_trials(
         self, objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared
     ) -> list[Result]:
-        """Run trials in order."""
+        """Run trials in order.
+
+        Args:
+            objective: called with a trial and `shared`.
+            trials: any number.
+            shared: what every trial reads.
+        """
         results = []
         with self.progress.task("search", len(trials), "trials") as task:
             for trial in trials:

@@ -2,8 +2,8 @@
 
 Every choice comes from uniform noise that the caller draws for the global batch, so that a view depends on seed, step
 and position in the global batch only, never on the worker that makes it. No vertical flip and no rotation: labels such
-as `head_down` depend on which way is up. No blur and no solarisation: the images are small, and the colours of wool,
-grass and straw are evidence.
+as `head_down` depend on the vertical direction. No blur and no solarisation: the images are small, and the colours of
+wool, grass and straw are evidence.
 """
 
 import math
@@ -31,7 +31,7 @@ _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue. Source: ITU-R BT.601."""
 
 _GREY = 114 / 255
-"""What surrounds the animal in the masked view, and the frame in crops that extend beyond it."""
+"""Colour around the animal in the masked view, and beyond the frame's border in crops."""
 _LEAST_DIM = 0.5
 """Least share of grey in a dimmed background."""
 _ON_ANIMAL_SHARE = 0.5
@@ -71,7 +71,7 @@ def make_views(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, f
 
 
 def crop(images: Tensor, noise: Tensor, view_px: int, area: tuple[float, float]) -> Tensor:
-    """Crop and flip as `make_views` does, without colour jitter; for masks that have to follow their images.
+    """Crop and flip as `make_views` does, without colour jitter; for masks that must match their images.
 
     Args:
         images: (B, C, H, W) float.
@@ -127,7 +127,7 @@ def replace_background(images: Tensor, masks: Tensor, others: Tensor | None, noi
 
     Args:
         images: (B, 3, H, W) float in [0, 1].
-        masks: (B, 1, H, W) in [0, 1], the animal; an image with an empty mask stays as it is.
+        masks: (B, 1, H, W) in [0, 1], the animal; an image with an empty mask is unchanged.
         others: (B, 3, H, W) the backgrounds to swap in; None dims each image's own background, halfway to fully grey.
         noise: (B, 2) uniform in [0, 1): whether to change the image, and how far towards grey.
         share: of the images that are changed, 0 to 1.

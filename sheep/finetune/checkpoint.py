@@ -21,7 +21,7 @@ STATE = "state.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class TrainingState:
     """The part of a checkpoint that is not tensors."""
 
     identity: Mapping[str, object]
@@ -29,7 +29,7 @@ class Progress:
     step: int
     """Steps taken."""
     bad_steps: int
-    """Skipped steps at the end, in a row."""
+    """Consecutive skipped steps at the end."""
     curve: tuple[Step, ...]
     """Every step so far."""
     history: tuple[Validation, ...]
@@ -42,7 +42,7 @@ def write(
     teacher: Network,
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
-    progress: Progress,
+    state: TrainingState,
 ) -> None:
     """Write a checkpoint.
 
@@ -52,7 +52,7 @@ def write(
         teacher: backbone and heads.
         optimiser: AdamW with named groups (schedules.parameter_groups).
         best: backbone of the selected teacher; empty without validation.
-        progress: everything else.
+        state: everything else.
 
     Raises:
         ConfigError: the disk is full or refuses to write.
@@ -63,9 +63,9 @@ def write(
         tensors |= {f"optimiser.{name}.{key}": value for key, value in optimiser.state[parameter].items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    values = dataclasses.asdict(progress)
+    values = dataclasses.asdict(state)
     for name in ("curve", "history"):
-        values[name] = [measured(row) for row in getattr(progress, name)]
+        values[name] = [measured(row) for row in getattr(state, name)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(plain, folder / TENSORS)
@@ -74,9 +74,9 @@ def write(
     except (OSError, SafetensorError) as error:
         size = sum(value.nbytes for value in plain.values()) / 2**20
         raise ConfigError(
-            f"checkpoint {folder}: cannot be written ({error}), expected {size:.0f} MiB of free space and write "
-            "permission. Free some space, or point TMPDIR to a larger disk; the training resumes from its last "
-            "checkpoint."
+            f"checkpoint {folder}: cannot be written ({error}), expected {size:.0f} MiB of free space and "
+            "write permission. Free some space, or point TMPDIR to a larger disk; the training resumes from "
+            "its last checkpoint."
         ) from error
 
 
@@ -86,7 +86,7 @@ def read(
     teacher: Network,
     optimiser: torch.optim.Optimizer,
     identity: Mapping[str, object],
-) -> tuple[Progress, dict[str, Tensor]]:
+) -> tuple[TrainingState, dict[str, Tensor]]:
     """Load a checkpoint into networks and optimiser of the same configuration.
 
     Args:
@@ -97,14 +97,14 @@ def read(
         identity: of the present training, compared with the checkpoint's.
 
     Returns:
-        Its progress, and the backbone of the selected teacher.
+        Its state without tensors, and the backbone of the selected teacher.
 
     Raises:
-        ConfigError: no checkpoint there, or one of another configuration, backbone, seed or images.
+        ConfigError: the folder holds no checkpoint, or one of another configuration, backbone, seed or images.
         ContractError: tensors are missing, left over or of another shape.
     """
-    progress = read_progress(folder)
-    theirs = progress.identity
+    state = read_state(folder)
+    theirs = state.identity
     changed = sorted(key for key in theirs.keys() | identity.keys() if theirs.get(key) != identity.get(key))
     if changed:
         pairs = ", ".join(f"{key}: {theirs.get(key)!r} there, {identity.get(key)!r} now" for key in changed)
@@ -120,22 +120,22 @@ def read(
         raise ContractError(f"resume from {folder}: {error}. The checkpoint is damaged: use an earlier one.") from error
     moments = _within(tensors, "optimiser.")
     for name, parameter in _named(optimiser):
-        state = _within(moments, f"{name}.")
+        own = _within(moments, f"{name}.")
         # A parameter without a gradient so far (the backbone during head_steps) has no moments yet.
-        if state:
+        if own:
             place = parameter.device
             # AdamW keeps its step count on the CPU.
             optimiser.state[parameter] = {
-                key: value if key == "step" else value.to(place) for key, value in state.items()
+                key: value if key == "step" else value.to(place) for key, value in own.items()
             }
-    return progress, _within(tensors, "best.")
+    return state, _within(tensors, "best.")
 
 
-def read_progress(folder: Path) -> Progress:
+def read_state(folder: Path) -> TrainingState:
     """Read the JSON part only.
 
     Raises:
-        ConfigError: no finished checkpoint there, or one of another version of this package.
+        ConfigError: the folder holds no finished checkpoint, or one of another version of this package.
     """
     path = folder / STATE
     if not path.is_file():
@@ -148,7 +148,7 @@ def read_progress(folder: Path) -> Progress:
             "curve": tuple(Step(**step) for step in values["curve"]),
             "history": validations_from(values["history"]),
         }
-        return Progress(**{**values, **rows})
+        return TrainingState(**{**values, **rows})
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"resume from {folder}: {STATE} cannot be read ({error}), expected a checkpoint of this version. "
@@ -163,11 +163,11 @@ def teacher_backbone(folder: Path) -> dict[str, Tensor]:
 
 def digest(tensors: dict[str, Tensor]) -> str:
     """Digest names and contents of tensors; the first 16 hexadecimal digits of SHA-256."""
-    state = hashlib.sha256()
+    total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        state.update(name.encode() + b"\0")
-        state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()[:16]
+        total.update(name.encode() + b"\0")
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

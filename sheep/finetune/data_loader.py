@@ -54,7 +54,7 @@ class DataLoader:
         patch_px: int,
         num_branches: int = 0,
     ) -> None:
-        """Nothing is drawn yet.
+        """Set up without drawing random numbers.
 
         Args:
             pixels: the decoded images, with masks as fourth channel where the configuration needs them.
@@ -141,7 +141,7 @@ class DataLoader:
             yield replace_background(images, masks, others, noise[:, number], config.advanced.background_share)
 
     def _hidden(self, step: int, mine: slice, view_masks: list[Tensor], place: torch.device) -> Tensor:
-        """Draw this worker's hidden patches, on the animal as far as configured.
+        """Draw this worker's hidden patches, a configured share of them on the animal.
 
         Args:
             step: from 0.

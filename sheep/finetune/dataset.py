@@ -1,7 +1,7 @@
-"""Stored images and how a step draws from them, independent of the number of workers.
+"""Stored images, and the sampling of a step's images, independent of the number of workers.
 
-Long videos and animals with many videos would dominate, so a batch is drawn fairly: first the animal, then one of its
-videos, then one of that video's images.
+Long videos and animals with many videos would dominate, so a batch is drawn in stages: first the animal, then one of
+its videos, then one of that video's images.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class ImageSource(Protocol):
 
 
 class Decoded(Protocol):
-    """Images ready for batches."""
+    """Decoded images of one size."""
 
     def take(self, rows: np.ndarray) -> Tensor:
         """Return images of the rows.
@@ -151,7 +151,7 @@ class Sampler:
             seed: of the study.
 
         Raises:
-            ConfigError: there are no images.
+            ConfigError: the lists are empty.
         """
         if not animals:
             raise ConfigError("finetune: got no images, expected at least one. Check the crop stage's output.")
@@ -164,7 +164,7 @@ class Sampler:
 
     @property
     def num_animals(self) -> int:
-        """How many animals there are."""
+        """Number of animals."""
         return len(self._groups)
 
     def draw(self, step: int, count: int) -> np.ndarray:
@@ -200,7 +200,7 @@ class _Jpegs:
     """Images that are decoded whenever a batch takes them."""
 
     def __init__(self, jpegs: list[bytes], masks: list[bytes] | None, side: int) -> None:
-        """Nothing is decoded yet.
+        """Set up without decoding.
 
         Args:
             jpegs: the images.
@@ -236,7 +236,8 @@ def _open(jpeg: bytes) -> Image.Image:
         return Image.open(io.BytesIO(jpeg))
     except UnidentifiedImageError as error:
         raise ContractError(
-            f"finetune: a stored image of {len(jpeg)} bytes is no image, expected a JPEG. Run the crop stage again."
+            f"finetune: a stored image of {len(jpeg)} bytes cannot be read as an image, expected a JPEG. "
+            "Run the crop stage again."
         ) from error
 
 
@@ -251,7 +252,7 @@ def _pixels(stored: Image.Image, side: int) -> np.ndarray:
         (side, side, 3) uint8 RGB.
 
     Raises:
-        ContractError: its data are broken.
+        ContractError: its data are damaged.
     """
     try:
         image = stored.convert("RGB")

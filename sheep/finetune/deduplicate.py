@@ -1,7 +1,6 @@
-"""Near-duplicate stored images: an animal stands still for minutes, and its video then repeats one image.
+"""Removal of near-duplicate images: while an animal stands still for minutes, its video repeats one image.
 
-The sampler is fair over animals and videos, not over images, so what repeats within a video crowds out what is rare in
-it.
+The sampler balances animals and videos, not the images of a video, so repeated images would displace rare ones.
 """
 
 import io
@@ -27,7 +26,7 @@ def drop_near_duplicates(
 ) -> NDArray[np.bool_]:
     """Drop images too close in time, or too similar, to the last image kept of the same animal and video.
 
-    Comparing with the last image kept, and not with the one before, lets slow change add up until it counts.
+    Images are compared with the last image kept, not with the preceding one, so that slow change accumulates.
 
     Args:
         jpegs: N images, in any order.

@@ -1,4 +1,4 @@
-"""What the workers of one training exchange. Whoever runs several (Ray Train) passes in the mean over all of them."""
+"""Exchange between the workers of one training. The executor (Ray Train) supplies the mean over workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def mean_of_one(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """This worker's rank among how many, and how they exchange tensors."""
+    """This worker's rank, the number of workers, and how they exchange tensors."""
 
     rank: int = 0
     """0 to world - 1."""
@@ -38,13 +38,13 @@ class Workers:
         if batch_size % self.world:
             raise ConfigError(
                 f"finetune.batch_size: got {batch_size} with {self.world} workers, expected a multiple: every worker "
-                "takes the same number. Change finetune.batch_size or finetune.workers."
+                "processes the same number. Change finetune.batch_size or finetune.workers."
             )
         each = batch_size // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def broadcast(self, values: list[float]) -> list[float]:
-        """Give every worker the values of rank 0, bit for bit; the other ranks pass a list of the same length."""
+        """Return the values of rank 0 on every worker, bit for bit; other ranks pass a list of the same length."""
         mine = torch.tensor(values, dtype=torch.float64, device=self.device) * self.world
         received: list[float] = self.all_reduce(mine if self.rank == 0 else torch.zeros_like(mine)).tolist()
         return received

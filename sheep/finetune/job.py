@@ -1,4 +1,4 @@
-"""What a training worker needs: plain data that travels, and how it reads images and validation frames."""
+"""The job that a training worker runs: plain data, and functions that read images and validation frames."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ class ValidationRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneJob:
-    """All a worker needs to take part. Plain data, so that it travels."""
+    """Everything a training worker needs. Plain data, so that it can be sent to workers."""
 
     source: str
     """URI of the crop stage."""
@@ -65,7 +65,7 @@ class FinetuneJob:
 
     @property
     def num_steps(self) -> int:
-        """Optimiser steps in all."""
+        """Number of optimiser steps; >= 1."""
         return self.config.steps
 
     @property
@@ -74,7 +74,7 @@ class FinetuneJob:
         return digest([output_settings(self.config), self.seed, self.identity])
 
     def train(self, context: TrainingContext) -> None:
-        """Take part in the training; rank 0 leaves the backbone in `context.folder`.
+        """Train as one of the workers; rank 0 writes the backbone to `context.folder`.
 
         Raises:
             ConfigError: no images, an unknown backbone, sizes that do not fit, or validation animals without labelled
@@ -139,7 +139,7 @@ class FinetuneJob:
         """Read the images to train on: those that show their animal, without near-duplicates.
 
         Raises:
-            ConfigError: none is left.
+            ConfigError: no image remains.
             ContractError: a stored image cannot be read.
         """
         from sheep.finetune.dataset import Images
@@ -160,7 +160,7 @@ class FinetuneJob:
         log.info("finetune images=%d of %d stored, %d before near-duplicates were dropped", *counts)
         if not rows.num_rows:
             raise ConfigError(
-                f"{self.source}: of {stored.num_rows} images of {len(self.videos)} videos none is left to train on, "
+                f"{self.source}: of {stored.num_rows} images of {len(self.videos)} videos none remains to train on, "
                 "expected some. Check the contact sheets, and finetune.skip_unsure."
             )
         return Images(

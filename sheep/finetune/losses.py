@@ -1,7 +1,7 @@
 """The losses, and the teacher's targets.
 
 lightly offers the same losses, and KoLeo is lightly's. DINO and iBOT are not: lightly updates their centre inside
-`forward` and reduces it through torch.distributed, so Ray could not stay outside, and it has no Sinkhorn-Knopp. A test
+`forward` and reduces it through torch.distributed, which would bind them to Ray, and it has no Sinkhorn-Knopp. A test
 compares ours with lightly's. Sinkhorn-Knopp (as in DINOv2's releases) replaces a moving centre because on small data
 the centre let the targets drift to uniform.
 """
@@ -90,7 +90,7 @@ def silhouette_loss(shapes: Tensor, parts: Tensor, masks: Tensor) -> Tensor:
         Mean cross-entropy [nats] over cells plus that over patches, >= 0.
 
     Source: ours. DINO rewards any difference between images, which in one archive is mostly coat and ground. The
-        outline shows the posture, and SAM-2 has already drawn it.
+        outline, which SAM-2 provides, shows the posture.
     """
     total = shapes.new_zeros(())
     for logits in (shapes, parts):

@@ -90,8 +90,8 @@ def probe_score(features: Tensor, animals: Sequence[str], targets: NDArray[np.fl
     Returns:
         Macro average precision over all images, 0 to 1; nan where a feature is not finite.
 
-    Source: ridge regression in its dual form on standardised features. It has nothing to tune, and one validation costs
-        a solve of an N x N system.
+    Source: ridge regression in its dual form on standardised features. It has no hyperparameters to tune, and one
+        validation costs a solve of an N x N system.
     """
     if not bool(features.isfinite().all()):
         return math.nan
@@ -162,7 +162,7 @@ def select(history: Sequence[Validation], config: FinetuneConfig) -> int:
     for index, row in enumerate(history):
         best_score = history[best].score
         better = row.score is None or best_score is None or row.score > best_score
-        # By chance, the labels of few animals may favour a collapsed teacher, so it has to be sound too.
+        # By chance, the labels of few animals may favour a collapsed teacher, so it must be sound too.
         if row.step > config.head_steps and better and is_sound(row, base, config):
             best = index
     return best
@@ -171,7 +171,7 @@ def select(history: Sequence[Validation], config: FinetuneConfig) -> int:
 class ModelSelection:
     """Validates teachers and keeps the selected one.
 
-    Rank 0 measures and keeps; every rank decides by the same measures.
+    Rank 0 measures and keeps the weights; every rank selects by the same measures.
     """
 
     def __init__(
@@ -222,10 +222,10 @@ class ModelSelection:
         return step in (0, config.head_steps, config.steps) or at_interval
 
     def validate(self, step: int, teacher: Network) -> Validation:
-        """Validate the teacher, and keep its backbone if it is now the one to save.
+        """Validate the teacher, and keep its backbone if it is selected.
 
         Args:
-            step: steps taken so far.
+            step: steps taken.
             teacher: with its heads; only rank 0 runs it.
 
         Raises:
@@ -251,7 +251,7 @@ class ModelSelection:
 
     @property
     def is_over(self) -> bool:
-        """Whether `patience` consecutive validations have brought no improvement."""
+        """Whether `patience` consecutive validations have not improved."""
         since = max(self.selected.step, self._config.head_steps)
         without_gain = sum(row.step > since for row in self.history)
         return 0 < self._config.patience <= without_gain
@@ -293,7 +293,7 @@ class ModelSelection:
         values = [rank_me(cls), entropy, float(targets.std(dim=0, correction=0).mean())]
         if self._frames is not None:
             tokens = self._tokens(teacher, self._labelled_pixels)
-            # Class token and mean patch token: what the study's probes see, at a coarser resolution.
+            # Class token and mean patch token: the input of the study's probes, at a coarser resolution.
             halves = [torch.cat([one.cls for one in tokens]), torch.cat([one.patches.mean(dim=1) for one in tokens])]
             features = torch.cat([torch.nn.functional.normalize(half, dim=-1) for half in halves], dim=1)
             values.append(probe_score(features, self._frames.images.animals, self._frames.targets))
@@ -348,7 +348,7 @@ def reason(selected: Validation, history: Sequence[Validation], last_step: int, 
     if last_step < config.steps:
         sentences.append(
             f"Stopped early, after step {last_step} of {config.steps}: {config.patience} consecutive validations "
-            "brought no gain"
+            "did not improve"
         )
     return ". ".join(sentences) + "."
 

@@ -141,7 +141,7 @@ class Network(nn.Module):
             # No row is selected twice, so the sum in the backward pass is deterministic on a GPU too.
             return tokens.flatten(0, 1).index_select(0, rows)[:, None]
 
-        # Every token is a key, but only the wanted ones have to leave the attention: select before its output
+        # Every token is a key, but only the wanted ones are needed after the attention: select before its output
         # projection.
         handle = block.attention.o_proj.register_forward_pre_hook(lambda module, inputs: (select(inputs[0]),))
         try:
@@ -154,7 +154,7 @@ class Network(nn.Module):
         return (x + block.layer_scale2(block.mlp(block.norm2(x))))[:, 0]
 
     def freeze_last_layers(self, frozen: bool) -> None:
-        """Freeze or train the prototypes of both projection heads; their norm is fixed in any case."""
+        """Freeze or train the prototypes of both projection heads; their norm is always fixed."""
         for head in (self.dino_head, self.ibot_head):
             head.last_layer.weight_v.requires_grad_(not frozen)
 

@@ -77,7 +77,7 @@ def _prefer(rank: Tensor, inside: Tensor, count: int, on_animal: int) -> Tensor:
         rank: (n, P) int, 0 to P - 1.
         inside: (2, n, P) bool, the patches on the animal.
         count: patches to hide in each view.
-        on_animal: how many of them lie on the animal, as far as it covers that many.
+        on_animal: how many of them to place on the animal, limited by its area.
 
     Returns:
         (2, n, P) bool, `count` of them True in each view.
@@ -85,6 +85,6 @@ def _prefer(rank: Tensor, inside: Tensor, count: int, on_animal: int) -> Tensor:
     num_patches, num_inside = rank.shape[-1], inside.sum(dim=-1, keepdim=True)
     within = (rank + num_patches * ~inside).argsort(dim=-1).argsort(dim=-1)  # rank among the patches inside
     beyond = (rank + num_patches * inside).argsort(dim=-1).argsort(dim=-1)  # rank among the patches outside
-    # Where too few patches lie outside, more are taken from the animal.
+    # If the background has too few patches, more are taken from the animal.
     wanted = torch.full_like(num_inside, on_animal).clamp_min(count - (num_patches - num_inside)).minimum(num_inside)
     return torch.where(inside, within < wanted, beyond < count - wanted)

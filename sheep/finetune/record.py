@@ -1,7 +1,7 @@
-"""What a training leaves in training.json: its steps, its validations and which weights were selected.
+"""The content of training.json: a training's steps, its validations and which weights were selected.
 
-Every field is listed here and nowhere else: the trainer fills these classes, `to_json` writes them, and readers get the
-same classes back. No torch, so that a driver and the report read a training without loading a network.
+Every field is defined here alone: the trainer fills these classes, `to_json` writes them, and readers get the same
+classes. Does not import torch, so that a driver and the report read a training without loading a network.
 """
 
 import dataclasses
@@ -72,7 +72,7 @@ class Selection:
     stopped_early: bool
     """Whether training ended before its last step."""
     reason: str
-    """The same in a sentence or two, for people."""
+    """The same in a sentence or two, for logs and the report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ class Training:
     config: Mapping[str, object]
     """The FinetuneConfig as JSON values."""
     identity: Mapping[str, object]
-    """What had to be equal to resume from a checkpoint."""
+    """The values that must be equal to resume from a checkpoint."""
     steps: int
     """Steps taken; fewer than configured after early stopping."""
     workers: int

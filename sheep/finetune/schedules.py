@@ -1,7 +1,8 @@
-"""What changes over the steps: learning rates, weight decay, and the teacher's momentum and temperature."""
+"""Schedules over the steps: learning rates, weight decay, and the teacher's momentum and temperature."""
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,12 +17,27 @@ _TEMPERATURE_WARM_FRAC = 0.3
 _UNDECAYED = ("cls_token", "mask_token", "position_embeddings", "register_tokens")
 
 
+@dataclass(kw_only=True)
+class _ParameterGroup:
+    """One group of the optimiser; torch takes its fields as a dict."""
+
+    weight_decay: float
+    is_decayed: bool
+    """False for vectors and tokens."""
+    scale: float
+    """Factor on the phase's learning rate, > 0."""
+    is_head: bool
+    lr: float = 0.0
+    params: list[nn.Parameter] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
 def cosine(step: int, num_steps: int, start: float, end: float) -> float:
-    """Go from one value to another on half a cosine.
+    """Interpolate between two values on half a cosine.
 
     Args:
         step: from 0; before the first or beyond the last step, the nearer end holds.
-        num_steps: steps in all; >= 1.
+        num_steps: number of steps; >= 1.
         start: value at step 0.
         end: value at step num_steps - 1.
     """
@@ -34,7 +50,7 @@ def warm_cosine(step: int, num_steps: int, peak: float) -> float:
 
     Args:
         step: from 0; 0 before the first.
-        num_steps: steps in all.
+        num_steps: number of steps; >= 1.
         peak: the largest value; > 0.
     """
     if step < 0:
@@ -127,38 +143,31 @@ def parameter_groups(
         `scale`, the factor on the phase's rate: 1 for the last block and the norm after it, `layer_decay` times less
         for each block before, least for the embeddings.
     """
-    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float, bool], _ParameterGroup] = {}
 
     def add(name: str, parameter: nn.Parameter, is_head: bool, scale: float) -> None:
         plain = parameter.ndim < 2 or name.split(".")[-1] in _UNDECAYED or name.endswith("weight_g")
-        empty: dict[str, Any] = {
-            "params": [],
-            "names": [],
-            "weight_decay": 0.0 if plain else config.advanced.weight_decay,
-            "is_decayed": not plain,
-            "scale": scale,
-            "is_head": is_head,
-            "lr": 0.0,
-        }
+        decay = 0.0 if plain else config.advanced.weight_decay
+        empty = _ParameterGroup(weight_decay=decay, is_decayed=not plain, scale=scale, is_head=is_head)
         group = groups.setdefault((is_head, scale, not plain), empty)
-        group["params"].append(parameter)
-        group["names"].append(name)
+        group.params.append(parameter)
+        group.names.append(name)
 
     for name, parameter in backbone.named_parameters():
         add(f"backbone.{name}", parameter, False, config.advanced.layer_decay ** _blocks_after(name, num_blocks))
     for index, head in enumerate(heads):
         for name, parameter in head.named_parameters():
-            # lightly freezes the norm of the last layer: what does not train has no place in the optimiser.
+            # lightly freezes the norm of the last layer: the optimiser gets trainable parameters only.
             if parameter.requires_grad:
                 add(f"head{index}.{name}", parameter, True, 1.0)
-    return list(groups.values())
+    return [dict(vars(group)) for group in groups.values()]
 
 
 def _blocks_after(name: str, num_blocks: int) -> int:
     """Count the transformer blocks after a parameter of the backbone.
 
     Args:
-        name: of the parameter, as transformers has it.
+        name: of the parameter, in transformers' naming.
         num_blocks: of the backbone.
     """
     if name.startswith("embeddings."):

@@ -39,7 +39,7 @@ def run(study: Study, views: Sequence[LearntView] = LEARNT_VIEWS) -> list[Manife
 
     Args:
         study: with its crop stage finished.
-        views: what to fine-tune on.
+        views: stored images to fine-tune on.
 
     Returns:
         A manifest for each view, in order.
@@ -74,7 +74,7 @@ def validation_rows(labels: pa.Table, animals: Sequence[str]) -> tuple[Validatio
         animals: the validation animals.
 
     Returns:
-        At most MAX_VALIDATION_FRAMES rows in all; none of an animal without a scored frame.
+        At most MAX_VALIDATION_FRAMES rows; none of an animal without a scored frame.
     """
     targets, names = targets_of(labels), np.array(labels.column("animal").to_pylist(), dtype=str)
     scored = ~np.isnan(targets).all(axis=1)
@@ -106,7 +106,7 @@ def finetune(
         crops: the crop stage.
         videos: to train on, e.g. those of animals without labels.
         config: the recipe.
-        out: the stage's folder; the backbone lies in its `backbone/`.
+        out: the stage's folder; the backbone is written to its `backbone/`.
         seed: of the study.
         validation: labelled frames of animals that are neither trained on nor scored, where `config.validation_animals`
             is above 0.
@@ -132,7 +132,7 @@ def finetune(
     units = {UNIT: digest([[entry.content() for entry in entries], rows])}
     done = unchanged(stage, units)
     if done is not None:
-        log.info("finetune out=%s nothing to do", out)
+        log.info("finetune out=%s already finished", out)
         return done
     log.info("finetune out=%s view=%s videos=%d steps=%d", out, config.view, len(entries), config.steps)
     job = FinetuneJob(
@@ -177,5 +177,5 @@ def _read_training(out: str) -> Training:
         return record.from_json(storage.read_bytes(uri), uri)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{uri}: nothing is there, expected the record of a training. Delete the stage's folder and run it again."
+            f"{uri}: missing, expected the record of a training. Delete the stage's folder and run it again."
         ) from error

@@ -2,8 +2,8 @@
 
 One process of plain torch. A caller that runs several (Ray Train) passes three callables: `all_reduce`, `report` and
 `save`. Every random choice of a step is drawn for the global batch from (seed, step), and each worker takes its slice.
-So any number of workers trains the same network up to rounding, and a resumed training repeats what an uninterrupted
-one would have done.
+So any number of workers trains the same network up to rounding, and a resumed training takes the same steps as an
+uninterrupted one.
 """
 
 import logging
@@ -22,7 +22,7 @@ from torch import Tensor
 from sheep.config import FinetuneConfig, output_settings, to_json
 from sheep.errors import ConfigError, ContractError
 from sheep.finetune import checkpoint, record, schedules
-from sheep.finetune.checkpoint import Progress
+from sheep.finetune.checkpoint import TrainingState
 from sheep.finetune.data_loader import DataLoader
 from sheep.finetune.dataset import Decoded, ImageSource, Sampler, working_px
 from sheep.finetune.distributed import AllReduce, Workers, mean_of_one, raised_by
@@ -140,7 +140,7 @@ def train(
 
 
 class _Trainer:
-    """The state of a training and what one step does to it."""
+    """The state of a training, advanced step by step."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class _Trainer:
         measures, culprits = self._agree(objective.measures, objective.is_bad)
         objective.loss.backward()
         grad_norm, gradient_culprits = self._clip_gradients()
-        # Loss and norm are means over all workers, so all of them decide alike.
+        # Loss and norm are means over all workers, so every worker makes the same decision.
         if self._is_good(measures["loss"], grad_norm, step, culprits or gradient_culprits):
             self.optimiser.step()
             update_teacher(self.teacher, self.student, schedules.momentum(step, self.config))
@@ -218,15 +218,15 @@ class _Trainer:
 
     def resume(self, folder: Path) -> None:
         """Continue from a checkpoint."""
-        progress, best = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
-        self.step, self.bad_steps, self.curve = progress.step, progress.bad_steps, list(progress.curve)
+        state, best = checkpoint.read(folder, self.student, self.teacher, self.optimiser, self.identity)
+        self.step, self.bad_steps, self.curve = state.step, state.bad_steps, list(state.curve)
         if self.selection is not None:
-            self.selection.restore(progress.history, best)
+            self.selection.restore(state.history, best)
 
     def write(self, folder: Path) -> None:
         """Write a checkpoint."""
         selection = self.selection
-        progress = Progress(
+        state = TrainingState(
             identity=self.identity,
             step=self.step,
             bad_steps=self.bad_steps,
@@ -234,7 +234,7 @@ class _Trainer:
             history=() if selection is None else tuple(selection.history),
         )
         best = {} if selection is None else selection.best
-        checkpoint.write(folder, self.student, self.teacher, self.optimiser, best, progress)
+        checkpoint.write(folder, self.student, self.teacher, self.optimiser, best, state)
 
     def export(self, folder: Path, seconds: float) -> None:
         """Write the selected teacher's backbone and training.json.
@@ -315,19 +315,20 @@ class _Trainer:
             raise ContractError(
                 f"finetune: loss {loss} and gradient norm {grad_norm}, not finite in {self.bad_steps} steps in a row, "
                 f"the last at step {step} (first on {ranks}), expected finite numbers. Lower finetune.learning_rate; "
-                "where it is always the same rank, check its machine."
+                "if it is always the same rank, check its machine."
             )
         _log.warning("finetune.skipped step=%d ranks=%s loss=%s grad_norm=%s", step, ranks, loss, grad_norm)
         return False
 
     def _identity(self, images: ImageSource) -> dict[str, object]:
-        """What must be equal to resume from a checkpoint; weights by content, since their folder may have moved."""
+        """Return what must be equal to resume from a checkpoint; weights by content, since folders may move."""
         weights = checkpoint.digest(self.student.backbone.state_dict())
         encoder = self.student.encoder
         blocks = f"{self.student.num_blocks} blocks of {encoder.dim}"
         settings = output_settings(self.config)
+        settings.pop("advanced")
         return {
-            **settings.pop("advanced"),
+            **output_settings(self.config.advanced),
             **settings,
             "architecture": f"{encoder.model.config.model_type}, {blocks}, patches of {encoder.patch_px} px",
             "seed": self.seed,
@@ -338,7 +339,7 @@ class _Trainer:
 
 
 def _check_data(images: ImageSource, decoded: Decoded, patch_px: int, world: int) -> None:
-    """Refuse images that no step could learn from.
+    """Refuse images that are too small or too few.
 
     Args:
         images: the training images.

@@ -1,1 +1,1 @@
-"""Bytes at a URI, the commit protocol over them, checkpoints, clean-up and logging."""
+"""Storage by URI, the commit protocol built on it, checkpoints, clean-up, progress and logging."""

@@ -1,37 +1,37 @@
-"""What of one unfinished video need not be done again: the checkpoints of its tracking and its cropping.
+"""Checkpoints of one video's tracking and cropping, from which the next attempt resumes.
 
-Whoever follows a video writes, after each part of the track, the tracker's state and one object that lists all
-checkpoints so far. The next try, in this run or a later one, adopts them as far as video and prompts are its own, and
-goes on from there. The object is replaced whole and last, so it never names what is not there yet. It stays when the
-video is finished: whoever corrects a prompt then redoes only what follows it.
+After each part of the track a worker writes the tracker's state and one object that lists all checkpoints. The next
+attempt, in this run or a later one, keeps the checkpoints that match its video and prompts and resumes from the last of
+them. The object is replaced whole, after the files that it names, so it never names a missing file. It stays when the
+video is finished, so that a corrected prompt repeats only the frames that follow it.
 
     <stage>/_progress/<unit>.json
     <stage>/_progress/<unit>/<attempt>-<n>    the tracker's state after a part; the contact sheet's tiles
 
-Two workers on one unit do no harm: each writes a whole list of its own, and a state that is gone sends the next try to
-an earlier one.
+Two workers on one unit do no harm: each writes a complete list, and where a state is missing the next attempt resumes
+from an earlier one.
 """
 
 import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
 
 from sheep import __version__
 from sheep.config import digest
 from sheep.io import storage
 from sheep.io.ledger import Attempt
 from sheep.io.manifest import Part
+from sheep.io.typed_json import from_json, to_json
 
 log = logging.getLogger(__name__)
 
 MAX_STATES = 32
-"""States kept of one video: enough to go back to near any prompt, however long it is. About 5 MB each and animal at
-full size."""
+"""Tracker states kept per video: enough to resume close to any prompt, whatever the video's length. At full size a
+state takes about 5 MB per animal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,25 +42,41 @@ class Checkpoint:
     frame: int
     """The last frame of the part, its number in the file."""
     prompts: str
-    """Digest of the prompts up to that frame: later ones have no say in it."""
-    mark: dict[str, Any]
-    """Where decoding goes on, plain JSON."""
-    flags_state: dict[str, Any] = field(default_factory=dict)
-    """What the quality flags remember, plain JSON; empty where the state is gone."""
+    """Digest of the prompts up to that frame; later prompts do not affect it."""
+    mark: Mapping[str, int]
+    """Where decoding resumes: the fields of `sheep.video.decoding.Mark`."""
+    flags_state: Mapping[str, object] = field(default_factory=dict)
+    """State of the quality flags as plain JSON (`sheep.crop.quality.Flagger.state`); empty without `state`."""
     state: Part | None = None
-    """The tracker's state; None where it was thinned out, and nothing can go on from here."""
+    """The tracker's state; None where it was dropped (`MAX_STATES`), so that nothing resumes from this checkpoint."""
 
 
-class Progress:
-    """The checkpoints of one unit, as one try sees and extends them."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    """The object that lists the checkpoints of one video, as JSON."""
+
+    identity: str
+    tracked: tuple[Checkpoint, ...]
+    of: str
+    """Digest of the track that the crops were cut along."""
+    cropped: tuple[Part, ...]
+    tiles: Part | None
+
+    @classmethod
+    def read(cls, uri: str) -> "_Stored":
+        return from_json(cls, json.loads(storage.read_bytes(uri)), uri)
+
+
+class VideoCheckpoints:
+    """The checkpoints of one unit, as one attempt reads and extends them."""
 
     def __init__(self, attempt: Attempt, source: str) -> None:
-        """Read what earlier tries have left.
+        """Read the checkpoints of earlier attempts.
 
         Args:
-            attempt: the present try; adopted parts are added to it.
-            source: identity of the video. Checkpoints of another one, of other settings, or of other versions of what
-                makes the bytes are not looked at.
+            attempt: the present attempt; parts that it keeps are added to it.
+            source: identity of the video. Checkpoints of another video, of other settings, or of other versions of the
+                packages that determine the bytes are ignored.
         """
         self.attempt = attempt
         self.tracked: list[Checkpoint] = []
@@ -79,23 +95,22 @@ class Progress:
         target = storage.join(self._uri, f"{self._path}.json")
         if not storage.exists(target):
             return
-        values = json.loads(storage.read_bytes(target))
-        tracked = [_checkpoint(one) for one in values["tracked"]]
-        tiles = _part(values["tiles"])
-        if values["identity"] == self._identity:
-            self.tracked, self.tiles = tracked, tiles
-            self.cropped, self._of = [Part(**part) for part in values["cropped"]], values["of"]
+        stored = _Stored.read(target)
+        if stored.identity == self._identity:
+            self.tracked, self.tiles = list(stored.tracked), stored.tiles
+            self.cropped, self._of = list(stored.cropped), stored.of
         else:
-            self._obsolete = [part for part in (*(one.state for one in tracked), tiles) if part is not None]
+            states = (one.state for one in stored.tracked)
+            self._obsolete = [part for part in (*states, stored.tiles) if part is not None]
 
     def resume_track(self, prompts_until: Callable[[int], str]) -> tuple[Checkpoint, bytes] | None:
-        """Keep the longest run of checkpoints that this try would have reached itself, and forget the rest.
+        """Keep the checkpoints up to the first one with other prompts, and drop the rest.
 
         Args:
-            prompts_until: digest of this try's prompts up to a frame.
+            prompts_until: returns the digest of this attempt's prompts up to a frame.
 
         Returns:
-            The last checkpoint kept and its tracker state; None when the track begins at its beginning.
+            The last checkpoint kept and its tracker state; None when tracking starts at the first prompt.
         """
         fitting = 0
         while fitting < len(self.tracked) and self.tracked[fitting].prompts == prompts_until(
@@ -120,17 +135,22 @@ class Progress:
             data = b""
         if hashlib.sha256(data).hexdigest() == part.sha256:
             return data
-        log.warning("%s: gone or damaged, going on from an earlier checkpoint", target)
+        log.warning("%s: missing or damaged, resuming from an earlier checkpoint", target)
         return b""
 
     def track_reached(self, checkpoint: Checkpoint, state: bytes) -> None:
-        """Commit a part of the track: from here the next try goes on."""
+        """Commit a part of the track, so that the next attempt resumes after it.
+
+        Args:
+            checkpoint: the end of the part; its `state` is set here.
+            state: the tracker's state after the part.
+        """
         self.tracked.append(dataclasses.replace(checkpoint, state=self._put("state", state)))
         self._thin()
         self._commit()
 
     def _thin(self) -> None:
-        """Drop states, evenly: every second when there are too many. The newest stays."""
+        """Drop states evenly, every second one where there are too many. The newest stays."""
         step = 1
         while len(self.tracked) // step >= MAX_STATES:
             step *= 2
@@ -140,10 +160,10 @@ class Progress:
                 self.tracked[number - 1] = dataclasses.replace(one, state=None, flags_state={})
 
     def resume_crops(self) -> tuple[int, bytes]:
-        """Keep the crops that were cut along this very track; call it when the track is whole.
+        """Keep the crops that were cut along exactly this track; call it when the track is complete.
 
         Returns:
-            How many parts of the track are cut already, and the tiles that were drawn on the way (empty for none).
+            How many parts of the track are already cut, and the tiles drawn with them (empty for none).
         """
         track = digest([one.part.sha256 for one in self.tracked])
         tiles = b"" if self._of != track or self.tiles is None else self._state(self.tiles)
@@ -158,7 +178,7 @@ class Progress:
 
         Args:
             part: the crops of the next part of the track.
-            tiles: all tiles so far; None when there is none more than at the last call.
+            tiles: all tiles drawn up to here; None when none was added since the last call.
         """
         self.cropped.append(part)
         if tiles is not None:
@@ -173,14 +193,14 @@ class Progress:
         return Part(table=name, path=path, rows=0, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def _commit(self) -> None:
-        values = {
-            "identity": self._identity,
-            "tracked": [dataclasses.asdict(one) for one in self.tracked],
-            "of": self._of,
-            "cropped": [dataclasses.asdict(part) for part in self.cropped],
-            "tiles": None if self.tiles is None else dataclasses.asdict(self.tiles),
-        }
-        storage.write_bytes(storage.join(self._uri, f"{self._path}.json"), json.dumps(values).encode())
+        stored = _Stored(
+            identity=self._identity,
+            tracked=tuple(self.tracked),
+            of=self._of,
+            cropped=tuple(self.cropped),
+            tiles=self.tiles,
+        )
+        storage.write_bytes(storage.join(self._uri, f"{self._path}.json"), json.dumps(to_json(stored)).encode())
         if not self._is_further:
             self.attempt.progressed()
             self._is_further = True
@@ -189,13 +209,18 @@ class Progress:
         self._obsolete = []
 
 
+def named_paths(uri: str) -> Iterator[str]:
+    """Yield every file that the checkpoints of a video name, relative to the stage's folder.
+
+    Args:
+        uri: of the object that lists the checkpoints.
+    """
+    stored = _Stored.read(uri)
+    parts = [*stored.cropped, stored.tiles]
+    for checkpoint in stored.tracked:
+        parts += [checkpoint.part, checkpoint.state]
+    yield from (part.path for part in parts if part is not None)
+
+
 def _versions() -> list[str]:
     return [__version__, *(version(name) for name in ("torch", "sam2", "av", "pyarrow"))]
-
-
-def _checkpoint(values: dict[str, Any]) -> Checkpoint:
-    return Checkpoint(**{**values, "part": Part(**values["part"]), "state": _part(values["state"])})
-
-
-def _part(values: dict[str, Any] | None) -> Part | None:
-    return None if values is None else Part(**values)

@@ -1,16 +1,16 @@
-"""The commit protocol: what makes a stage's output whole, resumable and the same after any death.
+"""The commit protocol: a stage's output is complete, resumable, and the same whichever workers died.
 
-Ray restarts a dead actor and replays its task, but takes back nothing that the task had already sent out; so outputs do
-not travel through Ray. A unit of work is one video. Whoever works on it writes part files under a fresh attempt id, and
-last one ledger entry that names them; parts that no entry names are garbage. A stage's `_manifest.json` comes last of
-all and holds every entry, so that a reader needs one object. Resuming is a set difference.
+Ray restarts a dead actor and replays its task, but does not withdraw what the task had already returned, so outputs do
+not pass through Ray. A unit of work is usually one video. Its worker writes part files under a new attempt id and then
+one ledger entry that names them; parts that no entry names are garbage. `_manifest.json` is written when every unit has
+its entry and holds all entries, so that a reader needs one object. To resume is to run the units without an entry.
 
     <stage>/_stage.json              configuration and fixed inputs, written first
     <stage>/parts/<table>/<unit>-<attempt>-<n>.parquet
     <stage>/_ledger/<unit>.json      one per finished unit
-    <stage>/_progress/<unit>.json    what of an unfinished unit need not be done again (`sheep/io/checkpoints.py`)
-    <stage>/_attempts/<run>/<unit>/  one marker per try, to stop a video that keeps killing its worker
-    <stage>/errors.csv               units that could not be used and why, for people; absent where all could
+    <stage>/_progress/<unit>.json    checkpoints within a unit (`sheep/io/checkpoints.py`)
+    <stage>/_attempts/<run>/<unit>/  one marker per attempt, to stop a video that keeps killing its worker
+    <stage>/errors.csv               failed units with the reasons; absent where none failed
     <stage>/_manifest.json
 """
 
@@ -34,6 +34,7 @@ from sheep.config import digest, output_settings
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
 from sheep.io.manifest import ERRORS_FILE, Entry, Manifest, Part, is_finished, read_manifest
+from sheep.io.typed_json import from_json
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,18 @@ _VERSIONED = ("torch", "sam2", "transformers", "pyarrow", "scikit-learn", "ray",
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Opening:
+    """The content of `_stage.json`."""
+
+    stage: str
+    config: dict[str, object]
+    """The settings that determine the output, as plain JSON values."""
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageFolder:
-    """One stage's output folder. Plain data, so that it travels to workers."""
+    """One stage's output folder. Plain data, so that it can be sent to workers."""
 
     uri: str
     name: str
@@ -56,7 +67,7 @@ class StageFolder:
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def todo(self, units: Mapping[str, str]) -> list[str]:
-        """Tell which units have no entry yet for their present input.
+        """List the units that have no entry yet for their present input.
 
         Args:
             units: unit key -> identity of its input.
@@ -79,25 +90,34 @@ class StageFolder:
         return sorted(entries, key=lambda entry: entry.key)
 
     def attempt(self, key: str, input_identity: str) -> "Attempt":
-        """Begin one try at a unit.
+        """Begin an attempt at a unit.
+
+        Args:
+            key: the unit.
+            input_identity: identity of its present input.
 
         Raises:
-            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before it got
-                any further.
+            MediaError: this run has begun it MAX_ATTEMPTS times already, and its worker died each time before the
+                next checkpoint.
         """
         markers = storage.join(self.uri, "_attempts", self.run, self.slug(key))
         tries = len(storage.find(markers))
         if tries >= MAX_ATTEMPTS:
             raise MediaError(
-                f"{key}: its worker died {tries} times, expected to survive. Look at the video and at the worker's "
-                "memory."
+                f"{key}: its worker died {tries} times, expected none. Check the video and the worker's memory."
             )
         attempt = uuid.uuid4().hex[:8]
         storage.write_bytes(storage.join(markers, attempt), b"")
         return Attempt(stage=self, key=key, input=input_identity, attempt=attempt)
 
     def fail(self, key: str, input_identity: str, error: MediaError) -> Entry:
-        """Commit that a unit cannot be done."""
+        """Commit that a unit failed.
+
+        Args:
+            key: the unit.
+            input_identity: identity of its present input; the unit is due again when that changes.
+            error: the reason, stored in the entry.
+        """
         entry = Entry(key=key, input=input_identity, attempt="", error=str(error))
         self._commit(entry)
         return entry
@@ -109,14 +129,14 @@ class StageFolder:
             storage.remove(storage.join(markers, name))
 
     def finish(
-        self, units: Mapping[str, str], *, max_error_frac: float = 0.0, facts: Mapping[str, Any] | None = None
+        self, units: Mapping[str, str], *, max_error_frac: float = 0.0, facts: Mapping[str, object] | None = None
     ) -> "Manifest":
         """Write the manifest, once every unit has its entry.
 
         Args:
             units: all units of the stage, key -> input identity; entries of other keys are left out.
-            max_error_frac: share of failed units that is tolerated.
-            facts: JSON values worth keeping with the result, e.g. a chosen threshold.
+            max_error_frac: share of failed units that is tolerated; 0 to 1.
+            facts: JSON values to store with the result, e.g. a chosen threshold.
 
         Raises:
             ContractError: a unit has no entry, or more units failed than tolerated.
@@ -131,16 +151,15 @@ class StageFolder:
         if len(failed) > max_error_frac * len(entries):
             raise ContractError(
                 f"{self.uri}: {len(failed)} of {len(entries)} units failed, expected at most {max_error_frac:.0%}. "
-                f"First: {failed[0].error} "
-                f"All are listed in {storage.join(self.uri, ERRORS_FILE)}."
+                f"First: {failed[0].error} All are listed in {storage.join(self.uri, ERRORS_FILE)}."
             )
-        opened = json.loads(storage.read_bytes(storage.join(self.uri, "_stage.json")))
+        opening = _opening(storage.join(self.uri, "_stage.json"))
         manifest = Manifest(
             uri=self.uri,
             stage=self.name,
-            config=opened["config"],
+            config=opening.config,
             config_digest=self.config_digest,
-            inputs=opened["inputs"],
+            inputs=opening.inputs,
             entries=tuple(entries),
             versions=_versions(),
             facts=dict(facts or {}),
@@ -149,7 +168,7 @@ class StageFolder:
         return manifest
 
     def _list_errors(self, failed: Sequence[Entry]) -> None:
-        """Write the failed units and their reasons as CSV, for people; the manifest's entries are what counts."""
+        """Write the failed units and their reasons as CSV. Programs read the manifest's entries instead."""
         target = storage.join(self.uri, ERRORS_FILE)
         if not failed:
             storage.remove(target)  # of an earlier run
@@ -163,7 +182,7 @@ class StageFolder:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """One try at one unit: write parts, then commit. Nothing it wrote counts before the commit."""
+    """One attempt at one unit: write parts, then commit. Before the commit no reader sees them."""
 
     stage: StageFolder
     key: str
@@ -174,8 +193,13 @@ class Attempt:
     def write(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
         """Write rows of one table as the next part file.
 
+        Args:
+            name: the table's name.
+            table: the rows.
+            schema: what they are checked against.
+
         Raises:
-            ContractError: the rows break the schema's promise.
+            ContractError: the rows do not match the schema.
         """
         schemas.validate(table, schema, f"{self.stage.name} {self.key}")
         buffer = io.BytesIO()
@@ -183,11 +207,23 @@ class Attempt:
         self._put(name, "parquet", buffer.getvalue(), table.num_rows)
 
     def put(self, name: str, suffix: str, data: bytes) -> None:
-        """Write one file that is not a table, e.g. a contact sheet."""
+        """Write one file that is not a table, e.g. a contact sheet.
+
+        Args:
+            name: kind of file; stands for the table's name.
+            suffix: of the file, without the dot.
+            data: its content.
+        """
         self._put(name, suffix, data, rows=0)
 
     def put_file(self, name: str, suffix: str, local: str) -> None:
-        """Write one file that is not a table and may be larger than memory, e.g. a preview."""
+        """Write one file that is not a table and may be larger than memory, e.g. a preview.
+
+        Args:
+            name: kind of file; stands for the table's name.
+            suffix: of the file, without the dot.
+            local: path of the file on this machine.
+        """
         path = self._path(name, suffix)
         storage.write_file(storage.join(self.stage.uri, path), local)
         with open(local, "rb") as file:
@@ -204,49 +240,54 @@ class Attempt:
         self.parts.append(Part(table=name, path=path, rows=rows, bytes=len(data), sha256=sha256))
 
     def progressed(self) -> None:
-        """Forget earlier deaths: this try has got to where the next one can go on, so a long video may die often."""
+        """Reset the count of attempts: this one has written a checkpoint, so a long video may lose many workers."""
         markers = storage.join(self.stage.uri, "_attempts", self.stage.run, self.stage.slug(self.key))
         for name in storage.find(markers):
             if name != self.attempt:
                 storage.remove(storage.join(markers, name))
 
     def commit(self) -> Entry:
-        """Make the parts count: one object, written last."""
+        """Make the parts visible to readers by writing the ledger entry, one object."""
         entry = Entry(key=self.key, input=self.input, attempt=self.attempt, parts=tuple(self.parts))
         self.stage._commit(entry)
         return entry
 
 
 def open_stage(uri: str, name: str, config: Any, inputs: Mapping[str, str]) -> StageFolder:
-    """Open a stage's folder for writing, new or begun earlier with the same settings.
+    """Open a stage's folder for writing: a new one, or one that an earlier run began with the same settings.
 
     Args:
         uri: the stage's folder.
         name: the stage's name.
-        config: its configuration, a dataclass; fields marked `RUNTIME_ONLY` may differ from those of before.
+        config: its configuration, a dataclass; fields marked `RUNTIME_ONLY` may differ between runs.
         inputs: what is fixed for all units, name -> digest, e.g. the backbone's.
 
     Raises:
-        ConfigError: the folder holds output of another configuration or input; nothing is touched.
+        ConfigError: the folder holds output of another configuration or input; nothing is changed.
+        ContractError: the folder's `_stage.json` is damaged or of another version.
     """
-    values = {"stage": name, "config": output_settings(config), "inputs": dict(inputs)}
-    config_digest = digest(values)
+    opening = _Opening(stage=name, config=output_settings(config), inputs=dict(inputs))
+    config_digest = digest(opening)
     target = storage.join(uri, "_stage.json")
-    present = json.loads(storage.read_bytes(target)) if storage.exists(target) else values
+    present = _opening(target) if storage.exists(target) else opening
     if digest(present) != config_digest:
         if storage.find(storage.join(uri, "_ledger")):
             raise ConfigError(
-                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ "
-                f"in {_differences(present, values)}. "
-                "Write to another folder, or delete this one first."
+                f"{uri}: holds output of configuration {digest(present)}, this run is {config_digest}; they differ in "
+                f"{_differences(present, opening)}. Write to another folder, or delete this one first."
             )
-        log.info("%s out=%s was begun with other settings but holds nothing: begun anew", name, uri)
-    storage.write_bytes(target, json.dumps(values, indent=1).encode())
+        log.info("%s out=%s was begun with other settings but holds no output: starting over", name, uri)
+    storage.write_bytes(target, json.dumps(dataclasses.asdict(opening), indent=1).encode())
     return StageFolder(uri=uri, name=name, config_digest=config_digest, run=uuid.uuid4().hex[:8])
 
 
 def unchanged(stage: StageFolder, units: Mapping[str, str]) -> Manifest | None:
-    """Return the manifest if it already covers exactly these units, so that there is nothing to do."""
+    """Return the manifest if it already covers exactly these units, so that none is due; None otherwise.
+
+    Args:
+        stage: the folder, opened with the present settings.
+        units: unit key -> identity of its input.
+    """
     if not is_finished(stage.uri):
         return None
     manifest = read_manifest(stage.uri)
@@ -254,20 +295,29 @@ def unchanged(stage: StageFolder, units: Mapping[str, str]) -> Manifest | None:
     return manifest if same and manifest.config_digest == stage.config_digest else None
 
 
-def _differences(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _opening(uri: str) -> _Opening:
+    return from_json(_Opening, json.loads(storage.read_bytes(uri)), uri)
+
+
+def _differences(present: _Opening, requested: _Opening) -> str:
     """Name the settings and inputs that differ, with both values.
 
     Args:
         present: what the folder was begun with.
-        wanted: what this run asks for.
+        requested: this run's.
     """
-    old, new = (dict(_flat({name: one.get(name, {}) for name in ("config", "inputs")})) for one in (present, wanted))
+    old, new = (dict(_flat({"config": one.config, "inputs": one.inputs})) for one in (present, requested))
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     return "; ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in names) or "the stage's name"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """List nested values by their dotted names."""
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield nested values by their dotted names.
+
+    Args:
+        values: nested mappings.
+        prefix: of the names, with its dot.
+    """
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -276,7 +326,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _versions() -> dict[str, str]:
-    found = {"sheep": __version__}  # run from a checkout it is not among the installed packages
+    found = {"sheep": __version__}  # in a checkout it is not an installed package
     for name in _VERSIONED:
         try:
             found[name] = version(name)

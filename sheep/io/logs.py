@@ -1,4 +1,4 @@
-"""Where a process writes its log lines. Jobs and workers ask for it once; the library itself never configures logging.
+"""Where a process writes its log lines. Jobs and workers call this once; the rest of the library configures no logging.
 
 A job's terminal shows our own lines and its progress; its stdout holds the result alone. All other text of the process
 and its workers, such as library warnings, download bars and Ray's own lines, goes to a log file:
@@ -28,7 +28,8 @@ from sheep.io.progress import Snapshot, clock
 OURS = ("sheep", "jobs")
 
 _PASSED_ON = re.compile(rf"\d\d:\d\d:\d\d [WEC] (?:{'|'.join(OURS)})\b|\(autoscaler [+]|memory pressure")
-"""Lines of workers that a person has to see: our warnings, what the cluster waits for, workers killed for memory."""
+"""Lines of workers that the terminal shows: our warnings, resources the cluster waits for, workers killed for
+memory."""
 
 _RAY = {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
 """Keeps the log file complete and free of colour codes; Ray reads this when it is imported."""
@@ -44,14 +45,14 @@ def setup(level: int = logging.INFO) -> None:
 
 
 def run_job(name: str, out: str, work: Callable[[], str]) -> None:
-    """Run a job and print its result on stdout; text that a person need not see goes to a log file, named last.
+    """Run a job and print its result on stdout; all other text goes to a log file, whose path is printed last.
 
     Records logged with `extra={"at_end": True}` are shown again at the end. An empty log file is removed, so that a
     setting refused at the start leaves nothing behind.
 
     Args:
         name: the job's name, part of the file's.
-        out: the study's folder. On a local disk the log file lies in its `logs/`, else in a temporary folder.
+        out: the study's folder. On a local disk the log file is written to its `logs/`, else to a temporary folder.
         work: returns the result.
 
     Raises:
@@ -142,10 +143,10 @@ class _Screen(logging.Handler):
 
 
 class _Live(_Screen):
-    """As `_Screen`, but the progress is one line that renews itself below the others."""
+    """As `_Screen`, but progress is one line below the others that is updated in place."""
 
     def __init__(self, terminal: TextIO, shown: list[str]) -> None:
-        from rich.console import Console  # not needed by workers, nor where a job writes to a file
+        from rich.console import Console  # needed on a terminal only
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         super().__init__(terminal, shown)
@@ -165,7 +166,12 @@ class _Live(_Screen):
         self._bar.start()
 
     def tell(self, snapshot: Snapshot, is_due: bool) -> None:
-        """Renew the live line; the end of a stage leaves a plain line above it."""
+        """Update the live line; the end of a stage leaves a plain line above it.
+
+        Args:
+            snapshot: how far the job is.
+            is_due: whether a plain line is due.
+        """
         if snapshot.event == "end":
             super().tell(snapshot, is_due)
         words = [f"{snapshot.done:.0f}/{snapshot.total:.0f} {snapshot.unit}"] if snapshot.total else []
@@ -189,7 +195,7 @@ class _Live(_Screen):
 
 
 class _Passing(io.TextIOBase):
-    """Replaces stdout and stderr: all text goes to the log file, lines that a person has to see to the terminal too."""
+    """Replaces stdout and stderr: all text goes to the log file, lines that match `_PASSED_ON` to the terminal too."""
 
     encoding = "utf-8"
 
@@ -198,7 +204,7 @@ class _Passing(io.TextIOBase):
         self._line = ""
 
     def write(self, text: str) -> int:
-        """Write text; after the job's end it is dropped, since Ray's threads may still write then."""
+        """Write text. After the job's end text is dropped: Ray's threads may still write then."""
         with self._screen.lock or contextlib.nullcontext():
             if not self._file.closed:
                 self._file.write(text)
@@ -234,11 +240,15 @@ def _install(handlers: list[logging.Handler], level: int) -> None:
 
 
 def _log_path(name: str, out: str) -> tuple[list[Path], Path]:
-    """Choose where the log file lies.
+    """Choose the folder of the log file and create the file.
+
+    Args:
+        name: the job's name.
+        out: the study's folder.
 
     Returns:
-        The folders made for it, innermost first, and its path. A study's folder that cannot be written is not refused
-        here but where results are written to it.
+        The folders created for it, innermost first, and its path. A study's folder that cannot be written is refused
+        later, where results are written to it.
     """
     file = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     fs, local = storage.filesystem(out)

@@ -1,6 +1,6 @@
-"""What a finished stage holds: every unit's entry with its part files, read back by whoever comes after it.
+"""The content of a finished stage: every unit's entry with its part files, read by later stages.
 
-`sheep.io.ledger` writes what is read here, and says why it is safe.
+`sheep.io.ledger` writes it and explains the commit protocol.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from sheep import schemas
 from sheep.config import digest
 from sheep.errors import ConfigError, ContractError
 from sheep.io import storage
+from sheep.io.typed_json import from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,27 +35,27 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What the ledger says of one finished unit."""
+    """The ledger's record of one finished unit."""
 
     key: str
     input: str
-    """Identity of what went in: the video's ETag or size and its prompts, or the digest of an earlier stage's parts."""
+    """Identity of its input: the video's ETag or size and its prompts, or the digest of an earlier stage's parts."""
     attempt: str
     parts: tuple[Part, ...] = ()
     error: str = ""
     """Why the unit has no rows; empty when it has."""
 
     def to_json(self) -> str:
-        """Serialise, for the ledger and for the way back from a worker."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        """Serialise, for the ledger and for a worker's reply."""
+        return json.dumps(to_json(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Entry":
         """Read what `to_json` wrote."""
-        return _entry(json.loads(text))
+        return from_json(cls, json.loads(text), "ledger entry")
 
     def content(self) -> str:
-        """Digest of what the unit holds, the same for every attempt that gave the same bytes."""
+        """Digest of the unit's content, the same for every attempt that wrote the same bytes."""
         return digest([self.key, self.error, [[part.table, part.rows, part.sha256] for part in self.parts]])
 
 
@@ -63,16 +64,19 @@ ERRORS_FILE = "errors.csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A finished stage: what went in, with which settings and versions, and every file that came out."""
+    """A finished stage: its inputs, settings and package versions, and every file that it wrote."""
 
     uri: str
     stage: str
-    config: dict[str, Any]
+    config: dict[str, object]
+    """The settings that determine its output, as plain JSON values."""
     config_digest: str
     inputs: dict[str, str]
+    """What is fixed for all units, name -> digest."""
     entries: tuple[Entry, ...]
     versions: dict[str, str]
     facts: dict[str, Any]
+    """JSON values that later stages read, each by a class of its own stage."""
 
     def to_bytes(self) -> bytes:
         """Serialise as JSON; the URI is left out, so that a folder may be moved."""
@@ -84,7 +88,7 @@ class Manifest:
         return json.dumps(values, indent=1).encode()
 
     def content(self) -> str:
-        """Digest of everything the stage holds: the input identity of whatever reads it."""
+        """Digest of everything the stage holds: the input identity of the stages that read it."""
         return digest([self.stage, self.config_digest, [entry.content() for entry in self.entries], self.facts])
 
     def rows(self, table: str) -> int:
@@ -94,8 +98,13 @@ class Manifest:
     def read(self, table: str, *, columns: list[str] | None = None, keys: Iterable[str] | None = None) -> pa.Table:
         """Read one table, or some columns or units of it, in the order of units and parts.
 
+        Args:
+            table: the table's name.
+            columns: names of columns to read; None for all.
+            keys: units to read; None for all.
+
         Raises:
-            ContractError: no unit holds such a table, or a part is not what the ledger says.
+            ContractError: no unit holds such a table, or a part's bytes differ from the ledger's digest.
         """
         wanted = None if keys is None else set(keys)
         chosen = [entry for entry in self.entries if wanted is None or entry.key in wanted]
@@ -115,7 +124,7 @@ class Manifest:
 
     @property
     def errors_uri(self) -> str:
-        """URI of the list of failed units, a CSV file that is there where any failed."""
+        """URI of the list of failed units; the CSV file exists only where a unit failed."""
         return storage.join(self.uri, ERRORS_FILE)
 
     def errors(self) -> pa.Table:
@@ -129,7 +138,8 @@ def read_manifest(uri: str) -> Manifest:
     """Read a finished stage.
 
     Raises:
-        ConfigError: there is no manifest: the stage has not run there, or has not finished.
+        ConfigError: the folder has no manifest: the stage has not run there, or has not finished.
+        ContractError: an entry of the manifest is damaged or of another version.
     """
     try:
         values = json.loads(storage.read_bytes(storage.join(uri, "_manifest.json")))
@@ -139,7 +149,7 @@ def read_manifest(uri: str) -> Manifest:
         ) from error
     return Manifest(
         uri=uri,
-        entries=tuple(_entry(entry) for entry in values["entries"]),
+        entries=tuple(from_json(Entry, entry, f"{uri}/_manifest.json: entries") for entry in values["entries"]),
         **{name: values[name] for name in ("stage", "config", "config_digest", "inputs", "versions", "facts")},
     )
 
@@ -152,22 +162,23 @@ def is_finished(uri: str) -> bool:
 def read_part(uri: str, part: Part, columns: list[str] | None = None) -> pa.Table:
     """Read one part file of a stage.
 
+    Args:
+        uri: the stage's folder.
+        part: the part, from the ledger.
+        columns: names of columns to read; None for all.
+
     Raises:
-        ContractError: the file is gone or its bytes are not what the ledger says.
+        ContractError: the file is missing, or its bytes differ from the ledger's digest.
     """
     target = storage.join(uri, part.path)
     try:
         data = storage.read_bytes(target)
     except FileNotFoundError as error:
         raise ContractError(
-            f"{target}: named by the ledger but not there. Delete the stage's folder and run it again."
+            f"{target}: named by the ledger but missing. Delete the stage's folder and run it again."
         ) from error
     if hashlib.sha256(data).hexdigest() != part.sha256:
         raise ContractError(
             f"{target}: bytes differ from the ledger's digest. Delete the stage's folder and run it again."
         )
     return pq.read_table(pa.BufferReader(data), columns=columns)
-
-
-def _entry(values: dict[str, Any]) -> Entry:
-    return Entry(**{**values, "parts": tuple(Part(**part) for part in values["parts"])})

@@ -1,7 +1,7 @@
 """Prefetch: a thread produces the next items while the caller works on the current one.
 
 Decoding (`sheep.video.reader`), SAM-2's image encoder (`sheep.models.sam2.tracker`) and fine-tuning's batches
-(`sheep.finetune.trainer`) all use `prefetch`. It changes when an item is produced, never which items there are.
+(`sheep.finetune.trainer`) all use `prefetch`. It changes when items are produced, never the items.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class _End:
 
 
 class _Failed:
-    """Carries the error that ended production to the consumer."""
+    """Holds the error that ended production, for the consumer."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -33,8 +33,9 @@ class _Failed:
 def prefetch(items: Iterable[Item], depth: int, *, name: str) -> Generator[Item, None, None]:
     """Iterate over items in a thread of its own, in order and at most `depth` items ahead of the consumer.
 
-    Nothing starts before the first item is asked for. Closing or dropping the returned generator stops the thread after
-    the item in production and closes `items` in that thread. A program may end in the middle: the thread is a daemon.
+    The thread starts when the first item is requested. Closing or dropping the returned generator stops the thread
+    after the item in production and closes `items` in that thread. The thread is a daemon, so it does not delay the end
+    of a program.
 
     Args:
         items: what to iterate over. With depth >= 1 only the thread touches it.
@@ -60,11 +61,11 @@ def prefetch(items: Iterable[Item], depth: int, *, name: str) -> Generator[Item,
                 raise item.error
             room.release()
             yield item
-            del item  # so that this frame keeps no image or batch alive while it waits for the next
+            del item  # keeps no image or batch alive while waiting for the next
     finally:
         stopped.set()
         room.release()
-        if not sys.is_finalizing():  # daemon threads are frozen by then: this one would never be joined
+        if not sys.is_finalizing():  # at exit daemon threads are frozen, and join would never return
             thread.join()
 
 
@@ -93,11 +94,11 @@ class StepPrefetcher(Generic[Item]):
     """Returns `make(step)` for consecutive steps, prefetched; any other step starts again from there."""
 
     def __init__(self, make: Callable[[int], Item], stop: int) -> None:
-        """Start nothing before the first `take`.
+        """Set up; the thread starts at the first `take`.
 
         Args:
             make: called for one step after another, in order, never by two threads at the same time. Its result may
-                depend on the step only, since a step may be made early, or again after a roll-back.
+                depend on the step only: a step may be made early, or again after a roll-back.
             stop: number of the first step that is not made.
         """
         self._make, self._stop = make, stop
@@ -130,7 +131,7 @@ class StepPrefetcher(Generic[Item]):
             raise
 
     def close(self) -> None:
-        """Stop the thread and drop what it has made. `take` may follow."""
+        """Stop the thread and drop prefetched items. `take` may follow."""
         if self._items is not None:
             self._items.close()
             self._items = None

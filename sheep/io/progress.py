@@ -1,7 +1,7 @@
-"""How far a job is: which stage, what share of it is done, how fast, and how long the rest will take.
+"""The progress of a job: its stage, the share that is done, the speed, and the estimated time left.
 
-Nothing is drawn here. Each update is a log record of this module with a `Snapshot` attached. `sheep/io/logs.py` turns
-these records into one live line on a terminal, or into plain lines in a log. Without handlers nothing is shown.
+This module displays nothing. Each update is a log record of this module with a `Snapshot` attached. `sheep/io/logs.py`
+turns these records into one live line on a terminal, or into plain lines in a log.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from typing import Literal
 log = logging.getLogger(__name__)
 
 MIN_GAP_S = 10.0
-"""Least time between two plain lines of a stage [s]."""
+"""Shortest time between two plain lines of a stage [s]."""
 GAP_SHARE = 0.25
 """In a long stage the gap grows to this share of the stage's duration so far: an hour takes about 25 lines, not 360."""
 MAX_GAP_S = 600.0
-"""Largest gap [s]."""
+"""Longest time between two plain lines [s]."""
 
 Event = Literal["start", "tick", "end"]
 
@@ -30,7 +30,7 @@ class Snapshot:
 
     event: Event
     stage: str
-    """What is running, for people, e.g. `stage 3 of 7 embed`."""
+    """What is running, as displayed, e.g. `stage 3 of 7 embed`."""
     elapsed_s: float
     """Since the job began; >= 0."""
     stage_s: float
@@ -99,7 +99,7 @@ class Task:
 
         Args:
             done: units done; 0 to the total.
-            amount: what the speed counts, in all; None where that is the units.
+            amount: total of what the speed counts, e.g. frames; None where the speed counts units.
         """
         self._done, self._amount = done, done if amount is None else amount
         if self._first is None:
@@ -151,7 +151,7 @@ class Progress:
         Args:
             name: the stage's name.
             number: its place among the stages; 1 to `total`.
-            total: stages in all.
+            total: number of stages.
             num_tasks: tasks that it is expected to have, about equally long; >= 1.
         """
         with self._open(f"stage {number} of {total} {name}", num_tasks):
@@ -192,7 +192,12 @@ class _Stage:
         self.tell("start")
 
     def tell(self, event: Event, task: Task | None = None) -> None:
-        """Log a record: at INFO where a plain line is due, at DEBUG for a live display only."""
+        """Log a record: at INFO where a plain line is due, at DEBUG for a live display only.
+
+        Args:
+            event: what happened.
+            task: the task that is running; None at the stage's start and end.
+        """
         now = time.monotonic()
         stage_s = now - self._started
         snapshot = Snapshot(event=event, stage=self._label, elapsed_s=now - self._job_started, stage_s=stage_s)

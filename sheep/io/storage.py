@@ -1,4 +1,4 @@
-"""Where bytes live: any fsspec URI, read and written whole, with refused access explained.
+"""Storage at any fsspec URI: objects are read and written whole, and errors of access name the cause and a remedy.
 
 A plain path, `file://` and `s3://` are treated alike. A custom S3 endpoint is taken from `AWS_ENDPOINT_URL_S3` or
 `AWS_ENDPOINT_URL`, credentials from the usual AWS chain. The commit protocol built on this is in `sheep/io/ledger.py`.
@@ -7,6 +7,7 @@ A plain path, `file://` and `s3://` are treated alike. A custom S3 endpoint is t
 import contextlib
 import hashlib
 import os
+import posixpath
 import shutil
 import tempfile
 import time
@@ -23,14 +24,19 @@ from sheep.errors import ConfigError
 
 
 def join(uri: str, *parts: str) -> str:
-    """Append POSIX path parts to a URI; empty parts are skipped."""
+    """Append POSIX path parts to a URI.
+
+    Args:
+        uri: of a folder; a slash at its end is ignored.
+        parts: relative paths; empty ones are skipped.
+    """
     return "/".join([uri.rstrip("/"), *[part.strip("/") for part in parts if part]])
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the filesystem of a URI and the path within it. Listings are never cached: other workers write too."""
-    # Four tries each: a refused connection is reported after about 5 s, not 10; S3 asking to slow down is still waited
-    # for.
+    # Up to 3 attempts: a refused connection is reported after about 5 s, not 10, and requests that S3 throttles are
+    # still retried.
     options = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}} if uri.startswith("s3://") else {}
     fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     return fs, path
@@ -40,6 +46,10 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def explained(uri: str, doing: str) -> Iterator[None]:
     """Turn refused or unreachable storage into a ConfigError; a missing object stays FileNotFoundError.
 
+    Args:
+        uri: of the object, for the message.
+        doing: the operation, for the message, e.g. `reading`.
+
     Raises:
         ConfigError: credentials are missing or refused, or the endpoint cannot be reached.
     """
@@ -47,7 +57,7 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ConfigError(
-            f"{doing} {uri}: access refused ({error}), expected credentials that may. Check AWS_ACCESS_KEY_ID, "
+            f"{doing} {uri}: access refused ({error}), expected credentials that permit it. Check AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY or the instance role, and the bucket's policy; on a disk, the folder's permissions."
         ) from error
     except BotoCoreError as error:
@@ -61,7 +71,7 @@ def read_bytes(uri: str) -> bytes:
     """Read one object whole.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: nothing exists at the URI.
         ConfigError: access refused.
     """
     fs, path = filesystem(uri)
@@ -73,10 +83,14 @@ def read_bytes(uri: str) -> bytes:
 def write_bytes(uri: str, data: bytes) -> None:
     """Write one object whole: readers see the old bytes or the new ones, never a part.
 
-    Local files are written beside and renamed; object stores replace atomically by themselves.
+    A local file is written under a temporary name and renamed; object stores replace an object atomically.
+
+    Args:
+        uri: of the object.
+        data: its content.
 
     Raises:
-        ConfigError: access refused, or there is no such bucket.
+        ConfigError: access refused, or the bucket does not exist.
     """
 
     def here(beside: str) -> None:
@@ -89,14 +103,24 @@ def write_bytes(uri: str, data: bytes) -> None:
 def write_file(uri: str, local: str) -> None:
     """Write one object whole from a local file, which may be larger than memory.
 
+    Args:
+        uri: of the object.
+        local: path of the file on this machine.
+
     Raises:
-        ConfigError: access refused, or there is no such bucket.
+        ConfigError: access refused, or the bucket does not exist.
     """
     _write_whole(uri, lambda beside: shutil.copyfile(local, beside), lambda fs, path: fs.put_file(local, path))
 
 
 def _write_whole(uri: str, here: Callable[[str], object], there: Callable[[Any, str], object]) -> None:
-    """Write beside the target on a disk and rename, or in one PUT elsewhere."""
+    """Write under a temporary name and rename on a disk, or in one PUT elsewhere.
+
+    Args:
+        uri: of the object.
+        here: writes to a local path.
+        there: writes to a path of a filesystem.
+    """
     fs, path = filesystem(uri)
     with explained(uri, "writing"):
         if isinstance(fs, LocalFileSystem):
@@ -114,18 +138,18 @@ def _write_whole(uri: str, here: Callable[[str], object], there: Callable[[Any, 
 
 
 def exists(uri: str) -> bool:
-    """Tell whether an object (not a folder) is there.
+    """Tell whether an object (not a folder) exists.
 
     Raises:
-        ConfigError: access refused; fsspec's own `isfile` would answer False, as if nothing were there.
+        ConfigError: access refused; fsspec's own `isfile` would return False, as for a missing object.
     """
     fs, path = filesystem(uri)
     with explained(uri, "looking for"):
         try:
-            found: bool = fs.info(path)["type"] == "file"
+            is_file: bool = fs.info(path)["type"] == "file"
         except (FileNotFoundError, NotADirectoryError):
             return False
-    return found
+    return is_file
 
 
 def find(uri: str) -> dict[str, str]:
@@ -160,10 +184,10 @@ def _identity(info: dict[str, object]) -> str:
 
 
 def size_and_age(uri: str) -> tuple[int, float]:
-    """Tell an object's bytes, and the seconds since it was written.
+    """Return an object's size [bytes] and the time since it was written [s].
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: nothing exists at the URI.
     """
     fs, path = filesystem(uri)
     with explained(uri, "looking at"):
@@ -171,7 +195,7 @@ def size_and_age(uri: str) -> tuple[int, float]:
 
 
 def remove(uri: str) -> None:
-    """Delete one object; nothing happens if it is not there."""
+    """Delete one object; a missing one is not an error."""
     fs, path = filesystem(uri)
     with explained(uri, "deleting"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
@@ -181,10 +205,10 @@ def fingerprint(uri: str) -> str:
     """Digest the content of a file or of all files of a folder, e.g. of model weights.
 
     Returns:
-        16 hexadecimal digits. Bytes are read: an archive of weights is small beside what it is used on.
+        16 hexadecimal digits. All bytes are read: weights are small compared with the videos that they process.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: nothing exists at the URI.
     """
     names = [""] if exists(uri) else list(find(uri))
     if not names:
@@ -197,13 +221,13 @@ def fingerprint(uri: str) -> str:
 
 @contextlib.contextmanager
 def local_copy(uri: str) -> Iterator[str]:
-    """Give a local path with the content of a file or folder; remote content lives for the duration of the block.
+    """Give a local path with the content of a file or folder; a copy of remote content is removed after the block.
 
     Yields:
         The path itself where the URI is local already.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: nothing exists at the URI.
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
@@ -216,14 +240,19 @@ def local_copy(uri: str) -> Iterator[str]:
         if not names:
             raise FileNotFoundError(uri)
         for name in names:
-            target = Path(folder) / (name or uri.rsplit("/", 1)[-1])
+            target = Path(folder) / (name or posixpath.basename(uri))
             target.parent.mkdir(parents=True, exist_ok=True)
             with explained(uri, "reading"):
                 fs.get_file(join(path, name), str(target))
-        yield folder if names != [""] else str(Path(folder) / uri.rsplit("/", 1)[-1])
+        yield folder if names != [""] else str(Path(folder) / posixpath.basename(uri))
 
 
 def upload_folder(local: str, uri: str) -> None:
-    """Copy every file below a local folder to a URI, in sorted order."""
+    """Copy every file below a local folder to a URI, in sorted order.
+
+    Args:
+        local: path of the folder.
+        uri: of the folder to write to.
+    """
     for file in sorted(path for path in Path(local).rglob("*") if path.is_file()):
         write_bytes(join(uri, file.relative_to(local).as_posix()), file.read_bytes())

@@ -1,4 +1,4 @@
-"""Text files that a person gave, read within bounds: an error of a parser becomes one that names the file."""
+"""Text files supplied by users: errors of the parsers become errors that name the file."""
 
 import contextlib
 import csv
@@ -9,7 +9,7 @@ from sheep.errors import ConfigError
 
 @contextlib.contextmanager
 def parsed(name: str) -> Iterator[None]:
-    """Turn what the parsers of the standard library raise for hostile or damaged text into a ConfigError.
+    """Turn errors of the standard library's parsers, raised for hostile or damaged text, into a ConfigError.
 
     Args:
         name: the file, for the message.
@@ -22,9 +22,8 @@ def parsed(name: str) -> Iterator[None]:
         yield
     except csv.Error as error:
         raise ConfigError(
-            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed "
-            "quotation mark, or export "
-            "the file again."
+            f"{name}: cannot be read as CSV ({error}), expected lines of short fields. Look for an unclosed quotation "
+            "mark, or export the file again."
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deeply, expected a plain file. Export it again.") from error

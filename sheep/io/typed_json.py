@@ -1,4 +1,4 @@
-"""Dataclasses to plain JSON values and back, so that what a stage writes is read into the class that it was.
+"""Dataclasses to plain JSON values and back, so that a stage's file is read into the class that wrote it.
 
 JSON has no nan: a missing number is null in a file and nan in memory. A field whose name ends in an underscore because
 the name is a Python keyword (`with_`) has no underscore in JSON.
@@ -8,6 +8,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -56,7 +57,7 @@ def from_json(kind: type[T], value: object, where: str) -> T:
 
     Args:
         kind: a dataclass whose fields are dataclasses, tuples `tuple[X, ...]`, mappings with string or int keys,
-            optional or literal values, floats, ints, strings and bools.
+            optional or literal values, floats, ints, strings and bools; `object` for JSON values that stay as they are.
         value: JSON values.
         where: file and key, for messages.
 
@@ -70,6 +71,8 @@ def from_json(kind: type[T], value: object, where: str) -> T:
 
 
 def _read(kind: object, value: object, where: str) -> object:
+    if kind is object:
+        return value
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, where)
@@ -92,17 +95,22 @@ def _read(kind: object, value: object, where: str) -> object:
 
 
 def _read_dataclass(kind: type, value: object, where: str) -> object:
+    fields = _fields(kind)
+    if not isinstance(value, dict) or set(value) != set(fields):
+        raise _unexpected(where, sorted(value) if isinstance(value, dict) else value, ", ".join(sorted(fields)))
+    return kind(**{fields[key][0]: _read(fields[key][1], item, f"{where}.{key}") for key, item in value.items()})
+
+
+@cache  # a ledger holds one entry for each video, and its types are resolved once
+def _fields(kind: type) -> dict[str, tuple[str, object]]:
+    """Key in JSON -> name and type of a dataclass's field."""
     hints = get_type_hints(kind)
-    names = {field.name.removesuffix("_"): field.name for field in dataclasses.fields(kind)}
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise _unexpected(where, sorted(value) if isinstance(value, dict) else value, ", ".join(sorted(names)))
-    return kind(**{names[key]: _read(hints[names[key]], item, f"{where}.{key}") for key, item in value.items()})
+    return {field.name.removesuffix("_"): (field.name, hints[field.name]) for field in dataclasses.fields(kind)}
 
 
 def _unexpected(where: str, got: object, expected: str) -> ContractError:
     shown = f"{got!r}"[:200]
     return ContractError(
         f"{where}: got {shown}, expected {expected}. It is damaged or of another version: delete the stage's folder "
-        "and run it "
-        "again."
+        "and run it again."
     )

@@ -1,7 +1,7 @@
 """Images + backbone -> the class token's attention to each patch, and its share inside the animal's mask.
 
-The poster's title is a claim about attention, so attention is measured: that of the last block from the class token to
-each patch, per head, and its share inside the animal's mask.
+Whether a backbone attends to the animal is measured as the attention of the last block from the class token to each
+patch, per head, and its share inside the animal's mask.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""The image encoder every stage shares: a DINOv2 network, loaded, fed and saved.
+"""The image encoder that all stages share: a DINOv2 network, with loading, preprocessing and saving.
 
 In: stored images, uint8 RGB. Out: one class token and a grid of patch tokens per image. Networks are transformers
 models in `save_pretrained` folders (JSON and safetensors), so that any released DINOv2 and any network fine-tuned here
-are loaded alike.
+are loaded in the same way.
 """
 
 from pathlib import Path
@@ -155,7 +155,7 @@ def load(name: str, *, device: str = "auto") -> Backbone:
         raise ConfigError(
             f"backbone {name!r}: weights could not be read from {source!r} ({error}). Fetch the folder again."
         ) from error
-    # transformers draws missing weights at random and only warns; such an encoder must not pass for a trained one.
+    # transformers draws missing weights at random and only warns; such an encoder must not be taken for a trained one.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
@@ -226,8 +226,8 @@ def device_of(name: str) -> torch.device:
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise ConfigError(
-            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for a GPU "
-            "(cluster.gpus)."
+            "device: got 'cuda', but torch finds no CUDA device here. Use 'auto' or 'cpu', or ask Ray for "
+            "a GPU (cluster.gpus)."
         )
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 
@@ -238,8 +238,8 @@ def _locate(name: str) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(
-                f"backbone {name!r}: {folder} has no config.json, "
-                "expected a save_pretrained folder. Point to that folder."
+                f"backbone {name!r}: {folder} has no config.json, expected a save_pretrained folder. Point "
+                "to that folder."
             )
         return str(folder)
     if name == "pocket":
@@ -267,7 +267,7 @@ def _architecture(source: str, name: str) -> str:
         ) from error
     if kind not in ARCHITECTURES:
         raise ConfigError(
-            f"backbone {name!r}: architecture {kind!r}, expected one "
-            f"of {sorted(ARCHITECTURES)}. Choose a DINOv2 network."
+            f"backbone {name!r}: architecture {kind!r}, expected one of {sorted(ARCHITECTURES)}. Choose "
+            "a DINOv2 network."
         )
     return kind

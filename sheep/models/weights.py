@@ -10,7 +10,7 @@ from sheep.config import digest
 from sheep.errors import ConfigError
 from sheep.io import storage
 
-if TYPE_CHECKING:  # networks are imported only where one is opened: drivers and other jobs start seconds sooner
+if TYPE_CHECKING:  # imported only where a network is opened: drivers and other jobs start seconds sooner
     from sheep.models.dinov2 import Backbone
     from sheep.models.sam2.tracker import Tracker
 
@@ -19,11 +19,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the pocket models in the package."""
 _NETWORK_CONFIG = "config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
-"""What `save_pretrained` writes beside the configuration."""
-
-_NETWORK_CONFIG = "config.json"
-_WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
-"""What `save_pretrained` writes beside the configuration."""
+"""Endings of the weight files that `save_pretrained` writes."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -91,7 +87,7 @@ def local_path(name: str, what: str) -> Iterator[str]:
 
 
 def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None) -> str:
-    """Digest the weights a name stands for; a hub id stands for itself.
+    """Digest the weights of a name; a hub id is returned as it is.
 
     Args:
         name: `pocket`, a path or URI, or a hub id.
@@ -99,8 +95,8 @@ def weights_identity(name: str, pocket: str, ids: Collection[str] | None = None)
         ids: hub ids that can be loaded; None for any.
 
     Raises:
-        ConfigError: nothing is there, and the name is no hub id. Checked here, so that no stage starts with a misspelt
-            name.
+        ConfigError: no file or folder of that name, and it is not a hub id. Checked here, so that no stage starts with
+            a misspelt name.
     """
     target = str(WEIGHTS / pocket) if name == "pocket" else name
     try:
@@ -133,7 +129,7 @@ def weights_digest(uri: str) -> str:
     """Digest weights: a file, or a folder of a network.
 
     Of a `save_pretrained` folder only config.json and the weights count. Other files, such as training.json with its
-    wall time, do not affect what is computed with the weights, so they must not make later stages due again.
+    wall time, do not affect results, so they must not make later stages due again.
 
     Args:
         uri: of the file or folder.
@@ -142,7 +138,7 @@ def weights_digest(uri: str) -> str:
         16 hexadecimal digits.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: nothing exists at the URI.
     """
     if not storage.exists(storage.join(uri, _NETWORK_CONFIG)):
         return storage.fingerprint(uri)

@@ -1,8 +1,8 @@
-"""Prompt files -> where each animal is: clicks, boxes or masks, by video.
+"""Prompt files -> clicks, boxes or masks on animals, by video.
 
 In: CSV or Parquet (`schemas.PROMPTS`) or COCO JSON, by the file's ending. Out: `Prompt`s. An animal's first prompt in a
-video starts its track, prompts on later frames correct it from there on. Every mistake in a prompt file is found before
-a model is loaded.
+video starts its track; prompts on later frames correct it from that frame on. A prompt file is checked completely
+before a model is loaded.
 """
 
 from sheep.prompts.checks import by_video, check_inside, identity, start_frame

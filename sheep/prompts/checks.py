@@ -11,7 +11,7 @@ from sheep.schemas import Prompt
 
 COORDINATES = {"point": ("x", "y"), "box": ("x0", "y0", "x1", "y1")}
 _PRECISION = {"point": 0, "box": 1, "mask": 2}
-"""Which of several kinds on one frame is kept: the highest."""
+"""Of several kinds on one frame the highest is kept."""
 
 
 class Located(NamedTuple):
@@ -82,7 +82,7 @@ def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[
 def _runs(counts: bytes) -> list[int]:
     """Decode the run lengths of COCO's compressed counts; empty if they are malformed.
 
-    pycocotools writes beyond its buffer when run lengths do not fill the mask, so they are checked here first. Each
+    pycocotools writes past its buffer when run lengths do not fill the mask, so they are checked here first. Each
     character less 48 holds six bits: five of the value and one that tells whether more follow. From the fourth run on,
     the value is the difference from the run before last (pycocotools, `rleToString`).
     """
@@ -126,9 +126,9 @@ def settle(given: Iterable[Located]) -> list[Prompt]:
         others = kept.setdefault((prompt.video, prompt.animal, prompt.frame), {})
         if prompt.kind in others:
             raise ConfigError(
-                f"{one.where}: {prompt.animal!r} in {prompt.video} has more than one prompt of kind {prompt.kind} on "
-                f"frame {prompt.frame}, the other in "
-                f"{others[prompt.kind].where}; expected one, as they contradict. Delete one."
+                f"{one.where}: {prompt.animal!r} in {prompt.video} has more than one prompt of kind {prompt.kind} "
+                f"on frame {prompt.frame}, the other in {others[prompt.kind].where}; expected one, as they "
+                "contradict. Delete one."
             )
         others[prompt.kind] = one
     return [kept[key][max(kept[key], key=_PRECISION.__getitem__)].prompt for key in sorted(kept)]
@@ -146,7 +146,7 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
         Every video -> its prompts, at least one.
 
     Raises:
-        ConfigError: a prompt is for a video that is not there, or a video has no prompt.
+        ConfigError: a prompt is for a video that the archive does not have, or a video has no prompt.
     """
     matched: dict[str, list[Prompt]] = {video: [] for video in videos}
     prompts = list(prompts)
@@ -184,9 +184,9 @@ def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, in
         height, width = sizes_px[prompt.video]
         if prompt.kind == "mask" and prompt.size_px != (height, width):
             raise ConfigError(
-                f"{name}: mask of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is {prompt.size_px[1]} "
-                f"x {prompt.size_px[0]} px, expected the "
-                f"video's {width} x {height}. Export it at the video's size, upright as players show it."
+                f"{name}: mask of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is {prompt.size_px[1]} x "
+                f"{prompt.size_px[0]} px, expected the video's {width} x {height}. Export it at the video's size, "
+                "upright as players show it."
             )
         if any(not 0 <= x <= width for x in prompt.xy[0::2]) or any(not 0 <= y <= height for y in prompt.xy[1::2]):
             raise ConfigError(
@@ -210,8 +210,8 @@ def start_frame(prompts: Sequence[Prompt], stride: int) -> int:
     if skipped:
         raise ConfigError(
             f"prompt of {skipped[0].animal!r} in {skipped[0].video}: frame {skipped[0].frame}, expected a multiple "
-            f"of crop.stride_frames = {stride}, as "
-            "other frames are not tracked. Prompt a neighbouring frame, or change the stride."
+            f"of crop.stride_frames = {stride}, as other frames are not tracked. Prompt a neighbouring frame, or "
+            "change the stride."
         )
     return min(prompt.frame for prompt in prompts)
 

@@ -1,4 +1,4 @@
-"""COCO JSON -> prompts: what annotation tools (CVAT, Label Studio, COCO Annotator) export.
+"""COCO JSON -> prompts. COCO is an export format of annotation tools (CVAT, Label Studio, COCO Annotator).
 
 An image's video and frame are its fields `video` and `frame` where it has both, otherwise its file name, read as
 `<video>/<frame>.jpg` (or .png, .jpeg): `day1/pen3.mp4/000120.jpg` is frame 120 of `day1/pen3.mp4`. An annotation's
@@ -107,7 +107,13 @@ def _animal(annotation: Values, categories: Mapping[Any, str], where: str) -> st
 
 
 def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[int, int]]:
-    """Return a segmentation as compressed run lengths, and its (height, width)."""
+    """Return a segmentation as compressed run lengths, and its (height, width).
+
+    Args:
+        outline: run lengths, or a list of polygons x, y, x, y, ... [px].
+        image: has the size for polygons.
+        where: starts every message.
+    """
     if isinstance(outline, Mapping):
         height, width = (int(value) for value in outline["size"])
         counts = outline["counts"]  # uncompressed as a list of integers, compressed as text

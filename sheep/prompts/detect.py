@@ -1,7 +1,7 @@
-"""Videos -> a prompt file made without clicks in every video, and a list of the videos that a person has to check.
+"""Videos -> a prompt file by automatic detection, and a list of the videos to check.
 
 Videos are processed one after another in one process. Each is decoded up to `prompt.advanced.within_s` and a few of its
-frames go to a detector, so an archive takes about as long as decoding it. A video that cannot be read, or in which
+frames are passed to a detector, so the run time is about that of decoding. A video that cannot be read, or in which
 nothing is detected, is listed and gets no prompt.
 """
 
@@ -31,12 +31,12 @@ _NUM_FRAMES = {"motion": 30, "exemplar": 6, "text": 6}
 _LONGEST_PX = 1280
 
 Find = Callable[[Sequence[SampledFrame], int], list[Detection]]
-"""Frames of a video and the number of animals wanted -> detections on one of the frames, best first."""
+"""Frames of a video and a number of animals -> detections on one of the frames, best first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptedArchive:
-    """The prompts that were written, and what a person has to check."""
+    """The prompts that were written, and the videos to check."""
 
     uri: str
     """The prompt file."""
@@ -44,12 +44,12 @@ class PromptedArchive:
     scores: tuple[float, ...]
     """One for each prompt, 0 to 1."""
     doubts: Mapping[str, str]
-    """Video that a person has to check -> why."""
+    """Video to check -> reason."""
 
     def words(self) -> str:
         """Return the text for a terminal: a line for each video to check, then the prompt file."""
         lines = [f"{name}: {why}" for name, why in sorted(self.doubts.items())]
-        head = [f"{len(lines)} videos need a person:"] if lines else ["no video needs a person, by its score"]
+        head = [f"{len(lines)} videos to check:"] if lines else ["no video to check, by its score"]
         return "\n".join([*head, *lines, self.uri])
 
 
@@ -66,12 +66,12 @@ def prompt(archive: ArchiveConfig, crop: CropConfig, config: PromptConfig) -> Pr
     """Detect the animals of every video and write the archive's prompt file.
 
     Args:
-        archive: its videos; its cohort, where there is one, tells which animals are in which video.
+        archive: its videos; its cohort file, if present, lists the animals of each video.
         crop: prompts are on frames that its stride keeps; its SAM-2 segments the exemplar.
         config: the detector and its settings.
 
     Raises:
-        ConfigError: the prompt file exists or is not a CSV file; there is no exemplar, or one for an unknown video;
+        ConfigError: the prompt file exists or is not a CSV file; the exemplar is missing or of an unknown video;
             unknown weights; no videos.
     """
     uri = storage.join(archive.root, archive.prompts)
@@ -112,13 +112,19 @@ def _require_writable(uri: str, archive: ArchiveConfig, config: PromptConfig) ->
         )
     if storage.exists(uri) and not config.overwrite:
         raise ConfigError(
-            f"{uri}: is there already, expected none, as a person may have made it. "
+            f"{uri}: exists already, expected none, since it may hold manual prompts. "
             "Move it, name another with --archive.prompts, or give --prompt.overwrite."
         )
 
 
 def _named(key: str, animals: Sequence[str], detections: Sequence[Detection]) -> list[_Row]:
-    """Name detections from left to right, since no detector knows the animals."""
+    """Name detections from left to right, since detectors do not recognise individuals.
+
+    Args:
+        key: the video.
+        animals: its animals' names.
+        detections: on one frame.
+    """
     return [
         _Row(
             prompt=Prompt(video=key, animal=animal, frame=one.frame, kind="box", xy=one.box),
@@ -163,7 +169,7 @@ def detect(uri: str, find: Find, num_animals: int, crop: CropConfig, config: Pro
     Args:
         uri: of the video.
         find: the detector.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
         crop: stride and decoder.
         config: which part of the video is sampled, and into how many frames.
 
@@ -191,21 +197,33 @@ def detect(uri: str, find: Find, num_animals: int, crop: CropConfig, config: Pro
 def _scaled(
     box: tuple[float, float, float, float], factor: float, image: NDArray[np.uint8]
 ) -> tuple[float, float, float, float]:
-    """Scale a box from a shrunken image to the video's pixels, after clipping it at the image's border."""
+    """Scale a box from a shrunken image to the video's pixels, after clipping it at the image's border.
+
+    Args:
+        box: x0, y0, x1, y1 [px of the image].
+        factor: pixels of the video per pixel of the image.
+        image: (H, W, 3) the shrunken image.
+    """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = box
     return x0 * factor, y0 * factor, min(x1, width) * factor, min(y1, height) * factor
 
 
 def _doubt(detections: Sequence[Detection], animals: Sequence[str], min_score: float) -> str:
-    """Return why a person should check a video; empty for no reason."""
+    """Return the reason to check a video; empty for none.
+
+    Args:
+        detections: on one frame.
+        animals: names of the video's animals.
+        min_score: smallest score that needs no check; 0 to 1.
+    """
     if len(detections) < len(animals):
         return f"{len(detections)} of {len(animals)} animals found"
     worst = min(detections, key=lambda one: one.score)
     if worst.score < min_score:
         return f"score {worst.score:.2f}" + (f", {worst.reason}" if worst.reason else "")
     if len(animals) > 1:
-        return "names are given from left to right: say who is who"
+        return "names are given from left to right: correct them"
     return ""
 
 
@@ -222,7 +240,7 @@ def _open_detector(
         videos: keys of all videos.
 
     Returns:
-        The prompts that a person gave, by video, and the detector for the other videos.
+        The exemplar prompts by video, and the detector for the other videos.
     """
     if config.how == "motion":
         return {}, motion.find
@@ -239,7 +257,14 @@ def _open_detector(
 def _exemplar_detector(
     given: Mapping[str, Sequence[Prompt]], crop: CropConfig, config: PromptConfig, folder: str
 ) -> Find:
-    """Learn from each exemplar; the detector returns what the best of them finds."""
+    """Learn from each exemplar; the detector returns the detections of the best one.
+
+    Args:
+        given: exemplar prompts by video.
+        crop: its SAM-2 segments them.
+        config: backbone and image size.
+        folder: URI of the video folder.
+    """
     from sheep.prompts.detectors import exemplar
 
     model = open_backbone(config.backbone, config.device)
@@ -262,14 +287,18 @@ def _exemplar_detector(
 def _read_exemplars(uri: str, videos: Sequence[str]) -> dict[str, list[Prompt]]:
     """Read the exemplar file; videos without a prompt in it are left out.
 
+    Args:
+        uri: of the file.
+        videos: keys of all videos.
+
     Raises:
-        ConfigError: there is no file, no prompt in it, or one for an unknown video.
+        ConfigError: the file is missing, holds no prompt, or one for an unknown video.
     """
     try:
         exemplars = prompts.read(storage.read_bytes(uri), name=uri)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{uri}: no exemplar file there, expected a prompt file with one click or box. "
+            f"{uri}: no exemplar file, expected a prompt file with one click or box. "
             "Make it, or name it with --prompt.exemplar."
         ) from error
     if not exemplars:
@@ -280,6 +309,10 @@ def _read_exemplars(uri: str, videos: Sequence[str]) -> dict[str, list[Prompt]]:
 
 def _frame(uri: str, number: int) -> NDArray[np.uint8]:
     """Decode one frame, (H, W, 3) uint8 RGB.
+
+    Args:
+        uri: of the video.
+        number: of the frame in the file.
 
     Raises:
         ConfigError: the video has no such frame.

@@ -35,7 +35,7 @@ def read(data: bytes, *, name: str) -> list[Prompt]:
     Raises:
         ConfigError: another ending, or as `parse`.
     """
-    ending = name.rsplit(".", 1)[-1].lower()
+    ending = name.rpartition(".")[2].lower()
     if ending == "parquet":
         return settle(_parquet(data, name))
     if ending not in ("csv", "json"):
@@ -101,8 +101,8 @@ def _csv(text: str, name: str) -> Iterator[Located]:
             frame = int(row["frame"])
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"{where}: {error}, expected an integer frame and numbers "
-                f"in {', '.join(COORDINATES[kind])}. Correct the line."
+                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. "
+                "Correct the line."
             ) from error
         yield coordinates(row["video"], row["animal"], frame, kind, xy, where)
 

@@ -118,7 +118,7 @@ UNCORRECTED = (
 
 
 def _rolled_back(tuned: Mapping[str, Manifest]) -> list[str]:
-    """Name the backbones that hold the starting weights, so that nobody takes their variants for fine-tuned ones."""
+    """Name the backbones that hold the starting weights, because their variants are not fine-tuned."""
     return [
         f"The {name} backbone holds the starting weights, so its variants repeat the frozen ones. {selection.reason}"
         for name, stage in tuned.items()

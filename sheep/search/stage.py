@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class CandidateGroup:
     """Candidates of one variant that are scored together: of one window and number of components."""
 
     variant: str
@@ -68,7 +68,7 @@ class Refit:
     """(F, L) probability of each row by the probe that did not see its animal."""
 
 
-def score_trial(trial: Trial, data: SearchData) -> list[list[list[float]]]:
+def score_trial(trial: CandidateGroup, data: SearchData) -> list[list[list[float]]]:
     """Score the candidates of a trial by nested cross-validation.
 
     Args:
@@ -173,7 +173,7 @@ def _search_all(
 ) -> dict[Variant, Refit]:
     """Score all trials at once, on any worker; then select and refit here, variant by variant."""
     trials = [
-        Trial(variant.name, variant.source, group)
+        CandidateGroup(variant.name, variant.source, group)
         for variant in variants
         for group in nested_cv.group_by_projection(nested_cv.candidates(config, temporal=variant.temporal))
     ]

@@ -1,4 +1,4 @@
-"""Generate a synthetic dataset: the folder a lab would have, with the exact ground truth kept apart.
+"""Generate a synthetic dataset: a folder in a lab's layout, with the exact ground truth in a folder of its own.
 
     videos/<animal>_<n>.mp4          H.264
     annotations/<animal>_<n>.csv     BORIS tabular events, for the annotated animals only
@@ -32,7 +32,7 @@ from sheep.crop.geometry import bounds
 from sheep.errors import ConfigError
 from sheep.io import storage
 from sheep.synthetic.behaviour import EXCLUSIVE, LABELS
-from sheep.synthetic.scene import Frame, SceneConfig, draw_coat, draw_scene, render
+from sheep.synthetic.scene import SceneConfig, SceneFrame, draw_coat, draw_scene, render
 
 GROUPS = ("control", "treated")
 """Each animal belongs to one of them."""
@@ -251,7 +251,7 @@ def bouts(labels: NDArray[np.uint8], fps_hz: float) -> list[tuple[str, float, fl
     return rows
 
 
-def _collect(frame: Frame, masks: list[bytes]) -> NDArray[np.uint8]:
+def _collect(frame: SceneFrame, masks: list[bytes]) -> NDArray[np.uint8]:
     """Return a frame's image and append the focal animal's mask as run lengths, so frames need not be kept.
 
     Args:

@@ -1,4 +1,4 @@
-"""A synthetic scene: who, where and when -> frames with exact masks and labels of the focal animal.
+"""A synthetic scene: animals, positions and times -> frames with exact masks and labels of the focal animal.
 
 `draw_scene` samples everything random (pasture, coats, behaviours, paths, foreground objects, camera). `render` only
 paints, one frame at a time, so a video needs the memory of one frame. Equal configuration and seed give equal bytes.
@@ -18,7 +18,7 @@ from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.canvas import Canvas, Plane
 from sheep.synthetic.motion import Actor, FloatArray, Ground, covered_frac, draw_actor, occluded_frac, rough_boxes
 
-__all__ = ["LABELS", "Actor", "Coat", "Frame", "Scene", "SceneConfig", "draw_coat", "draw_scene", "render"]
+__all__ = ["LABELS", "Actor", "Coat", "Scene", "SceneConfig", "SceneFrame", "draw_coat", "draw_scene", "render"]
 
 _MAX_TRIES = 6
 """Attempts to place another animal or an object so that it leaves the focal animal visible."""
@@ -116,7 +116,7 @@ class Scene:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Frame:
+class SceneFrame:
     """One frame and its ground truth."""
 
     image: NDArray[np.uint8]
@@ -258,13 +258,13 @@ def _draw_props(
     return tuple(props)
 
 
-def render(scene: Scene) -> Iterator[Frame]:
+def render(scene: Scene) -> Iterator[SceneFrame]:
     """Render a scene, one frame after the other."""
     for frame in range(scene.config.num_frames):
         yield _render_frame(scene, frame)
 
 
-def _render_frame(scene: Scene, frame: int) -> Frame:
+def _render_frame(scene: Scene, frame: int) -> SceneFrame:
     """Render one frame.
 
     Args:
@@ -295,7 +295,7 @@ def _render_frame(scene: Scene, frame: int) -> Frame:
     np.maximum(image, 0, out=image)
     np.minimum(image, 255, out=image)
     pixels = np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
-    return Frame(image=pixels, ids=ids, labels=scene.actors[0].behaviour.labels[frame])
+    return SceneFrame(image=pixels, ids=ids, labels=scene.actors[0].behaviour.labels[frame])
 
 
 def _paint_prop(image: Plane, ids: NDArray[np.uint8], prop: pasture.Prop, shift_y: float, shift_x: float) -> None:

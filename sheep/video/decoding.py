@@ -1,6 +1,6 @@
 """One video file -> its pictures in order, by PyAV or by decord, from the start or from a mark.
 
-What a library returns is passed on unchecked; `sheep/video/reader.py` checks it. A mark is where an earlier pass
+Pictures are returned unchecked; `sheep/video/reader.py` checks them. A mark is the picture at which an earlier pass
 stopped. A seek by timestamp counts as successful only if the decoder returns the picture with the mark's checksum: at
 open groups of pictures (HEVC, H.264) decoders silently drop pictures that reference skipped ones.
 """
@@ -37,9 +37,9 @@ _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
 BLOCK_BYTES = 4 * 2**20
 """A remote file is read in ranges of this size, each when it is needed (fsspec's `readahead` cache)."""
 _MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); if more is missing, the file is broken
-# Seeks tried one after another until the marked picture comes out: seconds before the mark, None for the file's start.
+# Seeks tried in order until one returns the marked picture: seconds before the mark, None for the file's start.
 _BACK_S = (0.0, 2.0, 10.0, 60.0, None)
-_DECORD_CLOCK_S = 1e-6  # decord returns times in seconds only; this clock makes timestamps of them
+_DECORD_CLOCK_S = 1e-6  # decord returns times in seconds only; timestamps count in units of this
 
 Pixels = NDArray[np.uint8]
 
@@ -98,9 +98,8 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
     try:
         with (
             storage.explained(uri, "reading"),
-            _as_media_error(
-                uri
-            ),  # the inner one: some FFmpeg errors are OSErrors, which `explained` would take for its own
+            # Inside `explained`, which would catch the FFmpeg errors that are OSErrors.
+            _as_media_error(uri),
             fs.open(path, "rb", block_size=BLOCK_BYTES, cache_type="readahead") as file,
         ):
             if not fs.size(path):  # FFmpeg would seek before the start, which fails without an FFmpegError
@@ -125,7 +124,13 @@ def _as_media_error(uri: str) -> Iterator[None]:
 
 
 def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Picture]:
-    """Decode an open file; from a mark, by the shortest seek that leads to it."""
+    """Decode an open file; from a mark, by the shortest seek that finds it.
+
+    Args:
+        file: opened for reading.
+        uri: named in errors.
+        after: as for `by_pyav`.
+    """
     for back_s in _BACK_S if after else (None,):
         file.seek(0)
         with av.open(file, mode="r", options=_OPTIONS) as container:
@@ -136,7 +141,7 @@ def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Pictu
                 else _from_mark(container, stream, uri, after, back_s)
             )
             last = next(pictures, None)
-            if last is None:  # this seek did not lead to the mark
+            if last is None:  # this seek did not find the mark
                 continue
             yield last
             for last in pictures:
@@ -170,19 +175,27 @@ def _from_start(container: Any, stream: Any, uri: str) -> Iterator[Picture]:
 
 
 def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[Picture]:
-    """Return the marked picture and all after it, or nothing if seeking `back_s` before it does not lead to it."""
+    """Yield the marked picture and all after it, or nothing if the seek does not find it.
+
+    Args:
+        container: open.
+        stream: its video stream.
+        uri: named in errors.
+        mark: the picture.
+        back_s: how far before the mark to seek [s]; None decodes from the file's start.
+    """
     if back_s is None:  # no checksum here: nothing is skipped, so only another processor's rounding could differ
         yield from _skipped_to(mark, _from_start(container, stream, uri), uri)
         return
     try:
         container.seek(mark.pts - round(back_s / stream.time_base), stream=stream)
         frames = container.decode(stream)
-        met = next((frame for frame in frames if frame.pts is None or frame.pts >= mark.pts), None)
-    except av.error.FFmpegError:  # the file is not seekable, or damaged where the seek led to
+        first = next((frame for frame in frames if frame.pts is None or frame.pts >= mark.pts), None)
+    except av.error.FFmpegError:  # the file is not seekable, or damaged at the target
         return
-    if met is None or met.pts != mark.pts:
+    if first is None or first.pts != mark.pts:
         return
-    picture = _picture(met, mark.index, mark.first_pts, uri)
+    picture = _picture(first, mark.index, mark.first_pts, uri)
     if checksum(picture.image()) != mark.crc:
         return
     yield picture
@@ -191,10 +204,15 @@ def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float 
 
 
 def _skipped_to(mark: Mark, pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
-    """Drop what comes before the marked picture. Its checksum is not compared, since no picture was skipped before it.
+    """Drop the pictures before the mark. Its checksum is not compared, since the decoder skipped no picture.
+
+    Args:
+        mark: the first picture to yield.
+        pictures: from the file's start.
+        uri: named in errors.
 
     Raises:
-        MediaError: there is no such picture.
+        MediaError: the file has no such picture.
     """
     index = -1
     for picture in pictures:
@@ -250,7 +268,7 @@ def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None
 
 
 def length_s(uri: str) -> float:
-    """Return the length that the container states [s]; nan where there is none or it cannot be read."""
+    """Return the length stated by the container [s]; nan where it states none or cannot be read."""
     fs, path = storage.filesystem(uri)
     try:
         with (
@@ -268,7 +286,7 @@ def _empty(uri: str) -> MediaError:
 
 
 def _gone(uri: str) -> MediaError:
-    return MediaError(f"{uri}: not there, expected a video. It was moved or deleted after the archive was listed.")
+    return MediaError(f"{uri}: missing, expected a video. It was moved or deleted after the archive was listed.")
 
 
 def _none_decodes(uri: str) -> MediaError:
@@ -341,7 +359,11 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
 
 
 def _require_container(path: str, uri: str) -> None:
-    """Refuse what `by_pyav` would refuse to open, since decord itself opens any format.
+    """Refuse files that `by_pyav` would not open, since decord itself opens any format.
+
+    Args:
+        path: local file.
+        uri: named in errors.
 
     Raises:
         MediaError: another container format, no video stream, or frames that are too large.

@@ -1,8 +1,8 @@
-"""Video file at any URI -> frames in order, with the time each is shown.
+"""Video file at any URI -> frames in order, each with its presentation time.
 
 In: a URI. Out: an iterator of frames, one in memory at a time, or a few with prefetching. It can resume after a mark of
 an earlier pass, with the same frames, times and pixels. PyAV is the default because it was exact, with constant memory,
-on every file tried; decord is offered because labs know it (docs/decisions.md, "Decoder").
+on every file tested; decord is an alternative for labs that use it (docs/decisions.md, "Decoder").
 """
 
 import logging
@@ -43,7 +43,7 @@ class Frame:
 
     @property
     def mark(self) -> Mark:
-        """What `decode` needs to resume after this frame. Each access computes a checksum over all pixels."""
+        """The mark with which `decode` resumes after this frame. Each access computes a checksum over all pixels."""
         return Mark(self.index, self.pts, self.first_pts, decoding.checksum(self.image))
 
 
@@ -57,7 +57,7 @@ def find(root: str) -> dict[str, str]:
         Video key (path relative to root) -> identity of its content, sorted.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the folder holds no video.
     """
     everything = storage.find(root)
     found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
@@ -87,7 +87,7 @@ def decode(
         decoder: which library decodes.
         after: mark of a frame yielded with the same stride, limit and decoder: resume after it, with exactly the frames
             that an uninterrupted pass would have yielded.
-        ahead: frames that a thread prefetches; 0 decodes each frame when it is asked for. Closing or dropping the
+        ahead: frames that a thread prefetches; 0 decodes each frame when it is requested. Closing or dropping the
             iterator stops the thread and closes the file.
 
     Yields:
@@ -96,7 +96,7 @@ def decode(
     Raises:
         MediaError: the file is not a readable video, holds no frame, has timestamps that are missing or do not rise or
             frames of several sizes, ends before its container says, or lacks the marked frame.
-        ConfigError: access refused, or decord is asked for and not installed.
+        ConfigError: access refused, or decord is selected but not installed.
     """
     frames = _selected(uri, stride, max_frames, decoder, after)
     return prefetch(frames, ahead, name="sheep-decode")
@@ -129,15 +129,19 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
     """Refuse times that do not rise; log long gaps and damage.
 
-    Those may also come from a camera that paused or dropped frames, so they are no errors.
+    Gaps and damage are not errors: a camera may pause or drop frames.
+
+    Args:
+        pictures: in order.
+        uri: named in messages.
     """
     last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
     for picture in pictures:
         if last is not None and picture.time_s <= last.time_s:
             raise MediaError(
                 f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at "
-                f"{last.time_s:.3f} s; expected rising times. Convert the file again "
-                "(ffmpeg -fflags +genpts -i in -fps_mode cfr out.mp4)."
+                f"{last.time_s:.3f} s; expected rising times. Convert the file again (ffmpeg -fflags +genpts -i in "
+                "-fps_mode cfr out.mp4)."
             )
         if last is not None and picture.time_s - last.time_s > gap_s:
             gap_s, gap_at = picture.time_s - last.time_s, picture.index
@@ -162,5 +166,5 @@ def size_px(uri: str) -> tuple[int, int]:
 
 
 def length_s(uri: str) -> float:
-    """Return the length that the container states [s], for estimates of the remaining time; nan where there is none."""
+    """Return the length stated by the container [s], to estimate the remaining time; nan where it states none."""
     return decoding.length_s(uri)

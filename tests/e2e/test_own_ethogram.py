@@ -1,4 +1,4 @@
-"""Labs with behaviours of their own: two labels of a mouse, twelve with an exclusive group; a rename redoes what it must.
+"""Labs with behaviours of their own: two labels of a mouse, twelve with an exclusive group, a renamed label.
 
 The videos are drawn here: a dark animal on a pale ground that is round or stretched, still or moving, bright or dim.
 """

@@ -32,7 +32,9 @@ def test_a_restored_state_continues_on_the_device() -> None:
 
 
 @pytest.mark.parametrize(("precision", "compiled"), [("bfloat16", False), ("float32", True)])
-def test_precision_and_compilation_change_the_masks_little(precision: sam2_tracker.Precision, compiled: bool) -> None:
+def test_precision_and_compilation_change_the_masks_little(
+    precision: sam2_tracker.TrackerPrecision, compiled: bool
+) -> None:
     frames, prompt = meadow()
     exact = follow(sam2_tracker.load("pocket", device="cuda"), frames, [prompt])
     other = follow(sam2_tracker.load("pocket", device="cuda", precision=precision, compiled=compiled), frames, [prompt])

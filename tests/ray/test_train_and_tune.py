@@ -25,7 +25,8 @@ from sheep.io.manifest import Manifest, read_manifest
 from sheep.models.dinov2 import load
 from sheep.models.weights import backbone_uri
 from sheep.search.nested_cv import Candidate, ProbeData, group_by_projection, inner_scores
-from sheep.search.stage import SearchData, Trial, score_trial
+from sheep.search.stage import CandidateGroup, SearchData, score_trial
+from sheep.synthetic.behaviour import LABELS
 from tests import stages
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -224,13 +225,14 @@ def test_tune_returns_the_scores_of_each_trial() -> None:
             videos=[f"{animal}.mp4" for animal in animals],
             animals=animals.tolist(),
             targets=targets,
+            labels=LABELS,
         )
     }
     folds = np.repeat([0, 1, 2], rows // 3)
     candidates = [
         Candidate(WindowConfig(half_width_s=h), ProbeConfig(inverse_l2=c)) for h in (0.0, 0.4) for c in (0.01, 1.0)
     ]
-    trials = [Trial("variant", "x", one) for one in group_by_projection(candidates)]
+    trials = [CandidateGroup("variant", "x", one) for one in group_by_projection(candidates)]
     assert [len(trial.candidates) for trial in trials] == [2, 2]
     found = RayExecutor(ClusterConfig(cpus=0.5)).run_trials(score_trial, trials, SearchData(data, folds, 7))
     for trial, scores in zip(trials, found, strict=True):

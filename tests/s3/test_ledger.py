@@ -10,7 +10,7 @@ import pytest
 from sheep import schemas
 from sheep.errors import ConfigError, ContractError, MediaError
 from sheep.io import storage
-from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.checkpoints import Checkpoint, VideoCheckpoints
 from sheep.io.ledger import Attempt, StageFolder, open_stage, unchanged
 from sheep.io.manifest import Entry, read_manifest
 
@@ -103,7 +103,7 @@ def test_a_stage_in_a_missing_bucket_is_refused(s3: Any) -> None:
 
 
 def test_a_unit_resumes_from_its_checkpoints(stage: StageFolder) -> None:
-    def reach(attempt: Attempt, progress: Progress, animal: str) -> None:
+    def reach(attempt: Attempt, progress: VideoCheckpoints, animal: str) -> None:
         row = {"video": FIRST, "animal": animal, "group": "x"}
         attempt.write("cohort", pa.Table.from_pylist([row], schema=schemas.COHORT), schemas.COHORT)
         frame = len(attempt.parts) - 1
@@ -112,7 +112,7 @@ def test_a_unit_resumes_from_its_checkpoints(stage: StageFolder) -> None:
 
     for number in range(6):  # each attempt dies after one more part
         attempt = stage.attempt(FIRST, UNITS[FIRST])
-        progress = Progress(attempt, "etag:0")
+        progress = VideoCheckpoints(attempt, "etag:0")
         resumed = progress.resume_track(lambda frame: "p")
         assert (resumed and resumed[1]) == (f"state {number - 1}".encode() if number else None)
         reach(attempt, progress, f"ewe {number}")

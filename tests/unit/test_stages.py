@@ -147,7 +147,9 @@ def test_baselines_are_embedded_and_searched_like_backbones(study: StudyConfig) 
     }
     assert all(table.select(list(schemas.KEY)).equals(keys) for table in rows.values())
     untrained = found["untrained", "crop"].config
-    assert untrained["advanced"]["untrained_seed"] == seed_for(study.seed, "untrained", "weights")
+    advanced = untrained["advanced"]
+    assert isinstance(advanced, dict)
+    assert advanced["untrained_seed"] == seed_for(study.seed, "untrained", "weights")
     assert untrained["backbone"] == study.finetune.backbone
     assert sorted(stages.search(study).facts) == [
         *("geometry-track-single", "geometry-track-window", "pixels-crop-single", "pixels-crop-window"),

@@ -1,4 +1,4 @@
-"""Transport: the only package that imports Ray.
+"""The Ray executor, in the only package that imports Ray.
 
-Each file turns one callable of `sheep.pipeline.Way` into a distributed one.
+Each of `data`, `train` and `tune` distributes one method of `sheep.execution.base.Executor`.
 """

@@ -1,16 +1,16 @@
-"""Ray Data runs units on a pool of actors: for cropping, embedding and prediction alike.
+"""Ray Data runs units on a pool of actors, for cropping, embedding and prediction.
 
-Only numbers go out and only ledger entries come back; the actors read and write storage themselves (`sheep.io.ledger`
-says why). A worker that dies is restarted and its unit tried again; a unit that keeps killing its workers becomes an
-error row.
+Ray transfers only unit numbers and ledger entries; the actors read and write storage themselves (`sheep.io.ledger`
+explains why). A worker that dies is restarted and its unit run again; a unit that keeps killing its workers is recorded
+as failed.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import ray
 import ray.data
+from numpy.typing import NDArray
 
 from sheep.config import ClusterConfig
 from sheep.errors import ConfigError, ContractError
@@ -22,19 +22,24 @@ _REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractEr
 
 
 class _Actor:
-    """Opens each job once, when its first unit comes, then does one unit per call."""
+    """Opens each job once, at its first unit, and runs one unit per call."""
 
     def __init__(self, work: Sequence[Work]) -> None:
         logs.setup()
         self._work = work
         self._opened: dict[Job, Worker] = {}
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.object_]]:
         rows = [self._do(*self._work[number]) for number in batch["number"].tolist()]
         return {name: np.array([row[name] for row in rows], dtype=object) for name in ("entry", "refusal", "reason")}
 
     def _do(self, job: Job, unit: Unit) -> dict[str, str]:
-        """An entry, or why the whole job must stop: as a row, because Ray would wrap the error in its own."""
+        """Return an entry, or the error that stops the whole job: as a row, because Ray would wrap an exception.
+
+        Args:
+            job: opened at its first unit.
+            unit: of that job.
+        """
         try:
             if job not in self._opened:
                 self._opened[job] = job.open()
@@ -46,9 +51,8 @@ class _Actor:
 def run_units(work: Sequence[Work], cluster: ClusterConfig) -> Iterator[Entry]:
     """Spread units over the actors of their pool.
 
-    A pool of fixed size asks the cluster for all its machines at once, begins with the first that comes and releases
-    idle actors when no unit is left; one that grows from a single actor asks for one machine at a time
-    (docs/decisions.md).
+    A pool of fixed size requests all its machines at once, starts on the first one available and releases idle actors
+    when no unit is left. A pool that grows from a single actor requests one machine at a time (docs/decisions.md).
 
     Args:
         work: at least one unit; jobs of one pool.

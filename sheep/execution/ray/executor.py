@@ -12,7 +12,7 @@ from sheep.io.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class RayExecutor:
-    """Runs work on as many workers as the cluster's configuration says."""
+    """Runs work on the workers that the cluster's configuration defines."""
 
     cluster: ClusterConfig
     save_every: int = train.SAVE_EVERY
@@ -31,6 +31,12 @@ class RayExecutor:
     def run_trials(
         self, objective: Callable[[Trial, Shared], Result], trials: Sequence[Trial], shared: Shared
     ) -> list[Result]:
-        """Run trials as one Ray Tune experiment."""
+        """Run trials as one Ray Tune experiment.
+
+        Args:
+            objective: a function of a module, called with a trial and `shared`.
+            trials: any number.
+            shared: what every trial reads; sent to the object store once.
+        """
         with self.progress.task("search", len(trials), "trials") as task:
             return tune.run_trials(objective, trials, shared, self.cluster, on_trial=lambda: task.advance(1))

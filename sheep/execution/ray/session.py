@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine, with settings that long videos need."""
+"""Connects to a Ray cluster, or starts one on this machine, with settings for long videos."""
 
 import contextlib
 import logging
@@ -21,10 +21,10 @@ _STORAGE_SETTINGS = (
 
 
 def _storage_settings() -> dict[str, str]:
-    """Return what workers on other machines need to find the same storage.
+    """Return the environment variables by which workers on other machines find the same storage.
 
     Keys and tokens are left out: Ray writes a runtime environment in plain text to log files on every node, in a folder
-    that everybody may read. Workers get theirs from an instance role, a mounted file or s3fs's own configuration
+    that all users may read. Workers get theirs from an instance role, a mounted file or s3fs's own configuration
     (docs/security.md).
     """
     return {name: os.environ[name] for name in _STORAGE_SETTINGS if name in os.environ}
@@ -32,15 +32,15 @@ def _storage_settings() -> dict[str, str]:
 
 @contextlib.contextmanager
 def session(cluster: ClusterConfig) -> Iterator[None]:
-    """Join the cluster this job was submitted to, or start one here and stop it at the end.
+    """Connect to the cluster that this job was submitted to, or start one here and stop it at the end.
 
-    Inside `ray job submit`, or where RAY_ADDRESS names a cluster, that one is joined. A Ray session that is already
+    Inside `ray job submit`, or where RAY_ADDRESS names a cluster, that cluster is used. A Ray session that is already
     connected in this process is used and left running.
     """
     if ray.is_initialized():
         yield
         return
-    # Train would otherwise move its workers away from relative paths.
+    # Train would otherwise change its workers' working directory, which breaks relative paths.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     # The job's own environment reaches its tasks; Ray refuses it twice.
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
@@ -53,7 +53,7 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics unless the lab asks for them
         ray.init(
             num_cpus=num_cpus,
-            include_dashboard=True,  # Train asks its state service, and complains every second without it
+            include_dashboard=True,  # Train polls its state service, and warns every second without it
             runtime_env=environment,
             log_to_driver=True,
             configure_logging=False,
@@ -67,7 +67,7 @@ def session(cluster: ClusterConfig) -> Iterator[None]:
 
 
 def configure_data() -> None:
-    """Set what every dataset of ours needs; before it is built."""
+    """Configure Ray Data for our datasets; call it before one is built."""
     import ray.data
 
     context = ray.data.DataContext.get_current()

@@ -1,7 +1,7 @@
 """Ray Train trains on n data-parallel workers.
 
-The training loop is plain torch and meets Ray through a `TrainingContext`: the mean over workers, the report and the
-checkpoint. A worker that dies costs the steps since the last checkpoint; the same command run again resumes from it.
+The training loop is plain torch. It reaches Ray through a `TrainingContext`: the mean over workers, the report and the
+checkpoint. A worker's death costs the steps since the last checkpoint; running the same command again resumes from it.
 Checkpoints are uploaded in the background while training continues.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,21 @@ _POLL_S = 1.0
 _REFUSALS: dict[str, type[Exception]] = {"ConfigError": ConfigError, "ContractError": ContractError}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _LoopConfig:
+    """What every worker of a training gets."""
+
+    job: TrainingJob
+    save_every: int
+    """Steps between checkpoints; >= 1."""
+    counter: Any
+    """Handle of the driver's `_Counter`."""
+
+
 def run(
     job: TrainingJob, cluster: ClusterConfig, save_every: int = SAVE_EVERY, *, on_step: Callable[[int], None]
 ) -> None:
-    """Train on as many Ray Train workers as the job asks for, or on as few as it accepts where no more are available.
+    """Train on the largest number of workers that the job allows and the cluster has.
 
     Args:
         job: what to train.
@@ -57,7 +69,7 @@ def run(
     counter = ray.remote(num_cpus=0)(_Counter).remote()
     try:
         with _polled(counter, on_step):
-            _trainer(job, cluster, {"job": job, "save_every": save_every, "counter": counter}).fit()
+            _trainer(cluster, _LoopConfig(job=job, save_every=save_every, counter=counter)).fit()
     except ray.train.TrainingFailedError as error:
         raise ContractError(
             f"finetune: Ray Train gave up after {_MAX_FAILURES} restarts, expected the workers and {home} to stay "
@@ -69,19 +81,19 @@ def run(
         raise _REFUSALS[refused["error"]](refused["reason"])
 
 
-def _trainer(job: TrainingJob, cluster: ClusterConfig, settings: dict[str, Any]) -> ray.train.torch.TorchTrainer:
+def _trainer(cluster: ClusterConfig, config: _LoopConfig) -> ray.train.torch.TorchTrainer:
     """Set up the training.
 
     Args:
-        job: what to train.
         cluster: CPUs and GPUs of each worker.
-        settings: what `_loop` gets.
+        config: sent to every worker.
     """
+    job = config.job
     least, most = job.workers
     fs, path = storage.filesystem(_home(job))
     return ray.train.torch.TorchTrainer(
         _loop,
-        train_loop_config=settings,
+        train_loop_config={"config": config},  # Ray takes a dict only
         torch_config=ray.train.torch.TorchConfig(timeout_s=_COLLECTIVE_TIMEOUT_S),
         scaling_config=ScalingConfig(
             num_workers=(least, most) if least < most else most,
@@ -99,13 +111,13 @@ def _trainer(job: TrainingJob, cluster: ClusterConfig, settings: dict[str, Any])
 
 
 class _Counter:
-    """An actor that knows the step: the first worker writes it, the driver reads it."""
+    """An actor that holds the current step: worker 0 writes it, the driver reads it."""
 
     def __init__(self) -> None:
         self._step = 0
 
     def reach(self, step: int) -> None:
-        """Note the step that was done last."""
+        """Store the number of the last finished step."""
         self._step = step
 
     def step(self) -> int:
@@ -115,7 +127,7 @@ class _Counter:
 
 @contextlib.contextmanager
 def _polled(counter: Any, on_step: Callable[[int], None]) -> Iterator[None]:
-    """Ask the counter once a second from a thread, since `fit` keeps the driver.
+    """Poll the counter once a second from a thread, since `fit` blocks the driver.
 
     Args:
         counter: handle of a `_Counter`.
@@ -126,7 +138,7 @@ def _polled(counter: Any, on_step: Callable[[int], None]) -> Iterator[None]:
     def poll() -> None:
         known = 0
         while not ended.wait(_POLL_S):
-            with contextlib.suppress(ray.exceptions.RayError):  # only the display would lack it
+            with contextlib.suppress(ray.exceptions.RayError):  # affects the display only
                 step = ray.get(counter.step.remote(), timeout=_COLLECTIVE_TIMEOUT_S)
                 if step != known and not ended.is_set():
                     known = step
@@ -142,7 +154,7 @@ def _polled(counter: Any, on_step: Callable[[int], None]) -> Iterator[None]:
 
 
 def _check_writable(home: str) -> None:
-    """Find refused storage here, not at the first checkpoint after an hour."""
+    """Write a test file, so that refused storage stops the training before it starts."""
     trial = storage.join(home, "_writable")
     try:
         storage.write_bytes(trial, b"")
@@ -155,27 +167,29 @@ def _check_writable(home: str) -> None:
 
 
 def _home(job: TrainingJob) -> str:
-    """Where Ray Train keeps its own: beside the backbone's folder."""
-    return job.out.rsplit("/", 1)[0] + "/_train"
+    """Return the folder of Ray Train's own files, beside the backbone's folder."""
+    parent, slash, name = job.out.rpartition("/")
+    return f"{parent if slash else name}/_train"
 
 
 def _refusal(job: TrainingJob) -> str:
     return storage.join(_home(job), f"{job.run_id}-refused.json")
 
 
-def _loop(settings: dict[str, Any]) -> None:
-    job: TrainingJob = settings["job"]
+def _loop(given: dict[str, _LoopConfig]) -> None:
+    config = given["config"]
+    job = config.job
     if storage.exists(_refusal(job)):
         return  # restarted after an error that a retry cannot fix: the driver reports it
     with _refusing(job):
-        _train(job, settings["save_every"], settings["counter"])
+        _train(job, config.save_every, config.counter)
 
 
 @contextlib.contextmanager
 def _refusing(job: TrainingJob) -> Iterator[None]:
-    """Write our own errors down before Ray wraps them: a message that a person can read comes back as it was.
+    """Store our own errors before Ray wraps them, so that the driver can raise them with their original message.
 
-    It is raised all the same, so that the other workers do not wait for this one.
+    They are also raised here, so that the other workers do not wait for this one.
     """
     try:
         yield
@@ -186,7 +200,7 @@ def _refusing(job: TrainingJob) -> Iterator[None]:
 
 
 def _train(job: TrainingJob, save_every: int, counter: Any) -> None:
-    """Take part in the training as one worker.
+    """Train as one of the workers.
 
     Args:
         job: what to train.
@@ -200,7 +214,7 @@ def _train(job: TrainingJob, save_every: int, counter: Any) -> None:
     saved: list[str] = []
 
     def save(folder: str) -> None:
-        # Out of the folder that is removed at the end: Ray deletes it when it has been uploaded.
+        # Moved out of the folder that is removed at the end; Ray deletes it after the upload.
         saved.append(tempfile.mkdtemp(prefix="sheep-checkpoint-"))
         os.replace(folder, saved[-1])
 

@@ -1,7 +1,7 @@
-"""Ray Tune runs the search's trials as one experiment: trials are short, so one for all variants saves its start.
+"""Ray Tune runs the search's trials as one experiment: trials are short, so the start-up is paid once for all variants.
 
-Shared data goes to the object store once and every trial reads it there. Which setting wins is decided by the driver
-from the trials' results (`sheep/search/stage.py`), not by Tune.
+Shared data is put into the object store once, and every trial reads it there. The driver selects the best settings from
+the trials' results (`sheep/search/stage.py`), not Tune.
 """
 
 import os
@@ -29,11 +29,11 @@ def run_trials(
     """Run `objective` for each trial, `cluster.trials` at a time, on one thread each.
 
     Args:
-        objective: a function of a module.
+        objective: a function of a module, called with a trial and `shared`.
         trials: any number.
         shared: what every trial reads.
         cluster: CPUs of a trial, and how many run at a time.
-        on_trial: called in this process whenever a trial is done.
+        on_trial: called in this process after each trial.
 
     Returns:
         The results, in the order of `trials`.
@@ -49,7 +49,9 @@ def run_trials(
     # reports results that it cannot read back from a file as failures.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     callbacks = [JsonLoggerCallback(), _Counting(on_trial)]
-    with tempfile.TemporaryDirectory(prefix="sheep-tune-") as folder:  # trials keep nothing; the result is the reports
+    with tempfile.TemporaryDirectory(
+        prefix="sheep-tune-"
+    ) as folder:  # trials write no files; results are in their reports
         tuner = tune.Tuner(
             trainable,
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
@@ -61,12 +63,12 @@ def run_trials(
         raise ContractError(
             f"search: {results.num_errors} of {len(trials)} trials failed, expected none. First: {results.errors[0]}"
         )
-    found: dict[int, Any] = {result.config["trial"]: result.metrics["result"] for result in results}
-    return [found[number] for number in range(len(trials))]
+    by_trial: dict[int, Any] = {result.config["trial"]: result.metrics["result"] for result in results}
+    return [by_trial[number] for number in range(len(trials))]
 
 
 class _Counting(tune.Callback):  # type: ignore[misc]  # Ray is not typed
-    """Tells of every trial that is done."""
+    """Calls a function after each trial."""
 
     def __init__(self, on_trial: Callable[[], None]) -> None:
         self._on_trial = on_trial

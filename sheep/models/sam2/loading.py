@@ -1,7 +1,6 @@
 """Builds SAM-2 from a YAML and weights: the project's own, sam2's published ones, or a lab's folder of both.
 
-Nothing that a folder holds is run: a YAML may name only the classes listed here, and weights are read without pickle's
-code.
+No code of a folder is run: a YAML may name only the classes listed here, and weights are read without unpickling code.
 """
 
 import re
@@ -52,13 +51,13 @@ def load(name: str, *, device: str = "auto") -> StreamingPredictor:
         name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like
             sam2's own checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows
             (facebook/sam2.1-hiera-tiny), downloaded.
-        device: `auto` (cuda where there is one), `cpu` or `cuda`.
+        device: `auto` (cuda if present, else cpu), `cpu` or `cuda`.
 
     Raises:
         ConfigError: name or device are unknown, a file is missing, or the weights do not fit the architecture.
     """
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ConfigError(f"device: got {device!r}, expected auto, cpu, or cuda where there is a GPU. Use auto.")
+        raise ConfigError(f"device: got {device!r}, expected auto, cpu, or cuda on a machine with a GPU. Use auto.")
     where = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     path = _POCKET if name == "pocket" else Path(name)
     if path.is_dir():
@@ -68,9 +67,9 @@ def load(name: str, *, device: str = "auto") -> StreamingPredictor:
     else:
         known = ", ".join(["pocket", *HF_MODEL_ID_TO_FILENAMES])
         raise ConfigError(
-            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor "
-            f"a file named like sam2's checkpoints ({', '.join(_official_files())}). "
-            "Correct it, or put checkpoint and YAML into one folder and give that."
+            f"crop.sam2: got {name!r}, neither a folder, nor a known name ({known}), nor a file named like sam2's "
+            f"checkpoints ({', '.join(_official_files())}). Correct it, or put checkpoint and YAML into one folder "
+            "and give that."
         )
     model.fill_hole_area = 0  # without sam2's CUDA extension this option does nothing but warn on every frame
     return model.to(where).eval()

@@ -15,8 +15,10 @@ from safetensors.torch import load, save
 
 from sheep.errors import ContractError
 
-Bank = dict[str, dict[int, dict[str, Any]]]
-"""sam2's `output_dict_per_obj` of one animal: kind of frame -> frame -> name -> tensor."""
+FrameOutputs = dict[str, Any]
+"""sam2's outputs of one frame, by its own names."""
+Bank = dict[str, dict[int, FrameOutputs]]
+"""sam2's `output_dict_per_obj` of one animal: kind of frame -> frame -> outputs."""
 _FORM = 1
 _KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
 _PARTS = ("maskmem_features", "obj_ptr")
@@ -24,7 +26,7 @@ _PARTS = ("maskmem_features", "obj_ptr")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What a saved state belongs to."""
+    """Identity of a saved state: its video position, prompts and network."""
 
     index: int
     """Index of the newest frame among the tracked ones; -1 before the first."""
@@ -44,7 +46,7 @@ def pack(banks: Mapping[str, Bank], facts: Facts) -> bytes:
 
     Args:
         banks: animal -> its memory bank.
-        facts: what they belong to.
+        facts: the identity of the state.
 
     Returns:
         The same bytes for the same state.
@@ -69,7 +71,7 @@ def unpack(data: bytes, device: torch.device) -> tuple[dict[str, Bank], Facts]:
         Banks by animal, tensors of the dtype they had; and the facts.
 
     Raises:
-        ContractError: data is something else, or truncated.
+        ContractError: data is not a saved state, or is truncated.
     """
     try:
         length = int.from_bytes(data[:8], "little")

@@ -19,14 +19,14 @@ from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor
 
 from sheep.errors import ContractError
-from sheep.models.sam2.memory import Bank
+from sheep.models.sam2.memory import Bank, FrameOutputs
 
 KEPT_PROMPTS = 4
 """How many prompted frames of an animal, the newest, a frame attends to. sam2's own default is all of them, whose cost
 grows with the number of corrections."""
 _ENDLESS = 2**40
-"""Length of a video as told to sam2, which only compares frame numbers with it. For clips under 16 frames the official
-result, which knows the length, differs by 1e-5."""
+"""Length of a video as passed to sam2, which only compares frame numbers with it. For clips under 16 frames the
+official result, which knows the length, differs by 1e-5."""
 _MEAN = (0.485, 0.456, 0.406)  # sam2.utils.misc.load_video_frames
 _STD = (0.229, 0.224, 0.225)
 
@@ -47,7 +47,7 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
         super().__init__(**kwargs | {"add_all_frames_to_correct_as_cond": True})
 
     def init_stream(self, window: "FrameWindow", height_px: int, width_px: int) -> InferenceState:
-        """Make the state of one animal, as `init_state` would for a whole video of that size.
+        """Make the state of one animal, as `init_state` does for a whole video of that size.
 
         Args:
             window: holds the present frame.
@@ -158,7 +158,7 @@ class StreamingPredictor(official.SAM2VideoPredictor):  # type: ignore[misc]
         return (out, found, *rest)
 
     # sam2 calls this after each frame, with the state, so the frame's estimate is stored here.
-    def _get_maskmem_pos_enc(self, inference_state: InferenceState, current_out: dict[str, Any]) -> list[Tensor] | None:
+    def _get_maskmem_pos_enc(self, inference_state: InferenceState, current_out: FrameOutputs) -> list[Tensor] | None:
         inference_state["predicted_iou"] = current_out.get("predicted_iou", inference_state.get("predicted_iou"))
         codes: list[Tensor] | None = super()._get_maskmem_pos_enc(inference_state, current_out)
         return codes
@@ -192,7 +192,7 @@ class FrameWindow:
     def __init__(self) -> None:
         self.index = -1
         self.shape: tuple[int, ...] = ()
-        self.constants: dict[str, Any] = {}
+        self.constants: dict[str, list[Tensor]] = {}
         self._features: tuple[Any, ...] = ()
 
     def move(self, features: tuple[Any, ...], shape: tuple[int, ...]) -> None:

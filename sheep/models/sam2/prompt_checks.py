@@ -1,4 +1,4 @@
-"""Prompts before they enter the network: checked, decoded, and refused if no track can start from them."""
+"""Checks and decoding of prompts before they enter the network; prompts that cannot start a track are refused."""
 
 from collections.abc import Sequence
 

@@ -26,7 +26,7 @@ from sheep.models.sam2 import loading, memory, predictor, prompt_checks
 from sheep.models.sam2.predictor import FrameWindow, StreamingPredictor
 from sheep.schemas import Prompt
 
-Precision = Literal["float32", "bfloat16"]
+TrackerPrecision = Literal["float32", "bfloat16"]
 _SIGNATURE = ("prompts", "precision", "network")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mask:
-    """Where one animal is in one frame."""
+    """The mask of one animal in one frame."""
 
     animal: str
     frame: int
@@ -43,7 +43,7 @@ class Mask:
     object_score: float
     """SAM-2's logit that the animal is in the frame; <= 0 means absent."""
     predicted_iou: float
-    """SAM-2's own estimate of the mask's IoU with the animal, 0 to 1; 1 where a person gave the mask."""
+    """SAM-2's own estimate of the mask's IoU with the animal, 0 to 1; 1 where the prompt is a mask."""
     logits: NDArray[np.float32] | None = None
     """(S / 4, S / 4) before scaling to the frame, where S is the network's input side; only on request."""
 
@@ -60,7 +60,7 @@ class Encoded:
 class Tracker:
     """SAM-2 with weights. Build it with `load`, once per worker; it can track any number of videos."""
 
-    def __init__(self, model: StreamingPredictor, *, precision: Precision = "float32") -> None:
+    def __init__(self, model: StreamingPredictor, *, precision: TrackerPrecision = "float32") -> None:
         """Prepare threads for tracking several animals in parallel.
 
         Args:
@@ -91,13 +91,13 @@ class Tracker:
         """Resume a video after `Tracking.save`; the next step is on the following frame.
 
         Args:
-            data: what `save` returned, in this or another process.
+            data: the result of `save`, in this or another process.
             prompts: as for `start`; those on frames already tracked must be the same, later ones may differ.
             logits: as for `start`.
 
         Raises:
             ConfigError: as `start`.
-            ContractError: data is no such state or belongs to another network, or prompts on tracked frames differ.
+            ContractError: data is not such a state or belongs to another network, or prompts on tracked frames differ.
         """
         tracking = Tracking(self, prompts, logits=logits)
         tracking.resume(data)
@@ -145,7 +145,7 @@ class Tracker:
             prompts: as for `start`; each on one of the frames.
 
         Yields:
-            What `Tracking.step` returns, per frame.
+            The result of `Tracking.step` for each frame.
 
         Raises:
             ConfigError: as `start` and `step`, or a prompt is on none of the frames.
@@ -247,11 +247,11 @@ class Tracking:
                 raise prompt_checks.not_tracked(prompt)
 
     def save(self) -> bytes:
-        """Serialise what later frames need, as safetensors; its size does not grow with the number of frames."""
+        """Serialise the state that later frames need, as safetensors of a size that the length does not change."""
         return memory.pack({animal: stream.bank for animal, stream in self._streams.items()}, self._facts())
 
     def resume(self, data: bytes) -> None:
-        """Continue from what `save` returned; called by `Tracker.restore`.
+        """Continue from the result of `save`; called by `Tracker.restore`.
 
         Raises:
             ContractError: as `Tracker.restore`.
@@ -283,7 +283,7 @@ class Tracking:
         )
 
     def _due(self, animal: str, number: int) -> list[Prompt]:
-        """Prompts of an animal that take effect on this frame."""
+        """List the prompts of an animal that take effect on this frame."""
         given = [prompt for prompt in self._prompts[animal] if self.last_frame < prompt.frame <= number]
         for prompt in given:
             if prompt.frame < number:
@@ -360,7 +360,7 @@ class _Stream:
     def _add(self, prompts: Sequence[Prompt]) -> None:
         """Add prompts to sam2's state: a mask first, so that point and box refine it."""
         model, state, index = self._model, self._state, self._window.index
-        given: dict[str, Any] = {}
+        given: dict[str, NDArray[np.generic]] = {}
         for prompt in prompts:
             prompt_checks.check_inside(prompt, *self._window.shape[:2])
             xy = np.asarray(prompt.xy, np.float32)
@@ -373,21 +373,21 @@ class _Stream:
         if given:
             model.add_new_points_or_box(state, index, 0, **given)
         for name in ("point_inputs_per_obj", "mask_inputs_per_obj"):
-            state[name][0].clear()  # sam2 would keep them for ever; later frames read the bank only
+            state[name][0].clear()  # sam2 never drops them; later frames read the bank only
 
 
 def _without_bar(order: Iterable[int], desc: str) -> Iterable[int]:
     return order
 
 
-def load(name: str, *, device: str = "auto", precision: Precision = "float32", compiled: bool = False) -> Tracker:
+def load(
+    name: str, *, device: str = "auto", precision: TrackerPrecision = "float32", compiled: bool = False
+) -> Tracker:
     """Build SAM-2 from weights.
 
     Args:
-        name: `pocket`; a folder with model.safetensors (or one *.pt, *.pth) and one sam2 *.yaml; a file named like
-            sam2's own checkpoints (sam2.1_hiera_tiny.pt); or a Hugging Face id that sam2 knows
-            (facebook/sam2.1-hiera-tiny), downloaded.
-        device: `auto` (cuda where there is one), `cpu` or `cuda`.
+        name: as for `sheep.models.sam2.loading.load`.
+        device: `auto` (cuda if present, else cpu), `cpu` or `cuda`.
         precision: bfloat16 runs SAM-2 under autocast; its masks are close to those of float32, not equal.
         compiled: compile the image encoder on the first frame; its features are then close to those of sam2, not equal.
 

@@ -1,8 +1,8 @@
 """Frames of one video -> boxes around animals, detected without a click, each with a score.
 
-Three detectors: `motion` (what moves before a static background), `exemplar` (what resembles an animal prompted in
-another video), `text` (what a zero-shot detector finds for a phrase). Scores run from 0 to 1 but mean something else
-for each, so each needs a threshold of its own. None of them knows the animals' names.
+Three detectors: `motion` (regions that move before a static background), `exemplar` (regions that resemble an animal
+prompted in another video), `text` (results of a zero-shot detector for a phrase). Scores run from 0 to 1 but have
+another meaning for each, so each needs its own threshold. None of them recognises individual animals.
 """
 
 from sheep.prompts.detectors.frames import Detection, SampledFrame, sample

@@ -1,7 +1,7 @@
 """One prompted animal -> similar animals in frames of other videos, by DINOv2's patch tokens.
 
 Each patch around the exemplar is on the animal or beside it. A linear discriminant between the two turns every patch of
-another video into a similarity: 0 as the ground, 1 as the animal. Frames are processed in overlapping windows of the
+another video into a similarity: 0 for the ground, 1 for the animal. Frames are processed in overlapping windows of the
 exemplar's scale, since an animal of 40 pixels would be two patches of the whole frame.
 """
 
@@ -26,14 +26,12 @@ _SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 _BATCH = 32
 _SIMILAR = 0.5  # similarity from which a place belongs to an animal
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exemplar:
-    """What was learnt from the prompted animal."""
+    """The discriminant learnt from the prompted animal."""
 
-    direction: Floats
+    direction: NDArray[np.float32]
     """(D,), applied to unit patch tokens."""
     offset: float
     """similarity = tokens @ direction - offset."""
@@ -95,7 +93,7 @@ def find(
         model: the network that `learn` used.
         exemplar: from `learn`.
         frames: of one video.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
         image_px: as for `learn`.
 
     Returns:
@@ -109,7 +107,7 @@ def find(
     return best_frame(by_frame, num_animals)
 
 
-def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> Floats:
+def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *, image_px: int) -> NDArray[np.float32]:
     """Compute a map of the similarity of each place of a frame with the exemplar.
 
     Args:
@@ -142,8 +140,14 @@ def similarity(model: Backbone, exemplar: Exemplar, image: NDArray[np.uint8], *,
     return (total / weight).astype(np.float32)
 
 
-def _pieces(heat: Floats, exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
-    """Detect the connected regions that are similar to the exemplar, best first."""
+def _pieces(heat: NDArray[np.float32], exemplar: Exemplar, frame: SampledFrame) -> list[Detection]:
+    """Detect the connected regions that are similar to the exemplar, best first.
+
+    Args:
+        heat: (h, w) from `similarity`.
+        exemplar: its size is compared.
+        frame: the frame of the map.
+    """
     numbered, count = label(heat > np.clip(heat.max() / 2, _SIMILAR / 2, _SIMILAR))
     height, width = frame.image.shape[:2]
     scale = np.array([width / heat.shape[1], height / heat.shape[0]] * 2)
@@ -168,7 +172,13 @@ def _pieces(heat: Floats, exemplar: Exemplar, frame: SampledFrame) -> list[Detec
 
 
 def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """A square around a point, moved into the frame, and made smaller where it does not fit."""
+    """Place a square around a point, moved into the frame, and made smaller where it does not fit.
+
+    Args:
+        centre: x, y [px].
+        side: of the square [px].
+        size_px: (height, width) of the frame.
+    """
     height, width = size_px
     side = min(side, height, width)
     x0 = float(np.clip(centre[0] - side / 2, 0, width - side))
@@ -177,7 +187,12 @@ def _around(centre: tuple[float, float], side: float, size_px: tuple[int, ...]) 
 
 
 def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, int, int]]:
-    """Yield squares that cover a frame and overlap by half."""
+    """Yield squares x0, y0, x1, y1 [px] that cover a frame and overlap by half.
+
+    Args:
+        size_px: (height, width) of the frame.
+        side: of a square [px]; at most the frame's shorter side is used.
+    """
     height, width = size_px
     side = min(side, height, width)
     down, across = (max(1, int(np.ceil((one - side) / (side / 2))) + 1) for one in (height, width))
@@ -188,8 +203,15 @@ def _windows(size_px: tuple[int, ...], side: float) -> Iterator[tuple[int, int, 
 
 def _tokens(
     model: Backbone, image: NDArray[np.uint8], places: Sequence[tuple[int, int, int, int]], image_px: int
-) -> Floats:
-    """Compute unit patch tokens (N, P, D) of windows of an image."""
+) -> NDArray[np.float32]:
+    """Compute unit patch tokens (N, P, D) of windows of an image.
+
+    Args:
+        model: DINOv2.
+        image: (H, W, 3) uint8 RGB.
+        places: N windows x0, y0, x1, y1 [px].
+        image_px: side to which windows are scaled.
+    """
     found = []
     for start in range(0, len(places), _BATCH):
         pieces = [
@@ -201,15 +223,21 @@ def _tokens(
     return np.concatenate(found)
 
 
-def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> Floats:
-    """Compute the share (P,) of each patch of a window that the mask covers."""
+def _patch_shares(mask: NDArray[np.bool_], place: tuple[int, int, int, int], grid: int) -> NDArray[np.float32]:
+    """Compute the share (P,) of each patch of a window that the mask covers.
+
+    Args:
+        mask: (H, W) bool.
+        place: the window, x0, y0, x1, y1 [px].
+        grid: patches along a side.
+    """
     x0, y0, x1, y1 = place
     inside = Image.fromarray(mask[y0:y1, x0:x1].astype(np.float32)).resize((grid, grid), Image.Resampling.BOX)
-    shares: Floats = np.asarray(inside).reshape(-1)
+    shares: NDArray[np.float32] = np.asarray(inside).reshape(-1)
     return shares
 
 
-def _taper(length: int) -> Floats:
+def _taper(length: int) -> NDArray[np.float32]:
     """Weights (length,) that fall to a tenth at the ends: patches at a window's border have little context."""
-    weights: Floats = (0.1 + 0.9 * np.sin(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
+    weights: NDArray[np.float32] = (0.1 + 0.9 * np.sin(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
     return weights

@@ -44,7 +44,7 @@ def sample(frames: Iterable[SampledFrame], count: int) -> list[SampledFrame]:
     """
     kept: list[SampledFrame] = []
     step = 1
-    # Keep every step-th frame; whenever twice as many as wanted are held, drop every second and double the step.
+    # Keep every step-th frame; whenever 2 * count are held, drop every second and double the step.
     for number, frame in enumerate(frames):
         if number % step:
             continue
@@ -74,22 +74,22 @@ def shrink(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
 def earliest_good(scores: Sequence[float]) -> int:
     """Return the index of the first score of at least 0.85 times the best.
 
-    Tracking starts there, and earlier frames get no rows, so an early frame is worth a slightly lower score.
+    Tracking starts there, and earlier frames get no rows, so an early frame is preferred to a slightly higher score.
     """
     best = max(scores)
     return next(index for index, score in enumerate(scores) if score >= 0.85 * best)
 
 
 def best_frame(by_frame: Sequence[Sequence[Detection]], num_animals: int) -> list[Detection]:
-    """Choose the earliest frame that shows the wanted number of animals almost as well as any.
+    """Choose the earliest frame that shows `num_animals` animals almost as well as any.
 
     Args:
         by_frame: detections of each frame, best first.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
 
     Returns:
         At most `num_animals` detections of one frame, best first. Where most frames show a further animal, it is
-        unknown which ones are meant: scores are then lowered, by a factor down to 0.4 if that one is as clear.
+        unknown which ones to track: scores are then lowered, by a factor down to 0.4 if that one is as clear.
     """
     most = min(num_animals, max((len(detections) for detections in by_frame), default=0))
     if not most:

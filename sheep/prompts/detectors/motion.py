@@ -1,8 +1,8 @@
-"""What moves before a static background -> boxes. For fixed cameras; needs no network and no click.
+"""Moving regions before a static background -> boxes. For fixed cameras; needs no network and no click.
 
 The background is the median over frames. An animal that rests for most of them becomes part of it, and its place looks
-like an animal ("ghost") once it has left. A ghost's outline is an edge of the background image, an animal's one of the
-frame.
+like an animal ("ghost") once it has left. A ghost's outline is an edge in the background image, an animal's outline an
+edge in the frame.
 """
 
 from collections.abc import Sequence
@@ -30,20 +30,18 @@ _SURE_FRAC = 0.008  # share of the frame from which a blob loses no score for it
 _MOVING_FRAC = 0.4  # if this share of the pixels changes, the camera moves and the score is 0
 _STEADY = 0.5  # below this share of `_MOVING_FRAC` the score is not lowered
 
-Floats = NDArray[np.float32]
-
 
 def find(frames: Sequence[SampledFrame], num_animals: int) -> list[Detection]:
     """Find the frame that shows the moving animals best, and a box around each.
 
     Args:
         frames: 3 or more, spread over one video, all of one size.
-        num_animals: how many animals are wanted; >= 1.
+        num_animals: number of animals to detect; >= 1.
 
     Returns:
         At most `num_animals` detections on one frame, best first; none where nothing moves. The score is lower where
-        the animal has little contrast, is small or cut by the border, where the camera moves, or where more animals
-        move than are wanted.
+        the animal has little contrast, is small or cut by the border, where the camera moves, or where more than
+        `num_animals` move.
     """
     if len(frames) < 3:
         return []
@@ -136,7 +134,7 @@ class _Blob:
         return worst if factors[worst] < 0.7 else ""
 
 
-def _even_light(images: Floats) -> Floats:
+def _even_light(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Remove clouds and flicker from images (F, H, W, 3).
 
     Those are differences from the median image that vary slowly, over a tenth of the frame.
@@ -149,12 +147,14 @@ def _even_light(images: Floats) -> Floats:
     return images - gaussian_filter(slow, (0, coarse / 2, coarse / 2, 0), truncate=2.0)
 
 
-def _edges(image: Floats) -> Floats:
-    edges: Floats = gaussian_gradient_magnitude(image.mean(axis=2), 1.0)
+def _edges(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    edges: NDArray[np.float32] = gaussian_gradient_magnitude(image.mean(axis=2), 1.0)
     return edges
 
 
-def _blobs(image: Floats, hidden: Floats, moving: NDArray[np.bool_], change: Floats) -> list[_Blob]:
+def _blobs(
+    image: NDArray[np.float32], hidden: NDArray[np.float32], moving: NDArray[np.bool_], change: NDArray[np.float32]
+) -> list[_Blob]:
     height, width = moving.shape
     round_px = max(1, round(max(height, width) / 160))
     joined = binary_closing(np.pad(binary_opening(moving), 4), iterations=2 * round_px)[4:-4, 4:-4]

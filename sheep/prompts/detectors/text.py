@@ -1,7 +1,7 @@
 """A phrase -> boxes, by a zero-shot detector of `transformers` (Grounding DINO, OWL-ViT, OWLv2).
 
-The detectors were not trained here: check how well they find your animals. The score is the detector's own, and far
-from a calibrated probability: clear animals often get 0.3 to 0.6.
+The detectors are used as released: check how well they find your animals. The score is the detector's own and not a
+calibrated probability: clear animals often get 0.3 to 0.6.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Detector:
 
         Args:
             frame: the frame.
-            phrase: as "sheep" or "brown cow".
+            phrase: e.g. "sheep" or "brown cow".
 
         Returns:
             Detections, best first; of boxes with an IoU above 0.5 the best is kept.
@@ -67,8 +67,8 @@ class Detector:
 
         Args:
             frames: of one video.
-            phrase: as "sheep" or "brown cow".
-            num_animals: how many animals are wanted; >= 1.
+            phrase: e.g. "sheep" or "brown cow".
+            num_animals: number of animals to detect; >= 1.
 
         Returns:
             At most `num_animals` detections on one frame, best first; none where nothing is detected.
@@ -85,7 +85,7 @@ def load(name: str, *, device: str = "auto") -> Detector:
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        ConfigError: nothing is there, it is not a zero-shot detector, or weights are missing.
+        ConfigError: the folder or id is unknown, it is not a zero-shot detector, or weights are missing.
     """
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
@@ -100,17 +100,15 @@ def load(name: str, *, device: str = "auto") -> Detector:
         processor = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected "
-            f"{known}, with "
-            "its weights and processor files. Download it "
-            "where there is a network (hf download) and give the folder, or use --prompt.how motion or exemplar."
+            f"prompt.advanced.detector: {name!r} could not be loaded ({str(error).splitlines()[0]}), expected {known}, "
+            "with its weights and processor files. Download it where there is a network (hf download) and give the "
+            "folder, or use --prompt.how motion or exemplar."
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
-            f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, "
-            "expected all. "
-            "Download the folder again."
+            f"prompt.advanced.detector: {len(missing)} weights are missing in {name!r}, first {missing[0]!r}, expected "
+            "all. Download the folder again."
         )
     return Detector(model.to(place), processor)
 

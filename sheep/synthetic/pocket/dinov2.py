@@ -1,8 +1,8 @@
 """Train the pocket DINOv2 that ships with the package on synthetic scenes, and score it beside baselines.
 
 It is trained from random weights by the same loop that fine-tunes it later, on scenes whose seeds no study uses: views
-of the focal animal and of others, many of them on the background of another scene. Labels take no part in training;
-masks do. A released DINOv2 learnt animals from 142 million images. From a few thousand rendered ones, DINO alone learns
+of the focal animal and of others, many of them on the background of another scene. Training uses masks but no
+labels. A released DINOv2 learnt animals from 142 million images. From a few thousand rendered ones, DINO alone learns
 coats and backgrounds, so a silhouette term stands in for the missing variety.
 """
 
@@ -153,10 +153,10 @@ def export(checkpoint_dir: Path, out: Path) -> None:
     net = backbones.random(0)
     net.model.load_state_dict(checkpoint.teacher_backbone(checkpoint_dir), strict=True)
     net.model.half().save_pretrained(out)
-    progress = checkpoint.read_progress(checkpoint_dir)
-    every = max(1, len(progress.curve) // 100)
-    curve = [{name: round(value, 4) for name, value in measured(step).items()} for step in progress.curve]
-    kept = {"identity": progress.identity, "step": progress.step, "curve": curve[::every], "last": curve[-1]}
+    state = checkpoint.read_state(checkpoint_dir)
+    every = max(1, len(state.curve) // 100)
+    curve = [{name: round(value, 4) for name, value in measured(step).items()} for step in state.curve]
+    kept = {"identity": state.identity, "step": state.step, "curve": curve[::every], "last": curve[-1]}
     (out / "training.json").write_text(json.dumps(kept, indent=1, sort_keys=True))
 
 
@@ -181,11 +181,11 @@ def evaluate(
     """
     images, labels, groups = generate_crops(seed, num_scenes, frames_per_scene)
     config = EmbedConfig()
-    # Untrained networks differ from each other by more than training may gain, so one alone is no baseline.
+    # Untrained networks differ from each other by more than training may gain, so a single one is not a baseline.
     nets = {"pocket": backbones.load(weights, device="cpu")} | {f"random {n}": backbones.random(n) for n in range(3)}
     features = {name: embed(images, net, config) for name, net in nets.items()}
     features["pixels"] = small_pixels(images)
-    with threadpool_limits(1):  # small matrices: threads would only wait for each other
+    with threadpool_limits(1):  # for small matrices threads cost more than they save
         return {name: _probe(vectors, labels, groups) for name, vectors in features.items()}
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sheep.config import seed_for
 from sheep.crop import geometry
 from sheep.finetune.dataset import Arrays
-from sheep.synthetic.scene import Frame, SceneConfig, draw_scene, render
+from sheep.synthetic.scene import SceneConfig, SceneFrame, draw_scene, render
 
 TRAIN_NAMESPACE = "pocket.dinov2"
 """Seeds of training scenes, weights and batches."""
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 def generate_images(
     seed: int, *, num_scenes: int, frames_per_scene: int, image_px: int, background_frac: float
 ) -> Arrays:
-    """Generate the training images: in each frame the focal animal, and another animal where there is one.
+    """Generate the training images: in each frame the focal animal, and another animal if present.
 
     Args:
         seed: of the scenes, in a namespace of their own.
@@ -90,7 +90,7 @@ def generate_crops(
     return images, np.stack(labels), np.asarray(groups)
 
 
-def _sparse_frames(rng: np.random.Generator, count: int) -> Iterator[Frame]:
+def _sparse_frames(rng: np.random.Generator, count: int) -> Iterator[SceneFrame]:
     """Render one random scene with frames 1.5 s apart, so that their postures differ.
 
     Args:
@@ -102,7 +102,7 @@ def _sparse_frames(rng: np.random.Generator, count: int) -> Iterator[Frame]:
     yield from render(draw_scene(settings, rng))
 
 
-def _views(frame: Frame, rng: np.random.Generator, image_px: int) -> Iterator[tuple[str, Pixels]]:
+def _views(frame: SceneFrame, rng: np.random.Generator, image_px: int) -> Iterator[tuple[str, Pixels]]:
     """Cut the training views out of a frame.
 
     Args:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 
 from sheep.config import seed_for
 from sheep.errors import ConfigError
+from sheep.io.typed_json import from_json
 from sheep.models.sam2.loading import build
 from sheep.models.sam2.predictor import StreamingPredictor
 from sheep.synthetic.pocket.sam2_data import Scenes, render_scenes
 from sheep.synthetic.pocket.sam2_score import evaluate
-from sheep.synthetic.pocket.sam2_steps import Batch, clip_step, image_step
+from sheep.synthetic.pocket.sam2_steps import BatchSize, clip_step, image_step
 from sheep.synthetic.scene import SceneConfig
 
 _log = logging.getLogger(__name__)
@@ -97,8 +98,20 @@ class PocketSam2Config:
     """Frames of each."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counts:
+    """Position in the training."""
+
+    stage: int = 0
+    """Index of the stage."""
+    stage_step: int = 0
+    """Steps taken in the stage."""
+    step: int = 0
+    """Steps taken in all stages."""
+
+
 class _Run:
-    """What changes during training, and how it is saved."""
+    """The state of a training, with saving and restoring."""
 
     def __init__(self, config: PocketSam2Config) -> None:
         # sam2's constructors use the global random generator.
@@ -112,18 +125,16 @@ class _Run:
         )
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.rng = np.random.default_rng(seed_for(config.seed, "pocket_sam2", "prompts"))
-        self.counts = {"stage": 0, "stage_step": 0, "step": 0}
+        self.counts = _Counts()
         self.history: list[Record] = []
 
     def average(self, keep: float) -> None:
-        """Move the averaged weights towards the current ones.
-
-        Early in a stage they move faster, or a short stage would hardly count.
+        """Move the averaged weights towards the current ones, faster early in a stage, so that short stages count too.
 
         Args:
             keep: share of the averaged weights to keep, 0 to 1.
         """
-        keep = min(keep, (1 + self.counts["stage_step"]) / (10 + self.counts["stage_step"]))
+        keep = min(keep, (1 + self.counts.stage_step) / (10 + self.counts.stage_step))
         for name, value in self.model.state_dict().items():
             self.ema[name].lerp_(value, 1 - keep)
 
@@ -132,13 +143,13 @@ class _Run:
         out.mkdir(parents=True, exist_ok=True)
         save_file({name: value.half().contiguous() for name, value in self.ema.items()}, out / "model.safetensors")
         (out / YAML.name).write_text(YAML.read_text(), encoding="ascii")
-        rest = {"counts": self.counts, "history": self.history, "rng": self.rng.bit_generator.state}
+        rest = {"counts": asdict(self.counts), "history": self.history, "rng": self.rng.bit_generator.state}
         tensors = {"model": self.model.state_dict(), "ema": self.ema, "optimizer": self.optimizer.state_dict()}
         torch.save(tensors | {"rest": json.dumps(rest)}, out / "resume.tmp")
         (out / "resume.tmp").replace(out / "resume.pt")
 
     def restore(self, out: Path) -> None:
-        """Continue from what `save` wrote.
+        """Continue from the files of `save`.
 
         Raises:
             ConfigError: `out` holds no resume.pt.
@@ -150,7 +161,8 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
         rest = json.loads(state["rest"])
-        self.counts, self.history = rest["counts"], rest["history"]
+        self.counts = from_json(_Counts, rest["counts"], f"{out}/resume.pt: counts")
+        self.history = rest["history"]
         self.rng.bit_generator.state = rest["rng"]
 
 
@@ -177,22 +189,22 @@ def train(config: PocketSam2Config, out: str, *, resume: bool = False, report: R
     scenes = render_scenes(config.scene, config.num_scenes, rng, away_share=config.away_share)
     num_frames = scenes.ids.shape[0] * scenes.ids.shape[1]
     _log.info("pocket_sam2 rendered frames=%d seconds=%.0f", num_frames, time.monotonic() - begun)
-    while run.counts["stage"] < len(config.stages):
+    while run.counts.stage < len(config.stages):
         _train_stage(config, run, scenes, folder, report)
-        run.counts |= {"stage": run.counts["stage"] + 1, "stage_step": 0}
+        run.counts = replace(run.counts, stage=run.counts.stage + 1, stage_step=0)
         _checkpoint(config, run, folder, report)
     return run.history[-1] | {"seconds": time.monotonic() - begun}
 
 
 def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path, report: Report | None) -> None:
     """Train the rest of the current stage. Args as `_checkpoint`, and the training scenes."""
-    stage = config.stages[run.counts["stage"]]
-    batch = Batch(num_frames=stage.num_frames, batch_size=stage.batch_size, num_tries=stage.num_tries)
+    stage = config.stages[run.counts.stage]
+    batch = BatchSize(num_frames=stage.num_frames, batch_size=stage.batch_size, num_tries=stage.num_tries)
     sums: dict[str, float] = {}
     _set_image_px(run.model, stage.image_px)
     saved = time.monotonic()
-    while run.counts["stage_step"] < stage.num_steps:
-        rate = _learning_rate(stage, run.counts["stage_step"])
+    while run.counts.stage_step < stage.num_steps:
+        rate = _learning_rate(stage, run.counts.stage_step)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         terms = (image_step if stage.num_frames == 1 else clip_step)(run.model, scenes, batch, run.rng)
@@ -201,11 +213,11 @@ def _train_stage(config: PocketSam2Config, run: _Run, scenes: Scenes, out: Path,
         loss.backward()
         terms["norm"] = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.max_norm)
         run.optimizer.step()
-        run.counts |= {"step": run.counts["step"] + 1, "stage_step": run.counts["stage_step"] + 1}
+        run.counts = replace(run.counts, step=run.counts.step + 1, stage_step=run.counts.stage_step + 1)
         run.average(config.ema)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if run.counts["stage_step"] % _REPORT_EVERY == 0:
+        if run.counts.stage_step % _REPORT_EVERY == 0:
             _log_record(report, run, {name: round(value / _REPORT_EVERY, 4) for name, value in sums.items()})
             sums = {}
         if time.monotonic() - saved > config.save_s:
@@ -246,7 +258,7 @@ def _log_record(report: Report | None, run: _Run, values: Record) -> None:
         run: its counts are added.
         values: the measures.
     """
-    record = run.counts | values
+    record = asdict(run.counts) | values
     _log.info("pocket_sam2 %s", " ".join(f"{name}={value}" for name, value in record.items()))
     if report is not None:
         report(record)
@@ -264,6 +276,6 @@ def _checkpoint(config: PocketSam2Config, run: _Run, out: Path, report: Report |
     run.save(out)
     videos, frames = config.num_eval_videos, config.num_eval_frames
     scores = evaluate(str(out), num_videos=videos, num_frames=frames, seed=config.seed + 1)
-    run.history.append(run.counts | scores)
+    run.history.append(asdict(run.counts) | scores)
     (out / "history.json").write_text(json.dumps(run.history, indent=1), encoding="ascii")
     _log_record(report, run, scores)

@@ -1,7 +1,7 @@
-"""Score a SAM-2 on unseen synthetic scenes, beside baselines that need no network.
+"""Score a SAM-2 on unseen synthetic scenes, with baselines that need no network.
 
 Animals are tracked by `sheep.models.sam2.tracker`, as in a study. A high J alone does not show that a network tracks:
-one that segments any sheep scores well where there is one sheep. So it is also prompted on another animal and on the
+one that segments any sheep scores well in a video of one sheep. So it is also prompted on another animal and on the
 ground, run without its memory, and tested while the animal is absent.
 """
 
@@ -24,9 +24,6 @@ from sheep.synthetic.scene import Scene, SceneConfig, draw_scene, render
 _LATE = 10
 """Last frames, scored separately: there a mask copied from frame 0 no longer fits."""
 
-Images = Sequence[NDArray[np.uint8]]
-Scores = NDArray[np.float64]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Track:
@@ -34,7 +31,7 @@ class _Track:
 
     masks: Bools
     """(F, H, W)."""
-    scores: Scores
+    scores: NDArray[np.float64]
     """(F,) object scores, above 0 for present."""
     seconds: float
     """Wall time of all frames."""
@@ -52,7 +49,7 @@ def evaluate(weights: str, *, num_videos: int, num_frames: int, seed: int, thoro
     """Score weights on unseen scenes (192 x 256 px, 0 to 3 other animals), prompted in frame 0.
 
     Args:
-        weights: what `sheep.models.sam2.tracker.load` takes.
+        weights: a name for `sheep.models.sam2.tracker.load`.
         num_videos: scenes.
         num_frames: frames of each.
         seed: of scenes and prompts, in a namespace apart from training.
@@ -118,7 +115,7 @@ def _add_baselines(add: _Add, track: _Track, ids: Ids, prompt: Prompt) -> None:
     add("ellipse_frame0", jaccard(inscribed_ellipse(prompt.xy, truth.shape[1:])[None], truth[:1]))
 
 
-def by_colour(images: Images, first: Bools) -> Bools:
+def by_colour(images: Sequence[NDArray[np.uint8]], first: Bools) -> Bools:
     """Track an animal by its colours alone, as a threshold would.
 
     Args:
@@ -144,12 +141,14 @@ def by_colour(images: Images, first: Bools) -> Bools:
     return np.stack(masks[1:])
 
 
-def _gaussian(colours: Scores) -> tuple[Scores, Scores]:
+def _gaussian(colours: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit mean (3,) and covariance (3, 3) of colours (N, 3); a floor for the sensor noise keeps it invertible."""
     return colours.mean(0), np.cov(colours.T) + 4.0 * np.eye(3)
 
 
-def _log_density(colours: Scores, mean: Scores, covariance: Scores) -> Scores:
+def _log_density(
+    colours: NDArray[np.float64], mean: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Compute the log density of a Gaussian, up to a constant.
 
     Args:
@@ -158,7 +157,7 @@ def _log_density(colours: Scores, mean: Scores, covariance: Scores) -> Scores:
         covariance: (3, 3).
     """
     away = colours - mean
-    distance: Scores = np.einsum("ij,ij->i", away @ np.linalg.inv(covariance), away)
+    distance: NDArray[np.float64] = np.einsum("ij,ij->i", away @ np.linalg.inv(covariance), away)
     return -0.5 * (distance + float(np.linalg.slogdet(covariance)[1]))
 
 
@@ -167,7 +166,7 @@ def _rendered(scene: Scene) -> tuple[list[NDArray[np.uint8]], Ids]:
     return [frame.image for frame in frames], np.stack([frame.ids for frame in frames])
 
 
-def _follow(tracker: Tracker, images: Images, prompt: Prompt) -> _Track:
+def _follow(tracker: Tracker, images: Sequence[NDArray[np.uint8]], prompt: Prompt) -> _Track:
     """Track one animal from frame 0.
 
     Args:

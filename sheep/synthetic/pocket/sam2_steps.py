@@ -37,8 +37,8 @@ _NUM_FRAMES_TOTAL = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """What a step samples."""
+class BatchSize:
+    """Number and length of the clips or images of a step."""
 
     num_frames: int
     """Frames per clip; 1 for images."""
@@ -48,7 +48,9 @@ class Batch:
     """Clips sampled for each one used, see `sample_clip`."""
 
 
-def image_step(model: StreamingPredictor, scenes: Scenes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+def image_step(
+    model: StreamingPredictor, scenes: Scenes, batch: BatchSize, rng: np.random.Generator
+) -> dict[str, Tensor]:
     """Encode each image once and decode several prompts on it, without memory.
 
     Args:
@@ -84,7 +86,9 @@ def image_step(model: StreamingPredictor, scenes: Scenes, batch: Batch, rng: np.
     return {name: (terms[0][name] + terms[1][name]) / 2 for name in terms[0]}
 
 
-def clip_step(model: StreamingPredictor, scenes: Scenes, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+def clip_step(
+    model: StreamingPredictor, scenes: Scenes, batch: BatchSize, rng: np.random.Generator
+) -> dict[str, Tensor]:
     """Prompt two targets in frame 0 of each clip and track them; the memory holds the model's own predictions.
 
     Args:

@@ -155,15 +155,18 @@ def test_the_settings_that_determine_the_output_exclude_how_it_is_run() -> None:
     one = CropConfig()
     other = CropConfig(advanced=AdvancedCropConfig(ahead_frames=9, max_error_frac=0.1))
     assert output_settings(one) == output_settings(other)
-    assert "ahead_frames" not in output_settings(one)["advanced"]
-    assert output_settings(one)["advanced"]["margin_frac"] == 0.2
+    advanced = output_settings(one)["advanced"]
+    assert isinstance(advanced, dict)
+    assert "ahead_frames" not in advanced
+    assert advanced["margin_frac"] == 0.2
     assert output_settings(one) != output_settings(CropConfig(advanced=AdvancedCropConfig(margin_frac=0.3)))
     assert output_settings(FinetuneConfig(workers=2)) == output_settings(FinetuneConfig())
 
 
 def test_json_holds_plain_values_only() -> None:
-    values = to_json(StudyConfig(name="a"))
-    assert values["search"]["half_widths_s"] == [0.0, 0.6, 1.2]
+    search = to_json(StudyConfig(name="a"))["search"]
+    assert isinstance(search, dict)
+    assert search["half_widths_s"] == [0.0, 0.6, 1.2]
     with pytest.raises(TypeError):
         to_json(dataclasses.make_dataclass("Strange", [("field", object)])(object()))
 

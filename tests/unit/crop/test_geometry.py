@@ -15,7 +15,7 @@ def mask(y0: int, y1: int, x0: int, x1: int) -> NDArray[np.bool_]:
     return found
 
 
-def boxes(centres_x: NDArray[np.floating], *, width: float = 20, height: float = 10) -> geometry.Floats:
+def boxes(centres_x: NDArray[np.floating], *, width: float = 20, height: float = 10) -> NDArray[np.float64]:
     """Return boxes (F, 4) around (x, 50)."""
     x = np.asarray(centres_x, float)
     return np.stack(
@@ -24,12 +24,12 @@ def boxes(centres_x: NDArray[np.floating], *, width: float = 20, height: float =
 
 
 def windows_of(
-    held: geometry.Floats, *, fps: float = 10, margin_frac: float = 0.2, smooth_s: float = 0.6
-) -> geometry.Floats:
+    held: NDArray[np.float64], *, fps: float = 10, margin_frac: float = 0.2, smooth_s: float = 0.6
+) -> NDArray[np.float64]:
     return geometry.windows(held, np.arange(len(held)) / fps, FRAME_PX, margin_frac=margin_frac, smooth_s=smooth_s)
 
 
-def centre_x(windows: geometry.Floats) -> NDArray[np.float64]:
+def centre_x(windows: NDArray[np.float64]) -> NDArray[np.float64]:
     middle: NDArray[np.float64] = windows[:, 0] + windows[:, 2] / 2
     return middle
 

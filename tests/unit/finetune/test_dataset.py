@@ -37,7 +37,7 @@ def test_jpegs_are_decoded_to_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sheep.finetune.dataset.MEMORY_BYTES", 10)
     assert torch.equal(images.decoded(24).take(np.array([1, 0, 1])), pixels)
     assert images.decoded(96).take(np.array([0])).shape == (1, 32, 32, 3)
-    with pytest.raises(ContractError, match="no image"):
+    with pytest.raises(ContractError, match="of 1 bytes cannot be read as an image, expected a JPEG"):
         Images(jpegs=[b"x"], animals=["a"], videos=["v"]).decoded(24)
     with pytest.raises(ContractError, match="expected the same number of each"):
         Images(jpegs=[b"x"], animals=[], videos=["v"])

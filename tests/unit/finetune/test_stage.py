@@ -172,7 +172,7 @@ def test_the_job_reads_its_validation_frames(tmp_path: Path) -> None:
 
 def test_no_images_to_train_on_are_refused(tmp_path: Path) -> None:
     source = crops_of(tmp_path, held=True)
-    with pytest.raises(ConfigError, match="of 8 images of 2 videos none is left to train on"):
+    with pytest.raises(ConfigError, match="of 8 images of 2 videos none remains to train on"):
         job(source).images()
     assert len(job(source, view="frame").images().jpegs) == 8  # whole frames need no visible animal
     with pytest.raises(ConfigError, match=r"finetune\.validation_animals: 0 animals \(\) have labelled frames"):
@@ -214,7 +214,7 @@ def test_a_stage_without_its_record_is_refused(tmp_path: Path) -> None:
     config = changed(job(crops.uri).config, validate_every=0)
     made = finetune_stage.finetune(crops, ["a.mp4", "b.mp4"], config, str(tmp_path / "out"), seed=0)
     again = finetune_stage.finetune(crops, ["a.mp4", "b.mp4"], config, str(tmp_path / "out"), seed=0)
-    assert again == made  # nothing to do
+    assert again == made  # already finished
     Path(backbone_uri(made.uri), "training.json").unlink()
-    with pytest.raises(ConfigError, match=r"training\.json: nothing is there, expected the record of a training"):
+    with pytest.raises(ConfigError, match=r"training\.json: missing, expected the record of a training"):
         finetune_stage.read_training(made)

@@ -17,7 +17,7 @@ from sheep.crop import geometry
 from sheep.crop import job as crop_job
 from sheep.crop.job import CropJob, CropUnit
 from sheep.io import storage
-from sheep.io.checkpoints import MAX_STATES, Checkpoint, Progress
+from sheep.io.checkpoints import MAX_STATES, Checkpoint, VideoCheckpoints
 from sheep.io.ledger import StageFolder, open_stage
 from sheep.io.manifest import Entry, Part
 from sheep.models.sam2.tracker import Mask
@@ -261,7 +261,7 @@ class Setting:
     step: int = 1
 
 
-def reach(progress: Progress, frame: int) -> None:
+def reach(progress: VideoCheckpoints, frame: int) -> None:
     part = Part(table="tracks", path=f"{frame}", rows=1, bytes=1, sha256=f"{frame}")
     mark = {"index": frame}
     progress.track_reached(
@@ -270,7 +270,7 @@ def reach(progress: Progress, frame: int) -> None:
 
 
 def test_states_are_thinned_evenly_and_the_newest_is_kept(stage: StageFolder) -> None:
-    progress = Progress(stage.attempt("v", "1"), "1")
+    progress = VideoCheckpoints(stage.attempt("v", "1"), "1")
     for frame in range(200):
         reach(progress, frame)
         kept = [one.frame for one in progress.tracked if one.state]
@@ -278,7 +278,7 @@ def test_states_are_thinned_evenly_and_the_newest_is_kept(stage: StageFolder) ->
         assert kept[-1] == frame
         assert len(storage.find(f"{stage.uri}/_progress/{stage.slug('v')}")) == len(kept)
     assert kept == [*range(7, 200, 8)]
-    again = Progress(stage.attempt("v", "1"), "1")
+    again = VideoCheckpoints(stage.attempt("v", "1"), "1")
     resumed = again.resume_track(lambda frame: "p" if frame < 120 else "changed")
     assert resumed is not None
     assert (resumed[0].frame, resumed[1]) == (119, b"119")

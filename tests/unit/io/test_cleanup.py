@@ -9,7 +9,7 @@ import pytest
 from sheep import schemas
 from sheep.errors import ConfigError
 from sheep.io import cleanup, storage
-from sheep.io.checkpoints import Checkpoint, Progress
+from sheep.io.checkpoints import Checkpoint, VideoCheckpoints
 from sheep.io.ledger import Attempt, StageFolder, open_stage
 from sheep.io.manifest import read_manifest
 
@@ -37,7 +37,7 @@ def checkpointed(stage: StageFolder) -> Attempt:
     """Begin an attempt that has written a checkpoint: only the progress of the unit names its part and its state."""
     attempt = begin(stage, "ewe")
     point = Checkpoint(part=attempt.parts[0], frame=3, prompts="", mark={})
-    Progress(attempt, "etag").track_reached(point, b"state")
+    VideoCheckpoints(attempt, "etag").track_reached(point, b"state")
     return attempt
 
 
@@ -78,7 +78,7 @@ def test_checkpoints_are_kept_until_the_stage_is_finished_and_states_are_request
     assert len(leftovers) == 3  # the list of checkpoints, one state, and the checkpoint of training
     cleanup.delete(leftovers)
     assert read_manifest(stage.uri).read("cohort").num_rows == 1
-    assert Progress(stage.attempt(KEY, "size:2"), "etag").tracked == []
+    assert VideoCheckpoints(stage.attempt(KEY, "size:2"), "etag").tracked == []
 
 
 def test_a_folder_without_stages_is_refused(tmp_path: Path) -> None:

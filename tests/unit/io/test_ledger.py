@@ -232,3 +232,12 @@ def test_a_finished_stage_may_be_moved(stage: StageFolder, tmp_path: Path) -> No
 def test_an_entry_survives_json(stage: StageFolder) -> None:
     entry = do(stage, "b.mp4", "ewe")
     assert Entry.from_json(entry.to_json()) == entry
+
+
+def test_records_of_another_version_are_refused_by_name(stage: StageFolder) -> None:
+    with pytest.raises(ContractError, match=r"ledger entry: got .*, expected attempt, error, input, key, parts\."):
+        Entry.from_json('{"key": "b.mp4"}')
+    target = f"{stage.uri}/_stage.json"
+    storage.write_bytes(target, b'{"stage": "crop"}')
+    with pytest.raises(ContractError, match=r"_stage\.json: got .*, expected config, inputs, stage\."):
+        open_stage(stage.uri, "crop", Setting(), {"backbone": "0a"})

@@ -27,6 +27,7 @@ class Outer:
     found: bool
     count: int
     note: str | None = None
+    plain: Mapping[str, object] | None = None
 
 
 OUTER = Outer(
@@ -43,13 +44,14 @@ VALUES = {
     "found": True,
     "count": 4,
     "note": None,
+    "plain": None,
 }
 
 
 def test_a_dataclass_survives_a_file() -> None:
     assert object_json(OUTER) == VALUES
     assert from_json(Outer, json.loads(json.dumps(VALUES, allow_nan=False)), "file") == OUTER
-    noted = replace(OUTER, note="n")
+    noted = replace(OUTER, note="n", plain={"any": [1, {"value": None}]})  # `object` stays as it is in JSON
     assert from_json(Outer, to_json(noted), "file") == noted
 
 

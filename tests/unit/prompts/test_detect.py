@@ -57,7 +57,7 @@ def test_a_moving_animal_gets_a_prompt_and_other_videos_are_listed(archive: Arch
     assert found.doubts["still.mp4"] == "0 of 1 animals found"
     assert found.doubts["torn.mp4"].startswith("cannot be read (")
     lines = found.words().splitlines()
-    assert lines[0] == "2 videos need a person:"
+    assert lines[0] == "2 videos to check:"
     assert lines[1] == "still.mp4: 0 of 1 animals found"
     assert lines[-1] == str(Path(archive.root, "prompts.csv"))
 
@@ -81,7 +81,7 @@ def test_a_video_with_a_low_score_is_listed(archive: ArchiveConfig) -> None:
 def test_a_prompt_file_is_overwritten_on_request_only(archive: ArchiveConfig) -> None:
     file = Path(archive.root, "prompts.csv")
     file.write_text("clicked by hand")
-    with pytest.raises(ConfigError, match=r"prompts\.csv: is there already, expected none.*--prompt\.overwrite"):
+    with pytest.raises(ConfigError, match=r"prompts\.csv: exists already, expected none.*--prompt\.overwrite"):
         detect.prompt(archive, CROP, MOTION)
     assert file.read_text() == "clicked by hand"
     detect.prompt(archive, CROP, replace(MOTION, overwrite=True))
@@ -111,7 +111,7 @@ def test_an_exemplar_of_one_video_detects_animals_in_the_others(tiny_archive: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, r"exemplar\.csv: no exemplar file there, expected a prompt file with one click or box"),
+        (None, r"exemplar\.csv: no exemplar file, expected a prompt file with one click or box"),
         ("", r"exemplar\.csv: holds no prompt, expected one click or box"),
         ("else.mp4,ewe,0,point,5,6,,,,\n", r"prompts for 1 videos that are not there, first 'else\.mp4'"),
     ],

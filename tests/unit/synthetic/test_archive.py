@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from sheep.errors import ConfigError
 from sheep.synthetic import archive
 from sheep.synthetic.archive import MeadowConfig, bouts, clips, write_archive
 from sheep.synthetic.behaviour import LABELS
-from sheep.synthetic.scene import Frame, Scene, SceneConfig, render
+from sheep.synthetic.scene import Scene, SceneConfig, SceneFrame, render
 from sheep.video import reader
 
 SCENE = SceneConfig(height_px=48, width_px=64, num_frames=40, fps_hz=7.0)  # 1/7 s does not round to milliseconds
@@ -69,7 +69,7 @@ def test_annotations_import_to_exactly_the_true_labels(root: Path) -> None:
         read = read_files([f"{name}.csv"], lambda file: (root / "annotations" / file).read_bytes()).codings
         table = ground_truth(root, name)
         animal = name.split("_")[0]
-        used = resolve(read, lambda coding, name=name: f"{name}.mp4", {f"{name}.mp4": [animal]}, ethogram).used
+        used = resolve(read, lambda coding: PurePosixPath(coding.media).name, {f"{name}.mp4": [animal]}, ethogram).used
         assert [coding.media for coding in read] == [f"videos/{name}.mp4"]
         keys = pa.table(
             {
@@ -171,7 +171,7 @@ def test_an_existing_dataset_is_not_overwritten(root: Path) -> None:
 
 
 def test_a_focal_animal_that_cannot_be_prompted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(scene: Scene) -> Iterator[Frame]:
+    def hidden(scene: Scene) -> Iterator[SceneFrame]:
         return (replace(frame, ids=np.zeros_like(frame.ids)) for frame in render(scene))
 
     monkeypatch.setattr(archive, "render", hidden)

@@ -12,7 +12,7 @@ from sheep.synthetic.animal import make_skin
 from sheep.synthetic.behaviour import LABELS
 from sheep.synthetic.canvas import Canvas
 from sheep.synthetic.pasture import shifted
-from sheep.synthetic.scene import Frame, Scene, SceneConfig, draw_coat, draw_scene, render
+from sheep.synthetic.scene import Scene, SceneConfig, SceneFrame, draw_coat, draw_scene, render
 
 TINY = SceneConfig(height_px=48, width_px=64, num_frames=6)
 STILL = replace(
@@ -24,7 +24,7 @@ def scene_of(config: SceneConfig, seed: int) -> Scene:
     return draw_scene(config, np.random.default_rng(seed))
 
 
-def first(scene: Scene) -> Frame:
+def first(scene: Scene) -> SceneFrame:
     return next(iter(render(scene)))
 
 

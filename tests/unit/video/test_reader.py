@@ -114,7 +114,7 @@ def test_remote_videos_are_read(even: str) -> None:
         fs.pipe_file("/archive/empty.mp4", b"")
         with pytest.raises(MediaError, match="is empty"):
             list(reader.decode("memory://archive/empty.mp4"))
-        with pytest.raises(MediaError, match="not there"):
+        with pytest.raises(MediaError, match="missing, expected a video"):
             list(reader.decode("memory://archive/gone.mp4"))
     finally:
         fs.rm("/archive", recursive=True)
@@ -149,7 +149,7 @@ BAD = {
     "truncated": "cannot be decoded|truncated",
     "no index": "cannot be decoded|no frame",
     "sound": "no video stream",
-    "missing": "not there",
+    "missing": "missing, expected a video",
 }
 
 
