@@ -10,6 +10,7 @@ from sheep import __version__
 
 VERBS = {
     "study": "run every stage on an archive, up to the report",
+    "init": "make the folder of a new study, with a template of each input file",
     "check": "check inputs and settings without running anything",
     "prompt": "find the animals without clicks: write the prompt file",
     "crop": "stage 1: track animals with SAM-2, cut crops",

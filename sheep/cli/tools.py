@@ -43,6 +43,28 @@ def _cleanup(
     print("deleted" if delete else "nothing was deleted: add --delete")
 
 
+def init(arguments: list[str], prog: str) -> None:
+    """Make the folder of a new study: every input file with its header and an example row.
+
+    Args:
+        arguments: the command's flags.
+        prog: name of the command, for its help.
+    """
+    tyro.cli(_init, args=arguments, prog=prog)
+
+
+def _init(root: Annotated[str, tyro.conf.Positional]) -> None:
+    """Make the folder of a new study: every input file with its header and an example row.
+
+    Args:
+        root: the folder; a plain path, file:// or s3://. It may exist, without any of these files.
+    """
+    from sheep.cli import template
+
+    template.write(root)
+    print(root)
+
+
 def meadow(arguments: list[str], prog: str) -> None:
     """Generate the synthetic demo dataset.
 
@@ -127,4 +149,9 @@ def _score(
     print(dinov2_supervised.table(dinov2_supervised.compare(seeds)))
 
 
-TOOLS: dict[str, Callable[[list[str], str], None]] = {"cleanup": cleanup, "meadow": meadow, "pocket": pocket}
+TOOLS: dict[str, Callable[[list[str], str], None]] = {
+    "init": init,
+    "cleanup": cleanup,
+    "meadow": meadow,
+    "pocket": pocket,
+}

@@ -34,7 +34,7 @@ def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["studies"])
     assert left.value.code == 2
-    assert "no verb 'studies', expected one of study, check, prompt, crop" in capsys.readouterr().err
+    assert "no verb 'studies', expected one of study, init, check, prompt, crop" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
