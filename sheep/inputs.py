@@ -130,9 +130,7 @@ class StudyInputs:
             ConfigError: the cohort file is missing or invalid, has a row for no video, or lacks a row for a video.
         """
         file = storage.join(self._archive.root, self._archive.cohort)
-        cohort = read_cohort(_text(file, "cohort file"), name=file)
-        check_cohort(cohort, list(self.videos))
-        return cohort
+        return check_cohort(read_cohort(_bytes(file, "cohort file"), name=file), self.videos)
 
     @cached_property
     def annotated(self) -> tuple[str, ...]:
@@ -204,13 +202,6 @@ def choose_validation(animals: Sequence[str], cohort: pa.Table, config: Finetune
     turn = [groups[:place].count(group) for place, group in enumerate(groups)]
     ranked = sorted(range(len(drawn)), key=lambda place: (turn[place], place))
     return sorted(drawn[place] for place in ranked[: config.validation_animals])
-
-
-def _text(uri: str, what: str) -> str:
-    try:
-        return _bytes(uri, what).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{uri}: {what} is not UTF-8 ({error}), expected text. Export it again as UTF-8.") from error
 
 
 def _bytes(uri: str, what: str) -> bytes:

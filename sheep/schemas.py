@@ -129,7 +129,7 @@ class Prompt:
     mask: bytes = b""
     """The mask as COCO compressed run lengths, of the whole upright frame; empty unless the kind is mask."""
     size_px: tuple[int, int] = (0, 0)
-    """(height, width) of that frame."""
+    """(height, width) of the image that it was drawn on; zeros where the file does not state it."""
 
 
 def embeddings(dim: int, dtype: str) -> pa.Schema:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from sheep.errors import ConfigError
-from sheep.io.tables import Row, read_table
+from sheep.io.tables import Row, require_table
 from sheep.schemas import KEY
 
 FILE = "ethogram.csv"
@@ -112,9 +112,7 @@ def read_ethogram(data: bytes, *, name: str) -> Ethogram:
         ConfigError: a column is missing, a name is empty, reserved or used twice, a kind is unknown, or no label is
             left.
     """
-    table = read_table(data, name, _COLUMNS[:1], _COLUMNS[1:])
-    if table is None:
-        raise ConfigError(f"{name}: no header, expected the columns {', '.join(_COLUMNS)}. Add it as the first row.")
+    table = require_table(data, name, _COLUMNS[:1], _COLUMNS[1:])
     ethogram = Ethogram(tuple(_behaviour(row) for row in table.rows))
     _refuse_doubles(ethogram.behaviours, name)
     return _with_labels(ethogram, name)

@@ -1,13 +1,42 @@
 """Which video of the archive an annotation file means, by the path that it names."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import PurePosixPath, PureWindowsPath
 
 from sheep.errors import ConfigError
 
 _SHOWN = 20
+
+
+class VideoNames:
+    """The keys of an archive's videos, also found by other spellings of the same path."""
+
+    def __init__(self, videos: Iterable[str]) -> None:
+        """Index the keys.
+
+        Args:
+            videos: keys of all videos of the archive.
+        """
+        self._keys = list(videos)
+        self._by_normal = {_normal(key): key for key in self._keys}
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys, in their order."""
+        return iter(self._keys)
+
+    def key(self, written: str) -> str:
+        """Return the key that a path means; the path itself where there is none.
+
+        Unicode spellings of one letter count as equal, and so do slashes and backslashes.
+
+        Args:
+            written: as a person or a program wrote it.
+        """
+        if written in self._by_normal.values():
+            return written
+        return self._by_normal.get(_normal(written.replace("\\", "/")), written)
 
 
 class Matcher:

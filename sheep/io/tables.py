@@ -50,17 +50,18 @@ class Table:
     notes: tuple[str, ...]
     """What was tolerated, in words, e.g. the encoding."""
 
-    def number(self, row: Row, column: str) -> float:
+    def number(self, row: Row, column: str, *, times: bool = True) -> float:
         """Read a cell as a number, or as a clock time in seconds.
 
         Args:
             row: of this table.
             column: a column of it.
+            times: whether a clock time is read.
 
         Raises:
             ConfigError: neither `1.5`, `1,5` (where the comma does not separate) nor `0:01:02.5`.
         """
-        return number(row[column], f"{row.where}, {column}", decimal_comma=self.decimal_comma)
+        return number(row[column], f"{row.where}, {column}", decimal_comma=self.decimal_comma, times=times)
 
 
 def decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
@@ -125,13 +126,38 @@ def read_table(data: bytes, name: str, required: Sequence[str], optional: Sequen
     return None
 
 
-def number(text: str, where: str, *, decimal_comma: bool = False) -> float:
+def require_table(data: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+    """Read the first table whose header has all required columns, as `read_table` does.
+
+    Args:
+        data: content of the file.
+        name: its name.
+        required: columns that its header must have.
+        optional: further columns, named in this spelling where they are present.
+
+    Raises:
+        ConfigError: no row is such a header, naming what the first row lacks; or as `read_table`.
+    """
+    table = read_table(data, name, required, optional)
+    if table is not None:
+        return table
+    candidates = _sheets(data, name) if name.lower().endswith(SHEETS) else _texts(data, name)
+    first = max((lines[0][1] for _, lines, _ in candidates if lines), key=len, default=[])
+    missing = sorted({_plain(column): column for column in required}.keys() - {_plain(cell) for cell in first})
+    raise ConfigError(
+        f"{name}: columns {', '.join(missing)} are missing, got {', '.join(cell.strip() for cell in first)[:200]!r}, "
+        f"expected {','.join((*required, *optional))}. Correct the first row."
+    )
+
+
+def number(text: str, where: str, *, decimal_comma: bool = False, times: bool = True) -> float:
     """Read a number, or a clock time as seconds.
 
     Args:
         text: `1.5`, `1,5`, `1:02.5` or `0:01:02.5`.
         where: starts the message.
         decimal_comma: whether `1,5` is one and a half.
+        times: whether `1:02.5` is a time.
 
     Raises:
         ConfigError: anything else, infinity and nan among it.
@@ -140,7 +166,7 @@ def number(text: str, where: str, *, decimal_comma: bool = False) -> float:
     if decimal_comma and given.count(",") == 1 and "." not in given:
         given = given.replace(",", ".")
     clock = _CLOCK.fullmatch(given)
-    if clock:
+    if clock and times:
         hours, minutes = float(clock["hours"] or 0), float(clock["minutes"])
         value = 3600 * hours + 60 * minutes + float(clock["seconds"].replace(",", "."))
         return -value if clock["sign"] else value
@@ -149,7 +175,8 @@ def number(text: str, where: str, *, decimal_comma: bool = False) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or "_" in given:
-        raise ConfigError(f"{where}: {text[:80]!r}, expected one number, such as 12.5, or a time, such as 0:01:02.5.")
+        time = ", or a time, such as 0:01:02.5" if times else ""
+        raise ConfigError(f"{where}: {text[:80]!r}, expected one finite number, such as 12.5{time}. Correct it.")
     return value
 
 

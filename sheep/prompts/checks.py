@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from pycocotools import mask as coco
 
+from sheep.annotations.matching import VideoNames
 from sheep.errors import ConfigError
 from sheep.schemas import Prompt
 
@@ -22,7 +24,15 @@ class Located(NamedTuple):
     prompt: Prompt
 
 
-def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float, ...], where: str) -> Located:
+def coordinates(
+    video: str,
+    animal: str,
+    frame: int,
+    kind: str,
+    xy: tuple[float, ...],
+    where: str,
+    size_px: tuple[int, int] = (0, 0),
+) -> Located:
     """Check a point or a box.
 
     Args:
@@ -32,6 +42,7 @@ def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float,
         kind: `point` or `box`.
         xy: (x, y) or (x0, y0, x1, y1) [px].
         where: starts every message.
+        size_px: (height, width) of the image that they were drawn on; zeros where the file does not state it.
 
     Raises:
         ConfigError: a name is missing, the frame is below 0, a coordinate is not finite, or the box has no area.
@@ -41,9 +52,8 @@ def coordinates(video: str, animal: str, frame: int, kind: str, xy: tuple[float,
         raise ConfigError(f"{where}: coordinates {xy}, expected finite numbers. Correct the line.")
     if kind == "box" and not (xy[0] < xy[2] and xy[1] < xy[3]):
         raise ConfigError(f"{where}: box {xy}, expected x0 < x1 and y0 < y1. Swap the corners, or draw it again.")
-    return Located(
-        where, Prompt(video=video, animal=animal, frame=frame, kind="box" if kind == "box" else "point", xy=xy)
-    )
+    known: Literal["point", "box"] = "box" if kind == "box" else "point"
+    return Located(where, Prompt(video=video, animal=animal, frame=frame, kind=known, xy=xy, size_px=size_px))
 
 
 def outlined(video: str, animal: str, frame: int, counts: bytes, size_px: tuple[int, int], where: str) -> Located:
@@ -149,7 +159,9 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
         ConfigError: a prompt is for a video that the archive does not have, or a video has no prompt.
     """
     matched: dict[str, list[Prompt]] = {video: [] for video in videos}
-    prompts = list(prompts)
+    names = VideoNames(videos)
+    prompts = [replace(prompt, video=names.key(prompt.video)) for prompt in prompts]
+    _refuse_normalised(prompts, name)
     unknown = sorted({prompt.video for prompt in prompts if prompt.video not in matched})
     if unknown:
         raise ConfigError(
@@ -167,6 +179,24 @@ def by_video(prompts: Iterable[Prompt], videos: Sequence[str], *, name: str) -> 
     return matched
 
 
+def _refuse_normalised(prompts: Sequence[Prompt], name: str) -> None:
+    """Refuse a file whose coordinates are shares of the picture: as pixels all would be one corner.
+
+    Args:
+        prompts: at least one; masks have no coordinates of their own.
+        name: the prompt file, for messages.
+
+    Raises:
+        ConfigError: no coordinate of any point or box is above 1.
+    """
+    drawn = [value for prompt in prompts if prompt.kind != "mask" for value in prompt.xy]
+    if drawn and max(drawn) <= 1:
+        raise ConfigError(
+            f"{name}: no coordinate is above 1, the largest is {max(drawn):g}, expected pixels. Multiply x by the "
+            "video's width and y by its height."
+        )
+
+
 def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, int]], *, name: str) -> None:
     """Check that prompts lie inside the frame.
 
@@ -176,17 +206,17 @@ def check_inside(prompts: Iterable[Prompt], sizes_px: Mapping[str, tuple[int, in
         name: the prompt file, for messages.
 
     Raises:
-        ConfigError: a coordinate is outside the frame, or a mask is of another size.
+        ConfigError: a coordinate is outside the frame, or the prompt was drawn on an image of another size.
     """
     for prompt in prompts:
         if prompt.video not in sizes_px:
             continue
         height, width = sizes_px[prompt.video]
-        if prompt.kind == "mask" and prompt.size_px != (height, width):
+        if prompt.size_px not in ((height, width), (0, 0)):
             raise ConfigError(
-                f"{name}: mask of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is {prompt.size_px[1]} x "
-                f"{prompt.size_px[0]} px, expected the video's {width} x {height}. Export it at the video's size, "
-                "upright as players show it."
+                f"{name}: {prompt.kind} of {prompt.animal!r} in {prompt.video}, frame {prompt.frame}, is of an image "
+                f"of {prompt.size_px[1]} x {prompt.size_px[0]} px, expected the video's {width} x {height}. Export it "
+                "at the video's size, upright as players show it."
             )
         if any(not 0 <= x <= width for x in prompt.xy[0::2]) or any(not 0 <= y <= height for y in prompt.xy[1::2]):
             raise ConfigError(

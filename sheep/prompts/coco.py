@@ -18,7 +18,10 @@ from sheep.errors import ConfigError
 from sheep.io.text import parsed
 from sheep.prompts.checks import Located, coordinates, outlined
 
-_FRAME_FILE = re.compile(r"(?P<video>.+)/\D*?(?P<frame>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+_FRAME_FILE = re.compile(r"(?P<video>.+)/(?:[^/]*\D)?(?P<frame>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+_ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]+\.(?:jpe?g|png)$")
+_ROUNDING_PX = 1.0
+"""Tools round corners at the border outwards by less than this: they are clipped."""
 Values = Mapping[str, Any]
 """A JSON object of the file: any key may be missing, and any value of any type."""
 
@@ -40,8 +43,8 @@ def read_annotations(text: str, *, name: str) -> Iterator[Located]:
     try:
         with parsed(name):
             whole = json.loads(text)
-        images = {image["id"]: image for image in whole["images"]}
-        categories = {category["id"]: str(category["name"]) for category in whole.get("categories", [])}
+        images = {str(image["id"]): image for image in whole["images"]}
+        categories = {str(category["id"]): str(category["name"]) for category in whole.get("categories", [])}
         annotations = list(whole["annotations"])
     except ConfigError:  # raised above; also a ValueError, so it comes first
         raise
@@ -53,6 +56,8 @@ def read_annotations(text: str, *, name: str) -> Iterator[Located]:
     for annotation in annotations:
         where = f"{name}, annotation {annotation.get('id', '?')}"
         try:
+            if _attributes(annotation).get("outside") in (True, 1, "true", "True"):
+                continue  # CVAT keeps the box of an animal that has left the picture
             yield _given(annotation, images, categories, where)
         except ConfigError:  # raised by `_given`; also a ValueError, so it comes first
             raise
@@ -62,10 +67,10 @@ def read_annotations(text: str, *, name: str) -> Iterator[Located]:
             ) from error
 
 
-def _given(annotation: Values, images: Mapping[Any, Values], categories: Mapping[Any, str], where: str) -> Located:
-    if annotation["image_id"] not in images:
+def _given(annotation: Values, images: Mapping[str, Values], categories: Mapping[str, str], where: str) -> Located:
+    if str(annotation["image_id"]) not in images:
         raise ConfigError(f"{where}: image {annotation['image_id']!r} is not in the file, expected one of its images.")
-    image = images[annotation["image_id"]]
+    image = images[str(annotation["image_id"])]
     video, frame = _place(image, where)
     animal = _animal(annotation, categories, where)
     outline = annotation.get("segmentation")
@@ -75,14 +80,21 @@ def _given(annotation: Values, images: Mapping[Any, Values], categories: Mapping
     if not annotation.get("bbox"):
         raise ConfigError(f"{where}: neither segmentation nor bbox, expected one of them. Draw it, or delete it.")
     x, y, width, height = (float(value) for value in annotation["bbox"])
-    return coordinates(video, animal, frame, "box", (x, y, x + width, y + height), where)
+    size_px = (int(image.get("height") or 0), int(image.get("width") or 0))
+    return coordinates(video, animal, frame, "box", (x, y, x + width, y + height), where, size_px)
 
 
 def _place(image: Values, where: str) -> tuple[str, int]:
     """Return the video and frame of an image."""
     if "video" in image and "frame" in image:
         return str(image["video"]), int(image["frame"])
-    found = _FRAME_FILE.fullmatch(str(image["file_name"]))
+    file_name = str(image["file_name"]).replace("\\", "/")
+    if _ROBOFLOW.search(file_name):
+        raise ConfigError(
+            f"{where}: image {file_name!r} is named by Roboflow, whose numbers count the images that it sampled, not "
+            "the video's frames. Add the fields video and frame to the images, or annotate frames of known number."
+        )
+    found = _FRAME_FILE.fullmatch(file_name)
     if found is None:
         raise ConfigError(
             f"{where}: image {image['file_name']!r}, expected <video>/<frame>.jpg, as "
@@ -91,12 +103,12 @@ def _place(image: Values, where: str) -> tuple[str, int]:
     return found["video"], int(found["frame"])
 
 
-def _animal(annotation: Values, categories: Mapping[Any, str], where: str) -> str:
-    attributes = annotation.get("attributes") or {}
-    named = annotation.get("animal") or attributes.get("animal")
-    if named:
-        return str(named)
-    category = categories.get(annotation.get("category_id"))
+def _animal(annotation: Values, categories: Mapping[str, str], where: str) -> str:
+    attributes = _attributes(annotation)
+    for named in (annotation.get("animal"), attributes.get("animal")):
+        if named is not None and str(named).strip():
+            return str(named)
+    category = categories.get(str(annotation.get("category_id")))
     if category is None:
         raise ConfigError(f"{where}: neither animal nor category, expected a name. Add the attribute animal.")
     for source in (annotation, attributes):
@@ -104,6 +116,14 @@ def _animal(annotation: Values, categories: Mapping[Any, str], where: str) -> st
             if source.get(key) is not None:
                 return f"{category}{source[key]}"
     return category
+
+
+def _attributes(annotation: Values) -> Values:
+    """Return an annotation's attributes by name; some tools list them as pairs of name and value."""
+    attributes = annotation.get("attributes") or {}
+    if isinstance(attributes, Mapping):
+        return attributes
+    return {str(one["name"]): one["value"] for one in attributes}
 
 
 def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[int, int]]:
@@ -130,9 +150,8 @@ def _run_lengths(outline: Any, image: Values, where: str) -> tuple[bytes, tuple[
     polygons = [[float(value) for value in polygon] for polygon in outline]
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise ConfigError(f"{where}: polygon of fewer than three corners, expected x, y of each. Draw it again.")
-    outside = [
-        polygon for polygon in polygons if min(polygon) < 0 or max(polygon[0::2]) > width or max(polygon[1::2]) > height
-    ]
-    if outside:
+    clipped = [[min(max(v, 0.0), (width, height)[i % 2]) for i, v in enumerate(polygon)] for polygon in polygons]
+    moved = [abs(a - b) for pair in zip(polygons, clipped, strict=True) for a, b in zip(*pair, strict=True)]
+    if max(moved) > _ROUNDING_PX:
         raise ConfigError(f"{where}: polygon extends outside the {width} x {height} px image. Clip it at the border.")
-    return coco.merge(coco.frPyObjects(polygons, height, width))["counts"], (height, width)
+    return coco.merge(coco.frPyObjects(clipped, height, width))["counts"], (height, width)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sheep.errors import ConfigError
-from sheep.io.text import parsed
+from sheep.io.tables import require_table
 from sheep.prompts import coco
 from sheep.prompts.checks import COORDINATES, Located, coordinates, outlined, settle
 from sheep.schemas import PROMPTS, Prompt
@@ -40,13 +40,13 @@ def read(data: bytes, *, name: str) -> list[Prompt]:
         return settle(_parquet(data, name))
     if ending not in ("csv", "json"):
         raise ConfigError(f"{name}: expected a prompt file ending in .csv, .parquet or .json. Rename or export it.")
+    if ending == "csv":
+        return settle(_csv(data, name))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{name}: prompt file is not UTF-8 ({error}), expected text. Export it again as UTF-8."
-        ) from error
-    return settle(coco.read_annotations(text, name=name)) if ending == "json" else parse(text, name=name)
+        raise ConfigError(f"{name}: not UTF-8 ({error}), expected JSON in it. Export it again as UTF-8.") from error
+    return settle(coco.read_annotations(text, name=name))
 
 
 def parse(text: str, *, name: str) -> list[Prompt]:
@@ -63,8 +63,7 @@ def parse(text: str, *, name: str) -> list[Prompt]:
         ConfigError: wrong header, kind or number, a box with swapped corners, or two prompts that contradict each
             other.
     """
-    with parsed(name):
-        return settle(_csv(text, name))
+    return settle(_csv(text.encode(), name))
 
 
 def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | None = None) -> bytes:
@@ -86,25 +85,19 @@ def to_csv(prompts: Sequence[Prompt], more: Mapping[str, Sequence[object]] | Non
     return buffer.getvalue().encode()
 
 
-def _csv(text: str, name: str) -> Iterator[Located]:
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    _require_columns(reader.fieldnames or (), HEADER, name, "Correct the first line.")
-    for row in reader:
-        where = f"{name}, line {reader.line_num}"
+def _csv(data: bytes, name: str) -> Iterator[Located]:
+    table = require_table(data, name, HEADER[:4], HEADER[4:])
+    for row in table.rows:
         kind = row["kind"]
         if kind not in COORDINATES:
             raise ConfigError(
-                f"{where}: kind {kind!r}, expected point or box. Correct it; masks are read from Parquet or COCO."
+                f"{row.where}: kind {kind!r}, expected point or box. Correct it; masks are read from Parquet or COCO."
             )
-        try:
-            xy = tuple(float(row[column]) for column in COORDINATES[kind])
-            frame = int(row["frame"])
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{where}: {error}, expected an integer frame and numbers in {', '.join(COORDINATES[kind])}. "
-                "Correct the line."
-            ) from error
-        yield coordinates(row["video"], row["animal"], frame, kind, xy, where)
+        xy = tuple(table.number(row, column, times=False) for column in COORDINATES[kind])
+        frame = table.number(row, "frame", times=False)
+        if not frame.is_integer():
+            raise ConfigError(f"{row.where}: frame {row['frame']!r}, expected a whole number. Correct the line.")
+        yield coordinates(row["video"], row["animal"], int(frame), kind, xy, row.where)
 
 
 def _parquet(data: bytes, name: str) -> Iterator[Located]:

@@ -121,9 +121,9 @@ def test_json_nested_without_end_is_named() -> None:
 
 def test_gigantic_fields_are_named() -> None:
     field = "x" * 200_000
-    with pytest.raises(ConfigError, match=r"p\.csv: cannot be read as CSV \(field larger than field limit"):
+    with pytest.raises(ConfigError, match=r"p\.csv, row 2: field larger than field limit"):
         prompts.read(f"video,animal,frame,kind,x,y,x0,y0,x1,y1\n{field},a,0,point,1,1,,,,\n".encode(), name="p.csv")
-    with pytest.raises(ConfigError, match=r"c\.csv: cannot be read as CSV"):
+    with pytest.raises(ConfigError, match=r"c\.csv, row 2: field larger than field limit"):
         read_cohort(f"video,animal,group\n{field},a,b\n", name="c.csv")
     with pytest.raises(ConfigError, match=r"b\.tsv, row 2: field larger than field limit"):
         read_files(["b.tsv"], lambda _: f"Subject\tBehavior\n{field}\tx\n".encode())
@@ -153,7 +153,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
 def test_a_prompt_or_cohort_row_cannot_name_a_file_outside_the_archive() -> None:
     outside = "../../etc/passwd.mp4"
     header = "video,animal,frame,kind,x,y,x0,y0,x1,y1\n"
-    given = prompts.parse(f"{header}{outside},a,0,point,1,1,,,,\n", name="p.csv")
+    given = prompts.parse(f"{header}{outside},a,0,point,7,7,,,,\n", name="p.csv")
     with pytest.raises(ConfigError, match=r"p\.csv: prompts for 1 videos that are not there, first '\.\./\.\./etc"):
         prompts.by_video(given, ["x.mp4"], name="p.csv")
     with pytest.raises(ConfigError, match="rows for videos that are not there"):

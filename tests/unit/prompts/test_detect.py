@@ -191,6 +191,7 @@ def test_masks_of_an_annotation_tool_start_and_correct_a_track(tiny_archive: str
     other["annotations"][1]["segmentation"] = {"size": [8, 8], "counts": to_rle(small).decode()}
     (tmp_path / "prompts.json").write_text(json.dumps(other))
     with pytest.raises(
-        ConfigError, match=r"mask of 'Dolly' in sheep01_1\.mp4, frame 2, is 8 x 8 px, expected the video's 128 x 96"
+        ConfigError,
+        match=r"mask of 'Dolly' in sheep01_1\.mp4, frame 2, is of an image of 8 x 8 px, expected the video's 128 x 96",
     ):
         stages.crop(StudyConfig(name="x", archive=archive, crop=crop, out=str(tmp_path / "out2")))

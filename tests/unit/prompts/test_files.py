@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -52,29 +53,29 @@ def test_column_order_further_columns_and_a_byte_order_mark_do_not_matter() -> N
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a.mp4,ewe,0,circle,5,6,,,,"], "line 2: kind 'circle', expected point or box"),
-        (["a.mp4,ewe,0,Point,5,6,,,,"], "line 2: kind 'Point'"),
-        (["a.mp4,ewe,0"], "line 2: kind None"),
-        (["a.mp4,ewe,0,point,5,6,,,,", "a.mp4,ram,0,point,5,left,,,,"], "line 3: could not convert.*'left'"),
-        (["a.mp4,ewe,0,point,,,1,2,3,4"], "line 2: could not convert string to float: ''.*numbers in x, y"),
-        (["a.mp4,ewe,0,box,5,6,,,,"], "numbers in x0, y0, x1, y1"),
-        (["a.mp4,ewe,0.5,point,5,6,,,,"], "line 2: .*'0.5', expected an integer frame"),
-        (["a.mp4,ewe,-1,point,5,6,,,,"], "line 2: frame -1"),
-        (["a.mp4,ewe,0,point,nan,6,,,,"], r"coordinates \(nan, 6.0\), expected.*finite"),
-        (["a.mp4,ewe,0,box,,,1,2,inf,40"], "finite"),
-        (["a.mp4,ewe,0,box,,,30,2,1,40"], r"line 2: box \(30.0, 2.0, 1.0, 40.0\), expected x0 < x1 and y0 < y1"),
+        (["a.mp4,ewe,0,circle,5,6,,,,"], "row 2: kind 'circle', expected point or box"),
+        (["a.mp4,ewe,0,Point,5,6,,,,"], "row 2: kind 'Point'"),
+        (["a.mp4,ewe,0"], "row 2: kind ''"),
+        (["a.mp4,ewe,0,point,5,6,,,,", "a.mp4,ram,0,point,5,left,,,,"], "row 3, y: 'left', expected one finite number"),
+        (["a.mp4,ewe,0,point,,,1,2,3,4"], "row 2, x: '', expected one finite number"),
+        (["a.mp4,ewe,0,box,5,6,,,,"], "row 2, x0: '', expected one finite number"),
+        (["a.mp4,ewe,0.5,point,5,6,,,,"], "row 2: frame '0.5', expected a whole number"),
+        (["a.mp4,ewe,-1,point,5,6,,,,"], "row 2: frame -1"),
+        (["a.mp4,ewe,0,point,nan,6,,,,"], "row 2, x: 'nan', expected one finite number"),
+        (["a.mp4,ewe,0,box,,,1,2,inf,40"], "row 2, x1: 'inf', expected one finite number"),
+        (["a.mp4,ewe,0,box,,,30,2,1,40"], r"row 2: box \(30.0, 2.0, 1.0, 40.0\), expected x0 < x1 and y0 < y1"),
         (["a.mp4,ewe,0,box,,,1,2,30,2"], "expected x0 < x1 and y0 < y1"),
-        ([",ewe,0,point,5,6,,,,"], "line 2: video '', animal 'ewe', expected a name in both"),
+        ([",ewe,0,point,5,6,,,,"], "row 2: video '', animal 'ewe', expected a name in both"),
         (["a.mp4,,0,point,5,6,,,,"], "animal ''"),
-        (["a.mp4,ewe,0,mask,,,1,2,3,4"], "line 2: kind 'mask', expected point or box.*Parquet or COCO"),
+        (["a.mp4,ewe,0,mask,,,1,2,3,4"], "row 2: kind 'mask', expected point or box.*Parquet or COCO"),
         (
             ["a.mp4,ewe,0,point,5,6,,,,"] * 2,
-            r"line 3: 'ewe' in a.mp4 has more than one prompt of kind point on frame 0, the other in prompts\.csv, "
-            r"line 2",
+            r"row 3: 'ewe' in a.mp4 has more than one prompt of kind point on frame 0, the other in prompts\.csv, "
+            r"row 2",
         ),
         (
             ["a.mp4,ewe,3,box,,,1,2,3,4", "a.mp4,ewe,3,point,5,6,,,,", "a.mp4,ewe,3,box,,,1,2,9,9"],
-            "line 4: .*kind box on frame 3, the other in .* line 2",
+            "row 4: .*kind box on frame 3, the other in .* row 2",
         ),
     ],
 )
@@ -84,7 +85,7 @@ def test_a_wrong_line_is_named(lines: list[str], message: str) -> None:
     assert re.search(message, str(caught.value)), str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "video,animal\na.mp4,ewe\n", HEADER.replace(",", ";") + "a.mp4;ewe;0\n"])
+@pytest.mark.parametrize("text", ["", "video,animal\na.mp4,ewe\n", "path;name\na.mp4;ewe\n"])
 def test_a_wrong_header_is_reported_with_the_expected_one(text: str) -> None:
     with pytest.raises(ConfigError, match=r"prompts\.csv: columns .* are missing, got .*, expected video,animal,frame"):
         prompts.parse(text, name="prompts.csv")
@@ -198,7 +199,8 @@ def test_run_lengths_of_any_mask_are_decoded(seed: int) -> None:
 def test_a_mask_of_another_size_than_the_video_is_refused() -> None:
     prompts.check_inside([mask()], {"a.mp4": (4, 6)}, name="p")
     with pytest.raises(
-        ConfigError, match=r"p: mask of 'ewe' in a\.mp4, frame 0, is 6 x 4 px, expected the video's 64 x 48"
+        ConfigError,
+        match=r"p: mask of 'ewe' in a\.mp4, frame 0, is of an image of 6 x 4 px, expected the video's 64 x 48",
     ):
         prompts.check_inside([mask()], {"a.mp4": (48, 64)}, name="p")
 
@@ -208,8 +210,10 @@ def test_other_files_are_refused() -> None:
         prompts.read(b"", name="p.xlsx")
     with pytest.raises(ConfigError, match=r"p\.parquet: cannot be read"):
         prompts.read(b"video,animal", name="p.parquet")
-    with pytest.raises(ConfigError, match=r"p\.csv: prompt file is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"p\.csv: columns .* are missing"):
         prompts.read(b"\xff\xfe", name="p.csv")
+    with pytest.raises(ConfigError, match=r"p\.json: not UTF-8"):
+        prompts.read(b"\xff\xfe", name="p.json")
 
 
 def annotated(*marks: dict[str, object], image: dict[str, object] | None = None) -> bytes:
@@ -284,3 +288,91 @@ def test_another_mask_in_the_same_box_changes_the_identity() -> None:
     other = mask(counts=coco.encode(np.asfortranarray(hole, dtype=np.uint8))["counts"])
     assert prompts.identity([mask()]) != prompts.identity([other])
     assert prompts.identity([box(xy=(1.0, 2.0, 30.0, 40.0))]) == [["ewe", 0, "box", 1.0, 2.0, 30.0, 40.0]]
+
+
+CSV = "video,animal,frame,kind,x,y,x0,y0,x1,y1\na.mp4,ewe,0,point,5,6,,,,\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("\ufeff" + CSV.replace(",", ";").replace("\n", "\r\n")).encode(),
+        ("sep=;\n" + CSV.replace(",", ";").replace(";5;6;", ";5,0;6,0;")).encode(),
+        CSV.replace(",", "\t").encode("utf-16"),
+        CSV.replace("video,animal", " Video , Animal ").encode(),
+        (CSV + ",,,,,,,,,\n\n").encode(),
+        CSV.replace(",0,point", ",0.0,point").encode(),
+        CSV.replace(",,,,\n", "\n").encode(),
+    ],
+    ids=["semicolons", "decimal commas", "UTF-16", "header", "blank rows", "frame 0.0", "short row"],
+)
+def test_a_table_in_another_form_gives_the_same_prompts(data: bytes) -> None:
+    assert prompts.read(data, name="p.csv") == prompts.read(CSV.encode(), name="p.csv")
+
+
+def test_other_spellings_of_a_video_are_matched() -> None:
+    given = [point(video="day1\\Zu\u0308ri.mp4")]
+    assert list(prompts.by_video(given, ["day1/Z\u00fcri.mp4"], name="p")) == ["day1/Z\u00fcri.mp4"]
+    [found] = prompts.by_video(given, ["day1/Z\u00fcri.mp4"], name="p")["day1/Z\u00fcri.mp4"]
+    assert found.video == "day1/Z\u00fcri.mp4"
+
+
+def test_coordinates_that_are_shares_of_the_picture_are_refused() -> None:
+    shares = [replace(point(), xy=(0.42, 0.61)), replace(point(frame=3), xy=(0.5, 1.0))]
+    with pytest.raises(ConfigError, match=r"p: no coordinate is above 1, the largest is 1, expected pixels"):
+        prompts.by_video(shares, ["a.mp4"], name="p")
+    assert prompts.by_video([*shares, replace(point(frame=9), xy=(5.0, 6.0))], ["a.mp4"], name="p")
+
+
+BOX: dict[str, object] = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [30, 50, 40, 30]}
+IMAGE: dict[str, object] = {"id": 1, "file_name": "a.mp4/000012.jpg", "width": 128, "height": 96}
+
+
+def coco_prompts(annotation: dict[str, object], image: dict[str, object] | None = None) -> list[Prompt]:
+    """Read a COCO file of one image and one annotation, changed as given."""
+    whole = {
+        "images": [{**IMAGE, **(image or {})}],
+        "categories": [{"id": 1, "name": "sheep"}],
+        "annotations": [{**BOX, **annotation}],
+    }
+    return prompts.read(json.dumps(whole).encode(), name="p.json")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "image", "animal"),
+    [
+        ({"attributes": {"animal": "ewe1"}}, {}, "ewe1"),
+        ({"attributes": [{"name": "animal", "value": "ewe1"}]}, {}, "ewe1"),
+        ({"attributes": {"animal": 0}}, {}, "0"),
+        ({"image_id": "1", "category_id": "1"}, {}, "sheep"),
+        ({"track_id": 0}, {}, "sheep0"),
+        ({}, {"file_name": "a.mp4\\000012.jpg"}, "sheep"),
+        ({}, {"file_name": "a.mp4/a2_000012.jpg"}, "sheep"),
+    ],
+    ids=["named", "pairs", "animal 0", "ids as text", "track 0", "backslashes", "digits in the prefix"],
+)
+def test_coco_is_read_as_tools_write_it(annotation: dict[str, object], image: dict[str, object], animal: str) -> None:
+    [found] = coco_prompts(annotation, image)
+    assert (found.video, found.animal, found.frame, found.xy) == ("a.mp4", animal, 12, (30, 50, 70, 80))
+
+
+def test_a_hidden_box_is_no_prompt() -> None:
+    assert coco_prompts({"attributes": {"outside": True}}) == []
+
+
+def test_a_corner_that_rounding_put_outside_is_clipped_and_a_wrong_one_refused() -> None:
+    [found] = coco_prompts({"segmentation": [[100, 50, 128.02, 50, 128.02, 80, 100, 80]]})
+    assert found.xy == (100, 50, 128, 80)
+    with pytest.raises(ConfigError, match="extends outside the 128 x 96 px image"):
+        coco_prompts({"segmentation": [[100, 50, 140, 50, 140, 80, 100, 80]]})
+
+
+def test_images_that_roboflow_numbered_are_refused_with_the_cause() -> None:
+    with pytest.raises(ConfigError, match="named by Roboflow, whose numbers count the images that it sampled"):
+        coco_prompts({}, {"file_name": "a_mp4-0000_jpg.rf.0a1b2c3d4e5f.jpg"})
+
+
+def test_a_box_drawn_on_a_resized_export_is_refused() -> None:
+    given = coco_prompts({}, {"width": 640, "height": 640})
+    with pytest.raises(ConfigError, match=r"box of 'sheep' in a\.mp4, frame 12, is of an image of 640 x 640 px"):
+        prompts.check_inside(given, {"a.mp4": (96, 128)}, name="p")
