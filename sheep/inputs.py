@@ -103,7 +103,7 @@ class StudyInputs:
         if storage.exists(uri):
             return read_ethogram(_bytes(uri, "ethogram"), name=uri)
         codings = self.annotation_folder.codings
-        states = {name for one in codings for name in (*one.bouts, *one.absent, *(one.behaviours or ()))}
+        states = {name for one in codings for name, intervals in one.bouts.items() if intervals}
         return ethogram.infer(states, {name for one in codings for name in one.points})
 
     @cached_property
@@ -117,7 +117,7 @@ class StudyInputs:
         animals_in = {video: list(dict.fromkeys(one.animal for one in given)) for video, given in self.prompts.items()}
         return labelled.resolve(
             self.annotation_folder.codings,
-            lambda coding: matcher.find(coding.media, coding.where),
+            lambda coding: matcher.find(coding.media, coding.where, stem=coding.stem),
             animals_in,
             self.ethogram,
         )
@@ -130,7 +130,7 @@ class StudyInputs:
             ConfigError: the cohort file is missing or invalid, has a row for no video, or lacks a row for a video.
         """
         file = storage.join(self._archive.root, self._archive.cohort)
-        cohort = read_cohort(_text(file, "cohort file"), name=file)
+        cohort = read_cohort(_bytes(file, "cohort file"), name=file)
         check_cohort(cohort, list(self.videos))
         return cohort
 
@@ -220,13 +220,6 @@ def choose_validation(animals: Sequence[str], cohort: pa.Table, config: Finetune
     turn = [groups[:place].count(group) for place, group in enumerate(groups)]
     ranked = sorted(range(len(drawn)), key=lambda place: (turn[place], place))
     return sorted(drawn[place] for place in ranked[: config.validation_animals])
-
-
-def _text(uri: str, what: str) -> str:
-    try:
-        return _bytes(uri, what).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{uri}: {what} is not UTF-8 ({error}), expected text. Export it again as UTF-8.") from error
 
 
 def _bytes(uri: str, what: str) -> bytes:

@@ -1,22 +1,21 @@
 """The cohort file: which animals are in which video, and the group of each animal."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 from sheep.annotations.matching import some
 from sheep.errors import ConfigError
-from sheep.io.text import parsed
+from sheep.io.tables import read_table
 from sheep.schemas import COHORT
 
 
-def read_cohort(text: str, *, name: str) -> pa.Table:
+def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
     """Read the cohort file: which animals are in which video, and the group of each.
 
     Args:
-        text: CSV with at least the columns video, animal, group.
+        data: a table with at least the columns video, animal, group, in any form that `read_table` reads; or its text.
+            Backslashes in `video` are read as slashes.
         name: the file, for messages.
 
     Returns:
@@ -25,30 +24,28 @@ def read_cohort(text: str, *, name: str) -> pa.Table:
     Raises:
         ConfigError: a column or value is missing, a (video, animal) occurs twice, or an animal is in two groups.
     """
-    with parsed(name):
-        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-        header = [(field or "").strip() for field in reader.fieldnames or ()]
-        reader.fieldnames = header
-        records = [(reader.line_num, record) for record in reader]
     wanted = tuple(COHORT.names)
-    if not set(wanted) <= set(header):
-        raise ConfigError(f"{name}: header {header}, expected the columns {', '.join(wanted)}. Add the missing ones.")
+    content = data.encode() if isinstance(data, str) else data
+    table = read_table(content, name, wanted)
+    if table is None:
+        first = content.decode("utf-8", "replace").strip().partition("\n")[0][:120]
+        raise ConfigError(f"{name}: header {first!r}, expected the columns {', '.join(wanted)}. Add the missing ones.")
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()
-    for line, record in records:
-        row = tuple((record[column] or "").strip() for column in wanted)
+    for record in table.rows:
+        row = (record["video"].replace("\\", "/"), record["animal"], record["group"])
         if not all(row):
             raise ConfigError(
-                f"{name}, row {line}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
+                f"{record.where}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
             )
         if row[:2] in seen:
             raise ConfigError(
-                f"{name}, row {line}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
+                f"{record.where}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
             )
         if group_of.setdefault(row[1], row[2]) != row[2]:
             raise ConfigError(
-                f"{name}, row {line}: animal {row[1]!r} is in group {row[2]!r} and in {group_of[row[1]]!r}, "
+                f"{record.where}: animal {row[1]!r} is in group {row[2]!r} and in {group_of[row[1]]!r}, "
                 "expected one group. Correct it, or give different animals different names."
             )
         seen.add(row[:2])

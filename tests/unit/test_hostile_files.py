@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sheep import prompts
-from sheep.annotations import boris
 from sheep.annotations.cohort import check_cohort, read_cohort
+from sheep.annotations.readers import read_files
 from sheep.errors import ConfigError, MediaError
 from sheep.models.sam2 import loading, predictor
 from sheep.video import decoding, reader
@@ -123,10 +123,10 @@ def test_gigantic_fields_are_named() -> None:
     field = "x" * 200_000
     with pytest.raises(ConfigError, match=r"p\.csv: cannot be read as CSV \(field larger than field limit"):
         prompts.read(f"video,animal,frame,kind,x,y,x0,y0,x1,y1\n{field},a,0,point,1,1,,,,\n".encode(), name="p.csv")
-    with pytest.raises(ConfigError, match=r"c\.csv: cannot be read as CSV"):
+    with pytest.raises(ConfigError, match=r"c\.csv, row 2: field larger than field limit"):
         read_cohort(f"video,animal,group\n{field},a,b\n", name="c.csv")
-    with pytest.raises(ConfigError, match=r"b\.tsv: cannot be read as CSV"):
-        boris.parse_boris(f"Subject\tBehavior\n{field}\tx\n", name="b.tsv")
+    with pytest.raises(ConfigError, match=r"b\.tsv, row 2: field larger than field limit"):
+        read_files(["b.tsv"], lambda _: f"video\tlabel\tstart_s\tstop_s\n{field}\tx\t1\t2\n".encode())
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ duration" are the time from the first to the last event, or the media's length i
 Times of several media files in a row count on from one to the next.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,33 +65,39 @@ class Observation:
     """Coded duration as exported; None where the file does not state one."""
     interval_s: Interval | None = None
     """The part of the media that was watched, where the project limits the observation to one."""
+    behaviours: tuple[str, ...] | None = None
+    """Behaviours that could be coded; None where the file does not list them."""
 
 
 def codings(observation: Observation) -> list[Coding]:
     """Turn an observation into one coding for each of its subjects and media files.
 
     Args:
-        observation: with at least one event.
+        observation: without any event, its videos show nothing of any animal: then the animal stays unnamed.
 
     Raises:
         ConfigError: events that do not pair up, lie outside the media, or occur twice; media of unknown length in a
-            row.
+            row; or a limit of the observation outside of them.
     """
     edges = _edges(observation)
     _refuse_doubles(observation.events)
     _check_times(observation, edges[-1])
     scored = _scored(observation, edges[-1])
     made = []
-    for animal in dict.fromkeys(event.animal for event in observation.events):
-        events = [event for event in observation.events if event.animal == animal]
+    by_animal: dict[str, list[Event]] = {} if observation.events else {"": []}
+    for event in observation.events:
+        by_animal.setdefault("" if event.animal in NO_ANIMAL else event.animal, []).append(event)
+    for animal, events in by_animal.items():
         bouts, points = pair(events)
         for medium, start, stop in zip(observation.media, edges[:-1], edges[1:], strict=True):
+            if scored is not None and not clip(scored, start, stop):
+                continue  # nothing of this file was watched
             made.append(
                 Coding(
                     where=observation.where,
                     media=medium.name,
                     media_s=medium.length_s,
-                    animal="" if animal in NO_ANIMAL else animal,
+                    animal=animal,
                     observer=observation.name,
                     scored=None if scored is None else _moved(clip(scored, start, stop), start),
                     bouts={name: _moved(clip(intervals, start, stop), start) for name, intervals in bouts.items()},
@@ -98,6 +105,7 @@ def codings(observation: Observation) -> list[Coding]:
                         name: tuple(time - start for time in times if start <= time < stop)
                         for name, times in points.items()
                     },
+                    behaviours=observation.behaviours,
                 )
             )
     return made
@@ -160,11 +168,11 @@ def _edges(observation: Observation) -> list[float]:
 
 def _check_times(observation: Observation, end_s: float) -> None:
     for event in observation.events:
-        if not 0 <= event.time_s <= end_s + LATE_S:
+        if not (0 <= event.time_s <= end_s + LATE_S and math.isfinite(event.time_s)):
             names = " + ".join(one.name for one in observation.media)
             raise event.error(
-                f"expected 0 to {end_s:g} s, the length of {names}. Correct the event, or export the observation with "
-                "its media files."
+                f"expected 0 to {end_s:g} s, the length of {names}. Correct the event, or the "
+                "observation's time offset, or export it with its media files."
             )
 
 
@@ -176,6 +184,11 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     """
     if observation.interval_s is not None:
         start, stop = observation.interval_s
+        if not 0 <= start < min(stop, end_s):
+            raise ConfigError(
+                f"{observation.where}: limited to {start:g} to {stop:g} s, expected a part of the {end_s:g} s of its "
+                "media. Correct the observation's time interval."
+            )
         return ((start, min(stop, end_s)),)
     duration_s = observation.duration_s
     if duration_s is None or not observation.events or duration_s >= end_s - LATE_S:

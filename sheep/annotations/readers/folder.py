@@ -9,6 +9,7 @@ from sheep.annotations.readers import boris_aggregated, boris_project, boris_tab
 from sheep.annotations.readers.base import Reader, SourceFile
 from sheep.annotations.readers.unsupported import tool_of
 from sheep.errors import ConfigError
+from sheep.io.tables import complaint
 
 READERS: tuple[Reader, ...] = (
     Reader(boris_project.TOOL, boris_project.read),
@@ -86,14 +87,23 @@ def read_file(file: SourceFile) -> tuple[str, list[Coding]]:
     unsupported = tool_of(file)
     if unsupported is not None:
         raise ConfigError(f"{file.name}: a file of {unsupported.tool}, which is not read. {unsupported.instead}")
-    if file.ending not in _DATA:
-        file.notes.append("ignored: not a format of annotations that is known")
+    broken = complaint(file.grids)
+    if broken:
+        raise ConfigError(broken)
+    if file.ending not in _DATA and not _is_table(file):
+        file.note("ignored: not a format of annotations that is known")
         return "", []
     known = ", ".join(reader.tool for reader in READERS)
     raise ConfigError(
         f"{file.name}: its format is not known, expected one of: {known}. Export one of these, write a table with the "
         "columns video, animal, label, start_s, stop_s, or move the file out of the annotation folder."
     )
+
+
+def _is_table(file: SourceFile) -> bool:
+    """Tell whether a text holds at least two rows of the same three or more cells, as notes in words do not."""
+    widths = [[len(cells) for _, cells in grid.lines] for grid in file.grids if grid.delimiter != ","]
+    return any(len(set(one)) == 1 and one[0] >= 3 and len(one) >= 2 for one in widths if one)
 
 
 def _reason_to_ignore(name: str) -> str:
