@@ -9,6 +9,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from sheep.errors import ConfigError
 
 _SHOWN = 20
+_DRIVE = re.compile(r"\w+:\\?")
+"""C:, C:\\ or file:"""
 _SUFFIX = re.compile(
     r"_(labels?|(simba_)?targets|simba|cbas|jabs|elan|eaf|solomon|observer|annotations?|annot|boris|binary)$", re.I
 )
@@ -48,20 +50,22 @@ class Matcher:
                 that differ, compared from the innermost ones outwards until one path has no more.
         """
         path = PureWindowsPath(media)  # splits at both kinds of slashes
-        folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not part.endswith(":\\")]
+        folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not _DRIVE.fullmatch(part)]
         name = path.name if stem else path.stem
         candidates = self._by_stem.get(_normal(name), [])
         if stem and not candidates:
             candidates = self._by_stem.get(_SUFFIX.sub("", _normal(name)), [])
-        same_ending = [video for video in candidates if _normal(PurePosixPath(video).name) == _normal(path.name)]
-        candidates = same_ending or candidates
         if not candidates:
+            rule = "the file states none, so it is named after one" if stem else "folder and ending may differ"
             raise ConfigError(
-                f"{where}: no video for {media!r}, expected one with the same name (folder and ending may differ, case "
-                f"may not) among {some(self._videos)}.{self._near(name)} Rename one of them, or remove the file."
+                f"{where}: no video for {media!r}, expected one with the same name, case included ({rule}), among "
+                f"{some(self._videos)}.{self._near(name)} Rename one of them, or remove the file."
             )
         shared = {video: _num_shared(folders, _folders(video)) for video in candidates}
-        best = [video for video in candidates if shared[video] == max(shared.values())]
+        ranks = {
+            video: (shared[video], _normal(PurePosixPath(video).name) == _normal(path.name)) for video in candidates
+        }
+        best = [video for video in candidates if ranks[video] == max(ranks.values())]
         if len(best) > 1:
             raise ConfigError(
                 f"{where}: {media!r} matches several videos, {some(best)}, expected one. Name the video's folder in "

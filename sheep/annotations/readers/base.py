@@ -25,9 +25,9 @@ class SourceFile:
         return PurePosixPath(self.name).suffix.lower()
 
     @property
-    def stem(self) -> str:
-        """Its name without folder and ending."""
-        return PurePosixPath(self.name).stem
+    def path_stem(self) -> str:
+        """Its path without the ending: the media of a coding whose `stem` is set."""
+        return str(PurePosixPath(self.name).with_suffix(""))
 
     @cached_property
     def text(self) -> str:

@@ -80,7 +80,7 @@ def codings(observation: Observation) -> list[Coding]:
             row; or a limit of the observation outside of them.
     """
     edges = _edges(observation)
-    _refuse_doubles(observation.events)
+    refuse_doubles(observation.events)
     _check_times(observation, edges[-1])
     scored = _scored(observation, edges[-1])
     made = []
@@ -139,9 +139,7 @@ def pair(events: Sequence[Event]) -> tuple[dict[str, Intervals], dict[str, tuple
         is_open = last is not None and last.status == "START"
         if is_open != (event.status == "STOP"):
             expected = f"a STOP of {last.where} first" if last and is_open else "a START before it"
-            raise event.error(
-                f"unpaired, expected {expected}. Use BORIS's 'Check state events' and 'Fix unpaired events'."
-            )
+            raise event.error(f"unpaired, expected {expected}. Correct the rows (in BORIS: 'Fix unpaired events').")
         if last and is_open:
             if event.time_s == last.time_s:
                 raise event.error(f"lasts 0 s since {last.where}, expected longer. Remove both rows.")
@@ -149,7 +147,7 @@ def pair(events: Sequence[Event]) -> tuple[dict[str, Intervals], dict[str, tuple
         before[kind] = event
     for event in before.values():
         if event.status == "START":
-            raise event.error("unpaired, expected a STOP after it. Use BORIS's 'Fix unpaired events'.")
+            raise event.error("unpaired, expected a STOP after it. Correct the rows (in BORIS: 'Fix unpaired events').")
     return {name: join(found) for name, found in bouts.items()}, {n: tuple(found) for n, found in points.items()}
 
 
@@ -180,7 +178,8 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     """Return what was watched [s]; None is everything.
 
     A duration that is shorter than the media says that only a part was coded. From 0 to the duration, if every event
-    lies there; otherwise from the first to the last event, as BORIS counts the coded time.
+    lies there; otherwise from the first to the last event, as BORIS counts the coded time. Of several media files in
+    a row the duration may be the first one's alone.
     """
     if observation.interval_s is not None:
         start, stop = observation.interval_s
@@ -196,7 +195,7 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     times = [event.time_s for event in observation.events]
     if max(times) <= duration_s + LATE_S:
         return ((0.0, duration_s),)
-    if max(times) - min(times) <= duration_s + LATE_S:
+    if max(times) - min(times) <= duration_s + LATE_S or len(observation.media) > 1:
         return ((min(times), max(times)),)
     raise ConfigError(
         f"{observation.where}: events from {min(times):g} to {max(times):g} s in an observation of {duration_s:g} s, "
@@ -204,7 +203,15 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     )
 
 
-def _refuse_doubles(events: Sequence[Event]) -> None:
+def refuse_doubles(events: Sequence[Event]) -> None:
+    """Refuse rows that are pasted or exported twice.
+
+    Args:
+        events: of one observation.
+
+    Raises:
+        ConfigError: two events are the same.
+    """
     seen: dict[tuple[object, ...], Event] = {}
     for event in events:
         key = (event.animal, event.behaviour, event.modifiers, event.status, event.time_s)

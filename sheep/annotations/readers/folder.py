@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sheep.annotations.coding import Coding
-from sheep.annotations.readers import boris_aggregated, boris_project, boris_tabular, plain
+from sheep.annotations.readers import (
+    boris_aggregated,
+    boris_project,
+    boris_tabular,
+    elan,
+    elan_table,
+    event_log,
+    jabs,
+    label_studio,
+    nwb,
+    one_hot,
+    plain,
+)
 from sheep.annotations.readers.base import Reader, SourceFile
 from sheep.annotations.readers.unsupported import tool_of
 from sheep.errors import ConfigError
@@ -15,7 +27,15 @@ READERS: tuple[Reader, ...] = (
     Reader(boris_project.TOOL, boris_project.read),
     Reader(boris_tabular.TOOL, boris_tabular.read),
     Reader(boris_aggregated.TOOL, boris_aggregated.read),
+    Reader(event_log.OBSERVER, event_log.read_observer),
+    Reader(event_log.SOLOMON, event_log.read_solomon),
+    Reader(elan.TOOL, elan.read),
+    Reader(elan_table.TOOL, elan_table.read),
+    Reader(jabs.TOOL, jabs.read),
+    Reader(label_studio.TOOL, label_studio.read),
+    Reader(nwb.TOOL, nwb.read),
     Reader(plain.TOOL, plain.read),
+    Reader(one_hot.TOOL, one_hot.read),
 )
 """Tried in this order; the first that knows a file reads it."""
 _DATA = (".csv", ".tsv", ".xlsx", ".xls", ".xlsb", ".ods", ".json", ".xml", ".boris", ".eaf", ".nwb", ".annot", ".mat")

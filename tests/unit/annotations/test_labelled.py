@@ -159,7 +159,7 @@ def test_rows_of_watched_intervals_hold_for_the_other_files() -> None:
     watched = coding("scored.csv", scored=((0, 10),), only_scored=True)
     found = resolved(watched, coding(bouts={"lying": ((1, 2),)}))
     assert not found.others
-    assert found.used[0].scored["eating"] == ((0, 10),)
+    assert list(found.used[0].scored["eating"]) == [(0, 10)]
     [alone] = resolved(watched).used
     assert (alone.scored["lying"], alone.bouts["lying"]) == (((0, 10),), ())
     with pytest.raises(ConfigError, match=r"a\.csv: in frame, and scored\.csv in s"):

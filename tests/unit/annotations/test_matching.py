@@ -24,6 +24,8 @@ def find(media: str, *videos: str, stem: bool = False, by_name: bool = False) ->
         ("./day1.mp4", "pen/day1.mp4"),
         ("../pen/day1.mp4", "farm/pen/day1.mp4"),
         ("file:///v/farm/pen/day1.mp4", "farm/pen/day1.mp4"),
+        ("/C:/pen/day1.mp4", "farm/pen/day1.mp4"),
+        ("C:\\pen\\day1.mp4", "farm/pen/day1.mp4"),
     ],
 )
 def test_a_path_of_any_system_is_matched(media: str, video: str) -> None:
@@ -65,6 +67,10 @@ def test_another_folders_video_is_refused(media: str, video: str, got: str, expe
     with pytest.raises(ConfigError, match=rf"another folder \('{got}', expected '{expected}'\).*match-by-name"):
         find(media, video)
     assert find(media, video, by_name=True) == video
+
+
+def test_the_folder_counts_before_the_ending() -> None:
+    assert find("cam2/C1.MP4", "cam1/C1.MP4", "cam2/C1.mp4") == "cam2/C1.mp4"
 
 
 def test_no_video_of_the_name_is_refused_with_the_nearest() -> None:

@@ -93,6 +93,13 @@ def test_a_bout_over_two_media_files_is_split_at_the_border() -> None:
     assert (second.media, second.media_s, second.bouts) == ("cam2.mp4", 30.0, {"lying": ((0.0, 5.0),)})
 
 
+def test_events_of_several_media_files_may_outlast_the_stated_duration() -> None:
+    of_both = {"Source": "player #1:cam1.mp4;cam2.mp4", "Media_duration_s": "60.000;60.000"}
+    first, second = read("x.csv", tabular(*bout(1, 62, Observation_duration="60.0", **of_both)))
+    assert (first.bouts, first.scored) == ({"lying": ((1.0, 60.0),)}, ((1.0, 60.0),))
+    assert (second.bouts, second.scored) == ({"lying": ((0.0, 2.0),)}, ((0.0, 2.0),))
+
+
 def test_of_media_files_in_a_row_those_that_were_not_watched_are_left_out() -> None:
     of_both = {"Source": "player #1:cam1.mp4;cam2.mp4", "Media_duration_s": "60.000;30.000"}
     [coding] = read("x.csv", tabular(*bout(1, 9, Observation_duration="10", **of_both)))

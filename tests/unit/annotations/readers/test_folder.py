@@ -69,10 +69,12 @@ def test_a_known_format_that_is_not_read_is_named(name: str, content: str, tool:
         read(name, content)
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.json", "x.xml"])
-def test_an_unknown_file_of_data_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("x.csv", "a,b\n1,2\n"), ("x.tsv", ""), ("x.json", "{}"), ("x.xml", "<a/>")]
+)
+def test_an_unknown_file_of_data_is_refused(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}: its format is not known, expected one of: BORIS project"):
-        read(name, "a,b\n1,2\n")
+        read(name, text)
 
 
 def test_an_unknown_table_is_refused_whatever_its_ending() -> None:
