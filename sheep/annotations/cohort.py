@@ -1,5 +1,6 @@
 """The cohort file: which animals are in which video, and the group of each animal."""
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -22,7 +23,8 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
         COHORT, in the order of the file.
 
     Raises:
-        ConfigError: a column or value is missing, a (video, animal) occurs twice, or an animal is in two groups.
+        ConfigError: a column or value is missing, a (video, animal) occurs twice, an animal is in two groups, or two
+            names of animals or groups are nearly the same.
     """
     wanted = tuple(COHORT.names)
     content = data.encode() if isinstance(data, str) else data
@@ -39,6 +41,8 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
             raise ConfigError(
                 f"{record.where}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
             )
+        if '"' in "".join(row):
+            raise ConfigError(f"{record.where}: a quotation mark in {row}, expected none. Remove it.")
         if row[:2] in seen:
             raise ConfigError(
                 f"{record.where}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
@@ -50,8 +54,22 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
             )
         seen.add(row[:2])
         rows.append(row)
+    for place, what in ((1, "animals"), (2, "groups")):
+        _refuse_near([row[place] for row in rows], f"{name}: {what}")
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(wanted))]
     return pa.Table.from_arrays(columns, schema=COHORT)
+
+
+def _refuse_near(names: Sequence[str], where: str) -> None:
+    """Refuse two spellings of one name."""
+    first: dict[str, str] = {}
+    for one in names:
+        other = first.setdefault(re.sub(r"[\s_-]+", " ", one).casefold(), one)
+        if other != one:
+            raise ConfigError(
+                f"{where} {other!r} and {one!r} differ in case, blanks, hyphens or underscores only, expected one "
+                "spelling. Correct one of them."
+            )
 
 
 def check_cohort(cohort: pa.Table, videos: Sequence[str]) -> None:

@@ -97,6 +97,8 @@ class Grid:
     lines: tuple[tuple[int, list[str]], ...]
     """(line number from 1, cells) of each row that is not blank; up to the first row that cannot be parsed."""
     notes: tuple[str, ...]
+    is_cut: bool = False
+    """Whether the last row has no line end, as in a file that was not copied whole; of a text only."""
     error: str = ""
     """Why a row cannot be parsed under this separator; empty where all can."""
 
@@ -174,7 +176,7 @@ def find_table(
             _refuse_doubles(names, (*required, *optional), f"{name}, row {line}")
             return Table(
                 columns=tuple(names),
-                rows=tuple(_rows(names, grid.lines[place + 1 :], name, grid.delimiter)),
+                rows=tuple(_rows(names, grid, place + 1, name)),
                 decimal_comma=grid.delimiter != ",",
                 above=tuple(tuple(cells) for _, cells in grid.lines[:place]),
                 notes=grid.notes,
@@ -221,7 +223,7 @@ def number(text: str, where: str, *, decimal_comma: bool = False) -> float:
 
 
 def _plain(column: str) -> str:
-    return re.sub(r"[\s_]+", " ", column.strip().removeprefix("\ufeff")).casefold()
+    return re.sub(r"[\s_]+", " ", re.sub(r"[\ufeff\"]", "", column).strip()).casefold()
 
 
 def _grid(text: str, delimiter: str, name: str, notes: tuple[str, ...]) -> Grid:
@@ -239,7 +241,8 @@ def _grid(text: str, delimiter: str, name: str, notes: tuple[str, ...]) -> Grid:
             f"{name}, row {start}: {error}. A quotation mark is not closed, text follows it, or a cell is very long. "
             "Remove it from the cell, or export the file again."
         )
-    return Grid(delimiter=delimiter, lines=tuple(lines), notes=notes, error=broken)
+    is_cut = not text.endswith(("\n", "\r"))
+    return Grid(delimiter=delimiter, lines=tuple(lines), notes=notes, is_cut=is_cut, error=broken)
 
 
 def _is_separator_line(line: int, cells: Sequence[str]) -> bool:
@@ -272,25 +275,43 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _rows(columns: Sequence[str], lines: Sequence[tuple[int, list[str]]], name: str, delimiter: str) -> Iterator[Row]:
-    for line, cells in lines:
+def _rows(columns: Sequence[str], grid: Grid, first: int, name: str) -> Iterator[Row]:
+    """Yield the rows from `grid.lines[first]` on."""
+    _refuse_cut(columns, grid, first, name)
+    for line, cells in grid.lines[first:]:
         where = f"{name}, row {line}"
         if any(cell.strip() for cell in cells[len(columns) :]):
             raise ConfigError(
                 f"{where}: {len(cells)} cells, expected at most the header's {len(columns)}. Put quotation marks "
                 "around cells that hold the separator, or export the file again."
             )
-        for cell in cells:
-            inner = [text for text in re.split(r"\r\n|\r|\n", cell) if delimiter and text.count(delimiter) >= 2]
-            if any(text.count(delimiter) >= (len(columns) - 1) // 2 for text in inner):
-                raise ConfigError(
-                    f"{where}: one cell holds further rows, {inner[0][:60]!r} ...: a quotation mark in an earlier row "
-                    "is not closed. Remove it, or export the file again."
-                )
+        if grid.delimiter:
+            _refuse_swallowed(cells, len(columns), grid.delimiter, where)
         padded = [*cells, *[""] * (len(columns) - len(cells))]
         # Of columns that share a name the first counts; `_refuse_doubles` has refused it for those that are read.
         pairs = reversed(list(zip(columns, padded[: len(columns)], strict=True)))
         yield Row(where, {column: cell.strip() for column, cell in pairs})
+
+
+def _refuse_cut(columns: Sequence[str], grid: Grid, first: int, name: str) -> None:
+    """Refuse a last row that ends early, unless the program leaves out empty cells in other rows, too."""
+    widths = [len(cells) for _, cells in grid.lines[first:]]
+    if grid.is_cut and widths and widths[-1] < len(columns) and all(width >= len(columns) for width in widths[:-1]):
+        raise ConfigError(
+            f"{name}, row {grid.lines[-1][0]}: {widths[-1]} cells and no line end, expected the header's "
+            f"{len(columns)}: the file is cut off. Copy or export it again."
+        )
+
+
+def _refuse_swallowed(cells: Sequence[str], num_columns: int, delimiter: str, where: str) -> None:
+    """Refuse a cell of several lines that look like rows: those between two stray quotation marks."""
+    for cell in cells:
+        inner = [text for text in re.split(r"\r\n|\r|\n", cell) if text.count(delimiter) >= 2]
+        if any(text.count(delimiter) >= (num_columns - 1) // 2 for text in inner):
+            raise ConfigError(
+                f"{where}: one cell holds further rows, {inner[0][:60]!r} ...: a quotation mark in an earlier row "
+                "is not closed. Remove it, or export the file again."
+            )
 
 
 def _named(cells: Sequence[str], columns: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> list[str]:

@@ -66,7 +66,7 @@ def behaviours(project: Object) -> list[Behaviour]:
     """
     found = []
     for one in project["behaviors_conf"].values():
-        kind = "point" if str(one.get("type", "")).lower().startswith("point") else "state"
+        kind = "point" if str(one["type"]).lower().startswith("point") else "state"
         found.append(Behaviour(name=str(one["code"]).strip(), kind=kind))  # type: ignore[arg-type]
     return found
 
@@ -99,7 +99,7 @@ def _codings(where: str, name: str, given: Object, kinds: Mapping[str, str], fil
     try:
         media = _media(given)
         end_s = sum(float("inf") if one.length_s is None else one.length_s for one in media)
-        offset_s = float(given.get("time offset", 0) or 0)
+        offset_s = float(given["time offset"] or 0)
         if float(given.get("media_info", {}).get("offset", {}).get("1", 0) or 0):
             raise ConfigError(f"{where}: player 1 has an offset, expected none. Remove it, or export tabular events.")
         events = _events(where, given["events"], kinds, offset_s, end_s)

@@ -65,6 +65,8 @@ def _codings(table: Table, ends: tuple[str, str], unit: Unit, file: SourceFile) 
         video, animal, observer, label = row["video"], row["animal"], row["observer"], row["label"]
         if not video or (has_label and not label):
             raise ConfigError(f"{row.where}: video {video!r}, label {label!r}, expected a value in each. Fill it in.")
+        if '"' in f"{video}{animal}{observer}{label}":
+            raise ConfigError(f"{row.where}: a quotation mark in a name, expected none. Remove it.")
         bouts = by_animal.setdefault((video, animal, observer), {})
         intervals = bouts.setdefault(label, [])
         interval = _interval(table, row, ends)

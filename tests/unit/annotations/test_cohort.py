@@ -48,6 +48,10 @@ def test_windows_1252_backslashes_and_words_for_nothing_are_kept() -> None:
         ("video,animal,group\nv,a,c\nv,a,c\n", "row 3.*occurs twice"),
         ("video,animal,group\nv,a,c\nw,a,t\n", "row 3.*'t' and in 'c'"),
         ('video,animal,group\nv,a,"c\nw,a,t\n', "row 2.*quotation mark"),
+        ('video,animal,group\nv,a,con"trol\n', "row 2: a quotation mark in"),
+        ("video,animal,group\nv,a,control\nw,b,Control\n", "groups 'control' and 'Control' differ in case"),
+        ("video,animal,group\nv,a 1,control\nw,A-1,control\n", "animals 'a 1' and 'A-1' differ in case"),
+        ("video,animal,group,note\nv,a,c,\nw,b,c", "row 3: 3 cells and no line end.*cut off"),
         ("", "expected the columns"),
     ],
 )

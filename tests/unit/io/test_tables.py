@@ -115,6 +115,16 @@ def test_a_short_row_is_filled_and_a_long_one_refused() -> None:
         rows("name,start_time,note\na,1,x,more\n")
 
 
+def test_a_file_that_was_not_copied_whole_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x\.csv, row 3: 2 cells and no line end, expected the header's 3"):
+        rows("name,start_time,note\na,1,x\nb,2")
+    assert rows("name,start_time,note\na,1\nb,2") == [("a", "1", ""), ("b", "2", "")]  # leaves out empty cells
+
+
+def test_quotation_marks_in_the_header_do_not_matter() -> None:
+    assert rows('na"me,start_time,note\na,1,x\n') == [("a", "1", "x")]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("bad", ['a,1,"open\nb,2,y\nc,3,z', 'a,1,"open\nb,2,y\nc,3,z"', 'a,1,"open"more\nb,2,y'])
 def test_a_quotation_mark_never_swallows_rows(separator: str, bad: str) -> None:

@@ -63,6 +63,7 @@ def test_a_column_that_may_be_the_label_is_not_overlooked() -> None:
         (",m1,lying,1,2", "row 2: video '', label 'lying'"),
         ("cam1.mp4,m1,lying,1,2,more", "row 2: 6 cells, expected at most the header's 5"),
         ("cam1.mp4,m1,lying,1,2\ncam1.mp4,m1,lying,1,2", "row 3: the same row as one above it"),
+        ('cam1.mp4,m1,ly"ing,1,2', "row 2: a quotation mark in a name"),
         ("", "no row below the header"),
     ],
 )
