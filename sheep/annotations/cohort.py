@@ -32,6 +32,8 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
     if table is None:
         first = content.decode("utf-8", "replace").strip().partition("\n")[0][:120]
         raise ConfigError(f"{name}: header {first!r}, expected the columns {', '.join(wanted)}. Add the missing ones.")
+    if table.above:
+        raise ConfigError(f"{name}: {table.above[0]} above the header, expected the header first. Move it up.")
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()

@@ -129,6 +129,8 @@ def read_ethogram(data: bytes, *, name: str) -> Ethogram:
     table = read_table(data, name, _COLUMNS[:1], _COLUMNS[1:])
     if table is None:
         raise ConfigError(f"{name}: no header, expected the columns {', '.join(_COLUMNS)}. Add it as the first row.")
+    if table.above:
+        raise ConfigError(f"{name}: {table.above[0]} above the header, expected the header first. Move it up.")
     ethogram = Ethogram(tuple(_behaviour(row) for row in table.rows))
     _refuse_doubles(ethogram.behaviours, name)
     return _with_labels(ethogram, name)
@@ -170,6 +172,8 @@ def infer(states: Iterable[str], points: Iterable[str] = ()) -> Ethogram:
 def _behaviour(row: Row) -> Behaviour:
     if not row["name"]:
         raise ConfigError(f"{row.where}: no name, expected one. Fill it in, or remove the row.")
+    if '"' in row["group"]:
+        raise ConfigError(f"{row.where}: group {row['group']!r}, expected no quotation mark. Remove it.")
     kind = re.sub(r"\s+event$", "", row["kind"].casefold()) or "state"
     if kind not in ("state", "point"):
         raise ConfigError(f"{row.where}: kind {row['kind']!r}, expected state or point. Correct it.")

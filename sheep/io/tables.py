@@ -12,12 +12,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from sheep.errors import ConfigError
 
 SHEETS = (".xlsx", ".xls", ".xlsb", ".ods")
 """Endings of spreadsheets, read by python-calamine."""
 _DELIMITERS = "\t;,"
+_MAX_ABOVE = 200
+"""The header is one of the first rows; an annotation file may have a million."""
 _CLOCK = re.compile(r"(?P<sign>-?)(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d{1,2}(?:[.,]\d+)?)")
 
 
@@ -88,7 +91,7 @@ def decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     raise ConfigError(f"{name}: not a text file in UTF-8, UTF-16 or Windows-1252. Export it again as UTF-8.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """The cells of a text file under one separator, or of one sheet, before a header is looked for."""
 
@@ -101,6 +104,11 @@ class Grid:
     """Whether the last row has no line end, as in a file that was not copied whole; of a text only."""
     error: str = ""
     """Why a row cannot be parsed under this separator; empty where all can."""
+
+    @cached_property
+    def heads(self) -> tuple[tuple[str, ...], ...]:
+        """The rows that may be the header, as `_plain` writes them."""
+        return tuple(tuple(map(_plain, cells)) for _, cells in self.lines[:_MAX_ABOVE])
 
 
 def read_grids(data: bytes, name: str) -> tuple[Grid, ...]:
@@ -164,16 +172,18 @@ def find_table(
         The table; None where no row is such a header.
 
     Raises:
-        ConfigError: a quotation mark swallows rows, a row is longer than the header, or a column occurs twice.
+        ConfigError: a quotation mark swallows rows, a row is longer than the header or lies above it, the last row is
+            cut off, or a column occurs twice.
     """
     for grid in grids:
-        for place, (line, cells) in enumerate(grid.lines):
-            names = _named(cells, (*required, *optional), aliases or {})
+        for place, (head, (line, cells)) in enumerate(zip(grid.heads, grid.lines, strict=False)):
+            names = _named(cells, head, (*required, *optional), aliases or {})
             if not set(required) <= set(names):
                 continue
             if grid.error:
                 raise ConfigError(grid.error)
             _refuse_doubles(names, (*required, *optional), f"{name}, row {line}")
+            _refuse_above(names, grid.lines[:place], name)
             return Table(
                 columns=tuple(names),
                 rows=tuple(_rows(names, grid, place + 1, name)),
@@ -222,6 +232,7 @@ def number(text: str, where: str, *, decimal_comma: bool = False) -> float:
     return value
 
 
+@lru_cache(maxsize=4096)
 def _plain(column: str) -> str:
     return re.sub(r"[\s_]+", " ", re.sub(r"[\ufeff\"]", "", column).strip()).casefold()
 
@@ -314,9 +325,10 @@ def _refuse_swallowed(cells: Sequence[str], num_columns: int, delimiter: str, wh
             )
 
 
-def _named(cells: Sequence[str], columns: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> list[str]:
+def _named(
+    cells: Sequence[str], plain: Sequence[str], columns: Sequence[str], aliases: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Return the cells of a header, with the caller's names for the columns that it asks for."""
-    plain = [_plain(cell) for cell in cells]
     wanted = {_plain(column): column for column in columns}
     for column in columns:
         if _plain(column) not in plain:
@@ -324,6 +336,13 @@ def _named(cells: Sequence[str], columns: Sequence[str], aliases: Mapping[str, S
             if other and other not in wanted:
                 wanted[other] = column
     return [wanted.get(given, cell.strip()) for given, cell in zip(plain, cells, strict=True)]
+
+
+def _refuse_above(columns: Sequence[str], lines: Sequence[tuple[int, list[str]]], name: str) -> None:
+    """Refuse rows of data above the header; what programs write there has few cells."""
+    for line, cells in lines:
+        if sum(bool(cell.strip()) for cell in cells) >= max(3, (len(columns) + 1) // 2):
+            raise ConfigError(f"{name}, row {line}: a row above the header, expected all below it. Move the header up.")
 
 
 def _refuse_doubles(names: Sequence[str], wanted: Sequence[str], where: str) -> None:

@@ -63,7 +63,7 @@ def read(file: SourceFile) -> list[Coding] | None:
     grid = max(file.grids, key=lambda one: len(one.lines[0][1]) if one.lines else 0)
     if len(grid.lines) < 2:
         return None
-    header = [cell.strip() for cell in grid.lines[0][1]]
+    header = _header(grid)
     targets = _targets(header, grid)
     if not targets or not _is_one_hot(targets, header, grid):
         return None
@@ -74,10 +74,18 @@ def read(file: SourceFile) -> list[Coding] | None:
     return [_coding(animal, columns, body, file) for animal, columns in _by_animal(targets).items()]
 
 
+def _header(grid: Grid) -> list[str]:
+    """Return the names of the columns, without empty columns at the end."""
+    header = [cell.strip() for cell in grid.lines[0][1]]
+    while header and not header[-1] and not any("".join(cells[len(header) - 1 :]).strip() for _, cells in grid.lines):
+        header.pop()
+    return header
+
+
 def _targets(header: Sequence[str], grid: Grid) -> list[str]:
     """Return the columns of behaviours: all but index, time and background, or those behind SimBA's features."""
     names = list(header)
-    if names[0].casefold() in (*_INDEX, "time"):
+    if names and names[0].casefold() in (*_INDEX, "time"):
         names = names[1:]
     pose = [place for place, name in enumerate(header) if _POSE.fullmatch(name)]
     if len(pose) >= 2:
@@ -115,8 +123,10 @@ def _body(header: Sequence[str], grid: Grid, file: SourceFile) -> _Body:
         raise ConfigError(f"{file.name}, row 1: columns {', '.join(twice)} occur more than once. Remove one.")
     where = tuple(f"{file.name}, row {line}" for line, _ in grid.lines[1:])
     for place, (_, cells) in zip(where, grid.lines[1:], strict=True):
-        if len(cells) != len(header) and (any(cells[len(header) :]) or len(cells) < len(header)):
-            raise ConfigError(f"{place}: {len(cells)} cells, expected {len(header)} as in the header. Correct the row.")
+        if len(cells) != len(grid.lines[0][1]):
+            raise ConfigError(
+                f"{place}: {len(cells)} cells, expected {len(grid.lines[0][1])} as in the header. Correct it."
+            )
     columns = {name: [cells[i].strip() for _, cells in grid.lines[1:]] for i, name in enumerate(header)}
     unit: Unit = "s" if header[0].casefold() == "time" else "frame"
     if unit == "s":

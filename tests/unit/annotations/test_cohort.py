@@ -52,6 +52,7 @@ def test_windows_1252_backslashes_and_words_for_nothing_are_kept() -> None:
         ("video,animal,group\nv,a,control\nw,b,Control\n", "groups 'control' and 'Control' differ in case"),
         ("video,animal,group\nv,a 1,control\nw,A-1,control\n", "animals 'a 1' and 'A-1' differ in case"),
         ("video,animal,group,note\nv,a,c,\nw,b,c", "row 3: 3 cells and no line end.*cut off"),
+        ("x,,\nvideo,animal,group\nv,a,control\n", "above the header, expected the header first"),
         ("", "expected the columns"),
     ],
 )

@@ -43,6 +43,8 @@ def test_a_group_of_one_label_excludes_nothing() -> None:
     [
         ("", "no header, expected the columns name"),
         ("label\nlying\n", "no header"),
+        ('name,group\nlying,p"\n', "row 2: group 'p\"', expected no quotation mark"),
+        ("lying,\nname,group\nstanding,p\n", "above the header, expected the header first"),
         ("name,group\nlying,p\n,p\n", "row 3: no name"),
         ("name\nlying\nlying\n", "'lying' belongs to 'lying' and to 'lying'"),
         ("name,aliases\nlying,rest\nstanding,rest\n", "'rest' belongs to 'lying' and to 'standing'"),

@@ -115,6 +115,11 @@ def test_a_short_row_is_filled_and_a_long_one_refused() -> None:
         rows("name,start_time,note\na,1,x,more\n")
 
 
+def test_a_row_above_the_header_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x\.csv, row 1: a row above the header"):
+        rows("a,1,x\nname,start_time,note\nb,2,y\n")
+
+
 def test_a_file_that_was_not_copied_whole_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"x\.csv, row 3: 2 cells and no line end, expected the header's 3"):
         rows("name,start_time,note\na,1,x\nb,2")
