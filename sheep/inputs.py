@@ -103,7 +103,7 @@ class StudyInputs:
         if storage.exists(uri):
             return read_ethogram(_bytes(uri, "ethogram"), name=uri)
         codings = self.annotation_folder.codings
-        states = {name for one in codings for name in (*one.bouts, *one.absent, *(one.behaviours or ()))}
+        states = {name for one in codings for name, intervals in one.bouts.items() if intervals}
         return ethogram.infer(states, {name for one in codings for name in one.points})
 
     @cached_property
@@ -117,7 +117,7 @@ class StudyInputs:
         animals_in = {video: list(dict.fromkeys(one.animal for one in given)) for video, given in self.prompts.items()}
         return labelled.resolve(
             self.annotation_folder.codings,
-            lambda coding: matcher.find(coding.media, coding.where),
+            lambda coding: matcher.find(coding.media, coding.where, stem=coding.stem),
             animals_in,
             self.ethogram,
         )

@@ -1,6 +1,7 @@
 """The cohort file: which animals are in which video, and the group of each animal."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -14,39 +15,57 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
     """Read the cohort file: which animals are in which video, and the group of each.
 
     Args:
-        data: a table with at least the columns video, animal, group, in any form that `read_table` takes.
+        data: a table with at least the columns video, animal, group, in any form that `read_table` reads; or its text.
+            Backslashes in `video` are read as slashes.
         name: the file, for messages.
 
     Returns:
         COHORT, in the order of the file.
 
     Raises:
-        ConfigError: a column or value is missing, a (video, animal) occurs twice, or an animal is in two groups.
+        ConfigError: a column or value is missing, a (video, animal) occurs twice, an animal is in two groups, or two
+            names of animals or groups are nearly the same.
     """
     wanted = tuple(COHORT.names)
     table = require_table(data.encode() if isinstance(data, str) else data, name, wanted)
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()
-    for one in table.rows:
-        row = tuple(one[column] for column in wanted)
+    for record in table.rows:
+        row = (record["video"].replace("\\", "/"), record["animal"], record["group"])
         if not all(row):
             raise ConfigError(
-                f"{one.where}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
+                f"{record.where}: {dict(zip(wanted, row, strict=True))}, expected a value in each. Fill it in."
             )
+        if '"' in "".join(row):
+            raise ConfigError(f"{record.where}: a quotation mark in {row}, expected none. Remove it.")
         if row[:2] in seen:
             raise ConfigError(
-                f"{one.where}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
+                f"{record.where}: animal {row[1]!r} in {row[0]!r} occurs twice, expected once. Remove one row."
             )
         if group_of.setdefault(row[1], row[2]) != row[2]:
             raise ConfigError(
-                f"{one.where}: animal {row[1]!r} is in group {row[2]!r} and in {group_of[row[1]]!r}, "
+                f"{record.where}: animal {row[1]!r} is in group {row[2]!r} and in {group_of[row[1]]!r}, "
                 "expected one group. Correct it, or give different animals different names."
             )
         seen.add(row[:2])
         rows.append(row)
+    for place, what in ((1, "animals"), (2, "groups")):
+        _refuse_near([row[place] for row in rows], f"{name}: {what}")
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(wanted))]
     return pa.Table.from_arrays(columns, schema=COHORT)
+
+
+def _refuse_near(names: Sequence[str], where: str) -> None:
+    """Refuse two spellings of one name."""
+    first: dict[str, str] = {}
+    for one in names:
+        other = first.setdefault(re.sub(r"[\s_-]+", " ", one).casefold(), one)
+        if other != one:
+            raise ConfigError(
+                f"{where} {other!r} and {one!r} differ in case, blanks, hyphens or underscores only, expected one "
+                "spelling. Correct one of them."
+            )
 
 
 def check_cohort(cohort: pa.Table, videos: Iterable[str]) -> pa.Table:

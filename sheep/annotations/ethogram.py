@@ -90,6 +90,20 @@ class Ethogram:
             "name or an alias, or with ignore = yes."
         )
 
+    def named(self, written: str, where: str) -> Behaviour | None:
+        """Return the behaviour that a name without any bout means, None where it is none of this study's.
+
+        Args:
+            written: its name in the file.
+            where: starts the message.
+
+        Raises:
+            ConfigError: it differs from a name or alias in case, blanks, hyphens or underscores only.
+        """
+        if written in self._by_name or any(_plain(name) == _plain(written) for name in self._by_name):
+            return self.find(written, where)
+        return None
+
     def to_csv(self) -> str:
         """Write the ethogram as its file."""
         buffer = io.StringIO()
@@ -109,8 +123,8 @@ def read_ethogram(data: bytes, *, name: str) -> Ethogram:
         name: the file, for messages.
 
     Raises:
-        ConfigError: a column is missing, a name is empty, reserved or used twice, a kind is unknown, or no label is
-            left.
+        ConfigError: a column is missing, a name is empty, a label's name is reserved, a name is used twice or nearly
+            so, a kind is unknown, or no label is left.
     """
     table = require_table(data, name, _COLUMNS[:1], _COLUMNS[1:])
     ethogram = Ethogram(tuple(_behaviour(row) for row in table.rows))
@@ -126,8 +140,8 @@ def infer(states: Iterable[str], points: Iterable[str] = ()) -> Ethogram:
         points: names of point events.
 
     Raises:
-        ConfigError: a name cannot be a label, two names differ in case or blanks only, a behaviour is both state and
-            point, or there is no state.
+        ConfigError: a name cannot be a label, two names differ in case, blanks, hyphens or underscores only, a
+            behaviour is both state and point, or there is no state.
     """
     found, instants = set(states), set(points)
     both = sorted(found & instants)
@@ -137,14 +151,14 @@ def infer(states: Iterable[str], points: Iterable[str] = ()) -> Ethogram:
             f"Correct the annotations, or write {FILE}."
         )
     for one in sorted(found):
-        _check_name(one, f"annotations: behaviour {one!r}")
+        _check_label(one, f"annotations: behaviour {one!r}")
     by_plain: dict[str, str] = {}
     for one in sorted(found | instants):
         other = by_plain.setdefault(_plain(one), one)
         if other != one:
             raise ConfigError(
-                f"annotations: behaviours {other!r} and {one!r} differ in case or blanks only, expected one spelling. "
-                f"Correct the annotations, or write {FILE} with an alias."
+                f"annotations: behaviours {other!r} and {one!r} differ in case, blanks, hyphens or underscores only, "
+                f"expected one spelling. Correct the annotations, or write {FILE} with an alias."
             )
     behaviours = [Behaviour(name=one) for one in sorted(found)]
     behaviours += [Behaviour(name=one, kind="point") for one in sorted(instants)]
@@ -152,13 +166,18 @@ def infer(states: Iterable[str], points: Iterable[str] = ()) -> Ethogram:
 
 
 def _behaviour(row: Row) -> Behaviour:
-    _check_name(row["name"], f"{row.where}: name {row['name']!r}")
-    kind = re.sub(r"\s*event$", "", row["kind"].casefold()) or "state"
+    if not row["name"]:
+        raise ConfigError(f"{row.where}: no name, expected one. Fill it in, or remove the row.")
+    if '"' in row["group"]:
+        raise ConfigError(f"{row.where}: group {row['group']!r}, expected no quotation mark. Remove it.")
+    kind = re.sub(r"\s+event$", "", row["kind"].casefold()) or "state"
     if kind not in ("state", "point"):
         raise ConfigError(f"{row.where}: kind {row['kind']!r}, expected state or point. Correct it.")
     ignore = row["ignore"].casefold()
     if ignore not in (*_YES, *_NO):
         raise ConfigError(f"{row.where}: ignore {row['ignore']!r}, expected yes or no. Correct it.")
+    if kind == "state" and ignore not in _YES:  # no other becomes a label
+        _check_label(row["name"], f"{row.where}: name {row['name']!r}")
     return Behaviour(
         name=row["name"],
         group=row["group"],
@@ -168,7 +187,7 @@ def _behaviour(row: Row) -> Behaviour:
     )
 
 
-def _check_name(name: str, where: str) -> None:
+def _check_label(name: str, where: str) -> None:
     if name.casefold() in RESERVED or not _NAME.fullmatch(name):
         raise ConfigError(
             f'{where}, expected 1 to 60 characters without / \\ : * ? " < > | , ; and none of {", ".join(RESERVED)}, '
@@ -185,6 +204,14 @@ def _refuse_doubles(behaviours: Sequence[Behaviour], name: str) -> None:
                     f"{name}: {written!r} belongs to {seen[written]!r} and to {one.name!r}, expected one. Remove one."
                 )
             seen[written] = one.name
+    plain: dict[str, str] = {}
+    for one in behaviours:
+        other = plain.setdefault(_plain(one.name), one.name)
+        if other != one.name:
+            raise ConfigError(
+                f"{name}: names {other!r} and {one.name!r} differ in case, blanks, hyphens or underscores only, "
+                "expected one of them. Make one an alias of the other."
+            )
 
 
 def _with_labels(ethogram: Ethogram, name: str) -> Ethogram:

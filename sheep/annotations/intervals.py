@@ -42,14 +42,24 @@ def clip(intervals: Iterable[Interval], start: float, stop: float) -> Intervals:
     return join((max(start, low), min(stop, high)) for low, high in intervals if low < stop and high > start)
 
 
-def overlap(first: Sequence[Interval], second: Sequence[Interval]) -> float:
-    """Return the length that two sets of intervals share, in their unit.
+def shared(first: Sequence[Interval], second: Sequence[Interval]) -> Intervals:
+    """Return the parts that lie in both of two sets of intervals.
 
     Args:
         first: sorted and disjoint.
         second: sorted and disjoint.
     """
-    return float(sum(max(0.0, min(b, d) - max(a, c)) for a, b in first for c, d in second))
+    parts: list[Interval] = []
+    i = j = 0
+    while i < len(first) and j < len(second):
+        start, stop = max(first[i][0], second[j][0]), min(first[i][1], second[j][1])
+        if start < stop:
+            parts.append((start, stop))
+        if first[i][1] <= second[j][1]:  # the one that ends earlier cannot meet a later one
+            i += 1
+        else:
+            j += 1
+    return tuple(parts)
 
 
 def length(intervals: Sequence[Interval]) -> float:

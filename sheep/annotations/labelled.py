@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from sheep import schemas
 from sheep.annotations.coding import Coding, Unit
 from sheep.annotations.ethogram import Ethogram
-from sheep.annotations.intervals import EDGE_S, Intervals, clip, join, length, overlap, within
+from sheep.annotations.intervals import EDGE_S, Intervals, join, length, shared, within
 from sheep.annotations.matching import some
 from sheep.errors import ConfigError
 
 _WHOLE: Intervals = ((0.0, float("inf")),)
 _EXCLUSIVE_SLACK: Mapping[Unit, float] = {"s": 0.1, "frame": 2.0}
-"""Two behaviours that exclude each other may overlap by this much: hands are not faster."""
+"""Two bouts that exclude each other may overlap by this much: hands are not faster."""
+_SAME_OBSERVER = ("where", "observer", "unit", "scored", "only_scored", "behaviours")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,8 @@ def resolve(
 ) -> Annotations:
     """Resolve codings to annotations.
 
-    Codings of one animal and video that do not overlap are joined. Of those that do, each is an observer's; the one
+    Codings of one animal, video, file and observer are one. Others that do not overlap are joined. Of those that do,
+    each is an observer's; the one
     with the most scored time is used, and the first in the order of files where they are equal.
 
     Args:
@@ -67,7 +69,7 @@ def resolve(
 
     Raises:
         ConfigError: no video or animal for a coding, a behaviour that the ethogram does not have, two codings that are
-            the same, or behaviours at once that exclude each other.
+            the same, a bout outside of what was watched, or behaviours at once that exclude each other.
     """
     by_animal: dict[tuple[str, str], list[Coding]] = {}
     for coding in codings:
@@ -75,7 +77,7 @@ def resolve(
         by_animal.setdefault((video, _animal_of(coding, video, animals_in)), []).append(coding)
     used, others = [], []
     for (video, animal), every in by_animal.items():
-        annotations = _observers(video, animal, _with_scored(every), ethogram)
+        annotations = _observers(video, animal, _with_scored(_merged(every)), ethogram)
         best = max(range(len(annotations)), key=lambda place: (_scored_length(annotations[place]), -place))
         used.append(annotations[best])
         others += [one for place, one in enumerate(annotations) if place != best]
@@ -142,6 +144,28 @@ def _animal_of(coding: Coding, video: str, animals_in: Mapping[str, Sequence[str
     return coding.animal
 
 
+def _merged(codings: Iterable[Coding]) -> list[Coding]:
+    """Join the codings of one observer in one file, such as BORIS's events with and without the animal as subject."""
+    merged: list[Coding] = []
+    for new in codings:
+        for place, old in enumerate(merged):
+            if all(getattr(old, name) == getattr(new, name) for name in _SAME_OBSERVER):
+                merged[place] = replace(
+                    old,
+                    bouts=_both(old.bouts, new.bouts),
+                    absent=_both(old.absent, new.absent),
+                    points={**new.points, **old.points},
+                )
+                break
+        else:
+            merged.append(new)
+    return merged
+
+
+def _both(first: Mapping[str, Intervals], second: Mapping[str, Intervals]) -> dict[str, Intervals]:
+    return {name: join((*first.get(name, ()), *second.get(name, ()))) for name in dict.fromkeys((*first, *second))}
+
+
 def _with_scored(codings: Sequence[Coding]) -> list[Coding]:
     """Apply what files state about the scored intervals alone to the other codings of an animal in a video."""
     stated = [one for one in codings if one.only_scored]
@@ -164,7 +188,7 @@ def _observers(video: str, animal: str, codings: Sequence[Coding], ethogram: Eth
     for coding in codings:
         new = _annotation(video, animal, coding, ethogram)
         for place, old in enumerate(joined):
-            if (old.unit, old.scored, old.bouts) == (new.unit, new.scored, new.bouts):
+            if old.where != new.where and _same(old, new):
                 raise ConfigError(
                     f"{new.where}: the same annotation of {animal!r} in {video!r} as in {old.where}, expected it once. "
                     "Remove one of them."
@@ -177,19 +201,15 @@ def _observers(video: str, animal: str, codings: Sequence[Coding], ethogram: Eth
     return joined if len(joined) > 1 else [replace(one, observer="") for one in joined]
 
 
+def _same(old: Annotation, new: Annotation) -> bool:
+    """Tell a copy; two observers may agree that nothing happened."""
+    return any(new.bouts.values()) and (old.unit, old.scored, old.bouts) == (new.unit, new.scored, new.bouts)
+
+
 def _annotation(video: str, animal: str, coding: Coding, ethogram: Ethogram) -> Annotation:
     """Resolve the behaviours of one coding."""
-    bouts: dict[str, list[tuple[float, float]]] = {}
-    absent: dict[str, list[tuple[float, float]]] = {}
-    for given, found in ((coding.bouts, bouts), (coding.absent, absent)):
-        for written, intervals in given.items():
-            behaviour = ethogram.find(written, coding.where)
-            if intervals and behaviour.kind == "point" and not behaviour.ignore:
-                raise ConfigError(
-                    f"{coding.where}: {written!r} has a duration, expected a point event as in the ethogram. Correct "
-                    "its kind there."
-                )
-            found.setdefault(behaviour.name, []).extend(intervals)
+    bouts = _by_label(coding.bouts, coding, ethogram)
+    absent = _by_label(coding.absent, coding, ethogram)
     for written in coding.points:
         if (behaviour := ethogram.find(written, coding.where)).kind == "state" and not behaviour.ignore:
             raise ConfigError(
@@ -198,13 +218,16 @@ def _annotation(video: str, animal: str, coding: Coding, ethogram: Ethogram) -> 
             )
     whole = coding.scored if coding.scored is not None else _WHOLE
     if coding.absent:
-        scored = {label: join([*bouts.get(label, ()), *absent.get(label, ())]) for label in {*bouts, *absent}}
+        scored = _both(bouts, absent)
     elif coding.behaviours is not None:
-        scored = {ethogram.find(written, coding.where).name: whole for written in coding.behaviours}
+        named = [
+            ethogram.named(written, coding.where) for written in coding.behaviours if not coding.bouts.get(written)
+        ]
+        scored = dict.fromkeys((*bouts, *(one.name for one in named if one)), whole)
     else:
         scored = dict.fromkeys(ethogram.labels, whole)
     labels = [label for label in ethogram.labels if label in scored]
-    cut = {label: _clipped(bouts.get(label, ()), scored[label]) for label in labels}
+    cut = {label: _within_scored(label, bouts.get(label, ()), scored[label], coding) for label in labels}
     _refuse_at_once(cut, ethogram, coding)
     return Annotation(
         video=video,
@@ -221,22 +244,46 @@ def _refuse_at_once(bouts: Mapping[str, Intervals], ethogram: Ethogram, coding: 
     for group in ethogram.exclusive:
         for place, first in enumerate(group):
             for second in group[place + 1 :]:
-                shared = overlap(bouts.get(first, ()), bouts.get(second, ()))
-                if shared > _EXCLUSIVE_SLACK[coding.unit]:
-                    raise ConfigError(
-                        f"{coding.where}: {first!r} and {second!r} hold at once for {shared:g} {coding.unit}, expected "
-                        "never: they are of one group in the ethogram. Correct the annotation or the group."
-                    )
+                for start, stop in shared(bouts.get(first, ()), bouts.get(second, ())):
+                    if stop - start > _EXCLUSIVE_SLACK[coding.unit]:
+                        raise ConfigError(
+                            f"{coding.where}: {first!r} and {second!r} hold at once from {start:g} to {stop:g} "
+                            f"[{coding.unit}], expected never: they are of one group in the ethogram. Correct the "
+                            "annotation or the group."
+                        )
 
 
-def _clipped(bouts: Iterable[tuple[float, float]], scored: Intervals) -> Intervals:
-    joined = join(bouts)
-    return join(part for start, stop in scored for part in clip(joined, start, stop))
+def _by_label(given: Mapping[str, Intervals], coding: Coding, ethogram: Ethogram) -> dict[str, Intervals]:
+    """Translate what a file calls its behaviours; several names of one behaviour are joined."""
+    found: dict[str, Intervals] = {}
+    for written, intervals in given.items():
+        behaviour = ethogram.find(written, coding.where) if intervals else ethogram.named(written, coding.where)
+        if behaviour is None:
+            continue
+        if intervals and behaviour.kind == "point" and not behaviour.ignore:
+            raise ConfigError(
+                f"{coding.where}: {written!r} has a duration, expected a point event as in the ethogram. Correct its "
+                "kind there."
+            )
+        found[behaviour.name] = join((*found.get(behaviour.name, ()), *intervals))
+    return found
+
+
+def _within_scored(label: str, bouts: Intervals, scored: Intervals, coding: Coding) -> Intervals:
+    """Cut bouts to what was watched; refuse one that lies outside of it."""
+    for bout in bouts:
+        if not shared((bout,), scored):
+            raise ConfigError(
+                f"{coding.where}: {label!r} from {bout[0]:g} to {bout[1]:g} [{coding.unit}], expected it within what "
+                f"was watched, {', '.join(f'{start:g} to {stop:g}' for start, stop in scored)}. Correct the bout or "
+                "the watched intervals."
+            )
+    return shared(bouts, scored)
 
 
 def _overlap(first: Annotation, second: Annotation) -> bool:
     both = set(first.scored) & set(second.scored)
-    return any(overlap(first.scored[label], second.scored[label]) > 0 for label in both)
+    return any(shared(first.scored[label], second.scored[label]) for label in both)
 
 
 def _join(first: Annotation, second: Annotation) -> Annotation:

@@ -1,5 +1,6 @@
 """Which video of the archive an annotation file means, by the path that it names."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -8,6 +9,12 @@ from pathlib import PurePosixPath, PureWindowsPath
 from sheep.errors import ConfigError
 
 _SHOWN = 20
+_DRIVE = re.compile(r"\w+:\\?")
+"""C:, C:\\ or file:"""
+_SUFFIX = re.compile(
+    r"_(labels?|(simba_)?targets|simba|cbas|jabs|elan|eaf|solomon|observer|annotations?|annot|boris|binary)$", re.I
+)
+"""What tools and people put behind the video's name in the name of an annotation file."""
 
 
 class VideoNames:
@@ -55,7 +62,7 @@ class Matcher:
         for video in self._videos:
             self._by_stem.setdefault(_normal(PurePosixPath(video).stem), []).append(video)
 
-    def find(self, media: str, where: str) -> str:
+    def find(self, media: str, where: str, *, stem: bool = False) -> str:
         """Return the video that a media file is.
 
         The name has to be equal without its ending, in case too; Unicode spellings of one letter count as equal. Of
@@ -64,33 +71,43 @@ class Matcher:
         Args:
             media: as an annotation file names it: a path of any system, or a name.
             where: starts the message.
+            stem: `media` is the annotation file's own path without its ending. A suffix such as `_labels` is left out
+                if no video has the whole name, and other folders than the video's mean nothing.
 
         Raises:
             ConfigError: no video has this name; several have and the folders do not decide; or both paths have folders
-                and not even the innermost ones are equal.
+                that differ, compared from the innermost ones outwards until one path has no more.
         """
         path = PureWindowsPath(media)  # splits at both kinds of slashes
-        folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not part.endswith(":\\")]
-        candidates = self._by_stem.get(_normal(path.stem), [])
-        same_ending = [video for video in candidates if _normal(PurePosixPath(video).name) == _normal(path.name)]
-        candidates = same_ending or candidates
+        folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not _DRIVE.fullmatch(part)]
+        name = path.name if stem else path.stem
+        candidates = self._by_stem.get(_normal(name), [])
+        if stem and not candidates:
+            candidates = self._by_stem.get(_SUFFIX.sub("", _normal(name)), [])
         if not candidates:
+            rule = "the file states none, so it is named after one" if stem else "folder and ending may differ"
             raise ConfigError(
-                f"{where}: no video for {media!r}, expected one with the same name (folder and ending may differ, case "
-                f"may not) among {some(self._videos)}.{self._near(path.stem)} Rename one of them, or remove the file."
+                f"{where}: no video for {media!r}, expected one with the same name, case included ({rule}), among "
+                f"{some(self._videos)}.{self._near(name)} Rename one of them, or remove the file."
             )
         shared = {video: _num_shared(folders, _folders(video)) for video in candidates}
-        best = [video for video in candidates if shared[video] == max(shared.values())]
+        ranks = {
+            video: (shared[video], _normal(PurePosixPath(video).name) == _normal(path.name)) for video in candidates
+        }
+        best = [video for video in candidates if ranks[video] == max(ranks.values())]
         if len(best) > 1:
             raise ConfigError(
                 f"{where}: {media!r} matches several videos, {some(best)}, expected one. Name the video's folder in "
                 "the annotation file, or give the videos different names."
             )
         [video] = best
-        if folders and _folders(video) and not shared[video] and not self._by_name:
+        num_shared, theirs = shared[video], _folders(video)
+        is_elsewhere = num_shared < min(len(folders), len(theirs)) and not stem and not self._by_name
+        if is_elsewhere:
+            got, expected = folders[-1 - num_shared], theirs[-1 - num_shared]
             raise ConfigError(
-                f"{where}: {media!r} has the name of {video!r} but lies in another folder ({folders[-1]!r}, expected "
-                f"{_folders(video)[-1]!r}): it may be another video. Correct the path, or pass "
+                f"{where}: {media!r} has the name of {video!r} but lies in another folder ({got!r}, expected "
+                f"{expected!r}): it may be another video. Correct the path, or pass "
                 "--archive.match-by-name if the folders were renamed."
             )
         return video

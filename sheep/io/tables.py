@@ -10,15 +10,17 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from sheep.errors import ConfigError
-from sheep.io.text import parsed
 
 SHEETS = (".xlsx", ".xls", ".xlsb", ".ods")
 """Endings of spreadsheets, read by python-calamine."""
 _DELIMITERS = "\t;,"
+_MAX_ABOVE = 200
+"""The header is one of the first rows; an annotation file may have a million."""
 _CLOCK = re.compile(r"(?P<sign>-?)(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d{1,2}(?:[.,]\d+)?)")
 
 
@@ -90,14 +92,57 @@ def decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     raise ConfigError(f"{name}: not a text file in UTF-8, UTF-16 or Windows-1252. Export it again as UTF-8.")
 
 
-def read_table(data: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> Table | None:
-    """Read the first table whose header has all required columns.
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cells of a text file under one separator, or of one sheet, before a header is looked for."""
+
+    delimiter: str
+    """Empty for a sheet."""
+    lines: tuple[tuple[int, list[str]], ...]
+    """(line number from 1, cells) of each row that is not blank; up to the first row that cannot be parsed."""
+    notes: tuple[str, ...]
+    is_cut: bool = False
+    """Whether the last row has no line end, as in a file that was not copied whole; of a text only."""
+    error: str = ""
+    """Why a row cannot be parsed under this separator; empty where all can."""
+
+    @cached_property
+    def heads(self) -> tuple[tuple[str, ...], ...]:
+        """The rows that may be the header, as `_plain` writes them."""
+        return tuple(tuple(map(_plain, cells)) for _, cells in self.lines[:_MAX_ABOVE])
+
+
+def read_grids(data: bytes, name: str) -> tuple[Grid, ...]:
+    """Parse a file once for each separator, or a spreadsheet once for each sheet.
+
+    Args:
+        data: content of the file.
+        name: its name; the ending says whether it is a spreadsheet.
+
+    Raises:
+        ConfigError: the file cannot be decoded or is no spreadsheet.
+    """
+    if name.lower().endswith(SHEETS):
+        return tuple(_sheets(data, name))
+    text, notes = decode(data, name)
+    return tuple(_grid(text, delimiter, name, notes) for delimiter in _DELIMITERS)
+
+
+def read_table(
+    data: bytes,
+    name: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> Table | None:
+    """Read the first table whose header has all required columns: `find_table` in the file's `read_grids`.
 
     Args:
         data: content of the file.
         name: its name; the ending says whether it is a spreadsheet.
         required: columns, compared without regard to case, blanks and underscores.
         optional: further columns that are renamed to the spelling given here where they are present.
+        aliases: see `find_table`.
 
     Returns:
         The table; None where no row is such a header.
@@ -105,49 +150,85 @@ def read_table(data: bytes, name: str, required: Sequence[str], optional: Sequen
     Raises:
         ConfigError: the file cannot be decoded, a quotation mark swallows rows, or a row is longer than the header.
     """
-    if name.lower().endswith(SHEETS):
-        candidates: Iterator[tuple[str, list[tuple[int, list[str]]], tuple[str, ...]]] = _sheets(data, name)
-    else:
-        candidates = _texts(data, name)
-    wanted = {_plain(column): column for column in (*required, *optional)}
-    for delimiter, lines, notes in candidates:
-        for place, (_, cells) in enumerate(lines):
-            names = [wanted.get(_plain(cell), cell.strip()) for cell in cells]
+    return find_table(read_grids(data, name), name, required, optional, aliases)
+
+
+def find_table(
+    grids: Sequence[Grid],
+    name: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> Table | None:
+    """Find the first row that has all required columns, and read what is below it.
+
+    Args:
+        grids: of the file.
+        name: the file, for messages.
+        required: columns, compared without regard to case, blanks and underscores.
+        optional: further columns that are renamed to the spelling given here where they are present.
+        aliases: column -> other names that are read as it where its own is missing; the first of them counts.
+
+    Returns:
+        The table; None where no row is such a header.
+
+    Raises:
+        ConfigError: a quotation mark swallows rows, a row is longer than the header or lies above it, the last row is
+            cut off, or a column occurs twice.
+    """
+    for grid in grids:
+        for place, (head, (line, cells)) in enumerate(zip(grid.heads, grid.lines, strict=False)):
+            names = _named(cells, head, (*required, *optional), aliases or {})
             if not set(required) <= set(names):
                 continue
-            _refuse_doubles(names, wanted, f"{name}, row {lines[place][0]}")
+            if grid.error:
+                raise ConfigError(grid.error)
+            _refuse_doubles(names, (*required, *optional), f"{name}, row {line}")
+            _refuse_above(names, grid.lines[:place], name)
             return Table(
                 columns=tuple(names),
-                rows=tuple(_rows(names, lines[place + 1 :], name, delimiter)),
-                decimal_comma=delimiter != ",",
-                above=tuple(tuple(cells) for _, cells in lines[:place]),
-                notes=notes,
+                rows=tuple(_rows(names, grid, place + 1, name)),
+                decimal_comma=grid.delimiter != ",",
+                above=tuple(tuple(cells) for _, cells in grid.lines[:place]),
+                notes=grid.notes,
             )
     return None
 
 
 def require_table(data: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
-    """Read the first table whose header has all required columns, as `read_table` does.
+    """Read a table whose first row is a header with all required columns.
 
     Args:
         data: content of the file.
         name: its name.
-        required: columns that its header must have.
+        required: columns that its header must have, compared without regard to case, blanks and underscores.
         optional: further columns, named in this spelling where they are present.
 
     Raises:
-        ConfigError: no row is such a header, naming what the first row lacks; or as `read_table`.
+        ConfigError: the header lacks a column or is not the first row; or as `read_table`.
     """
-    table = read_table(data, name, required, optional)
-    if table is not None:
-        return table
-    candidates = _sheets(data, name) if name.lower().endswith(SHEETS) else _texts(data, name)
-    first = max((lines[0][1] for _, lines, _ in candidates if lines), key=len, default=[])
-    missing = sorted({_plain(column): column for column in required}.keys() - {_plain(cell) for cell in first})
-    raise ConfigError(
-        f"{name}: columns {', '.join(missing)} are missing, got {', '.join(cell.strip() for cell in first)[:200]!r}, "
-        f"expected {','.join((*required, *optional))}. Correct the first row."
-    )
+    grids = read_grids(data, name)
+    table = find_table(grids, name, required, optional)
+    if table is None:
+        first = max((grid.lines[0][1] for grid in grids if grid.lines), key=len, default=[])
+        missing = [column for column in required if _plain(column) not in map(_plain, first)]
+        raise ConfigError(
+            f"{name}: columns {', '.join(missing)} are missing, got {', '.join(cell.strip() for cell in first)[:200]!r}, "
+            f"expected {','.join((*required, *optional))}. Correct the first row."
+        )
+    if table.above:
+        raise ConfigError(f"{name}: {table.above[0]} above the header, expected the header first. Move it up.")
+    return table
+
+
+def complaint(grids: Sequence[Grid]) -> str:
+    """Return why rows of a file without any known header cannot be parsed; empty where they can.
+
+    Args:
+        grids: of the file. The separator that splits the first row into the most cells is the file's; what others
+            complain of, quotation marks inside cells, means nothing.
+    """
+    return max(grids, key=lambda grid: len(grid.lines[0][1]) if grid.lines else 0).error if grids else ""
 
 
 def number(text: str, where: str, *, decimal_comma: bool = False, times: bool = True) -> float:
@@ -180,36 +261,28 @@ def number(text: str, where: str, *, decimal_comma: bool = False, times: bool = 
     return value
 
 
+@lru_cache(maxsize=4096)
 def _plain(column: str) -> str:
-    return re.sub(r"[\s_]+", " ", column.strip().removeprefix("\ufeff")).casefold()
+    return re.sub(r"[\s_]+", " ", re.sub(r"[\ufeff\"]", "", column).strip()).casefold()
 
 
-def _texts(data: bytes, name: str) -> Iterator[tuple[str, list[tuple[int, list[str]]], tuple[str, ...]]]:
-    """Yield the rows of a text file once for each separator: separator, (line number, cells) of each row, notes."""
-    text, notes = decode(data, name)
-    for delimiter in _DELIMITERS:
-        with parsed(name):
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            lines = []
-            start = 1
-            try:
-                for cells in reader:
-                    if any(cell.strip() for cell in cells) and not _is_separator_line(start, cells):
-                        lines.append((start, cells))
-                    start = reader.line_num + 1
-            except csv.Error as error:
-                # Only the right separator's complaint counts: another one sees quotation marks inside cells.
-                if delimiter == _DELIMITERS[-1] or _could_be_header(lines):
-                    raise ConfigError(
-                        f"{name}, row {start}: {error}. A quotation mark is not closed, or text follows it. Remove it "
-                        "from the cell, or export the file again."
-                    ) from error
-                continue
-        yield delimiter, lines, notes
-
-
-def _could_be_header(lines: Sequence[tuple[int, list[str]]]) -> bool:
-    return any(len(cells) > 1 for _, cells in lines[:1])
+def _grid(text: str, delimiter: str, name: str, notes: tuple[str, ...]) -> Grid:
+    """Split a text into rows and cells; an error of the parser is kept, with the row where it starts."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    start, broken = 1, ""
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells) and not _is_separator_line(start, cells):
+                lines.append((start, cells))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        broken = (
+            f"{name}, row {start}: {error}. A quotation mark is not closed, text follows it, or a cell is very long. "
+            "Remove it from the cell, or export the file again."
+        )
+    is_cut = not text.endswith(("\n", "\r"))
+    return Grid(delimiter=delimiter, lines=tuple(lines), notes=notes, is_cut=is_cut, error=broken)
 
 
 def _is_separator_line(line: int, cells: Sequence[str]) -> bool:
@@ -217,8 +290,8 @@ def _is_separator_line(line: int, cells: Sequence[str]) -> bool:
     return line == 1 and cells[0].strip().lower().startswith("sep=") and not any(cells[1:])
 
 
-def _sheets(data: bytes, name: str) -> Iterator[tuple[str, list[tuple[int, list[str]]], tuple[str, ...]]]:
-    """Yield the rows of each sheet of a spreadsheet, as `_texts` does for separators."""
+def _sheets(data: bytes, name: str) -> Iterator[Grid]:
+    """Yield the rows of each sheet of a spreadsheet."""
     from python_calamine import CalamineError, load_workbook
 
     try:
@@ -231,7 +304,8 @@ def _sheets(data: bytes, name: str) -> Iterator[tuple[str, list[tuple[int, list[
     for sheet, rows in sheets:
         lines = [(number, [_cell(value) for value in row]) for number, row in enumerate(rows, start=1)]
         note = (f"sheet {sheet!r}",) if len(sheets) > 1 else ()
-        yield "", [(line, cells) for line, cells in lines if any(cells)], note
+        filled = tuple((line, cells) for line, cells in lines if any(cell.strip() for cell in cells))
+        yield Grid(delimiter="", lines=filled, notes=note)
 
 
 def _cell(value: object) -> str:
@@ -241,28 +315,66 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _rows(columns: Sequence[str], lines: Sequence[tuple[int, list[str]]], name: str, delimiter: str) -> Iterator[Row]:
-    for line, cells in lines:
+def _rows(columns: Sequence[str], grid: Grid, first: int, name: str) -> Iterator[Row]:
+    """Yield the rows from `grid.lines[first]` on."""
+    _refuse_cut(columns, grid, first, name)
+    for line, cells in grid.lines[first:]:
         where = f"{name}, row {line}"
         if any(cell.strip() for cell in cells[len(columns) :]):
             raise ConfigError(
                 f"{where}: {len(cells)} cells, expected at most the header's {len(columns)}. Put quotation marks "
                 "around cells that hold the separator, or export the file again."
             )
-        for cell in cells:
-            inner = [text for text in re.split(r"\r\n|\r|\n", cell) if delimiter and text.count(delimiter) >= 2]
-            if any(text.count(delimiter) >= (len(columns) - 1) // 2 for text in inner):
-                raise ConfigError(
-                    f"{where}: one cell holds further rows, {inner[0][:60]!r} ...: a quotation mark in an earlier row "
-                    "is not closed. Remove it, or export the file again."
-                )
+        if grid.delimiter:
+            _refuse_swallowed(cells, len(columns), grid.delimiter, where)
         padded = [*cells, *[""] * (len(columns) - len(cells))]
         # Of columns that share a name the first counts; `_refuse_doubles` has refused it for those that are read.
         pairs = reversed(list(zip(columns, padded[: len(columns)], strict=True)))
         yield Row(where, {column: cell.strip() for column, cell in pairs})
 
 
-def _refuse_doubles(names: Sequence[str], wanted: dict[str, str], where: str) -> None:
-    twice = sorted({name for name in wanted.values() if list(names).count(name) > 1})
+def _refuse_cut(columns: Sequence[str], grid: Grid, first: int, name: str) -> None:
+    """Refuse a last row that ends early, unless the program leaves out empty cells in other rows, too."""
+    widths = [len(cells) for _, cells in grid.lines[first:]]
+    if grid.is_cut and widths and widths[-1] < len(columns) and all(width >= len(columns) for width in widths[:-1]):
+        raise ConfigError(
+            f"{name}, row {grid.lines[-1][0]}: {widths[-1]} cells and no line end, expected the header's "
+            f"{len(columns)}: the file is cut off. Copy or export it again."
+        )
+
+
+def _refuse_swallowed(cells: Sequence[str], num_columns: int, delimiter: str, where: str) -> None:
+    """Refuse a cell of several lines that look like rows: those between two stray quotation marks."""
+    for cell in cells:
+        inner = [text for text in re.split(r"\r\n|\r|\n", cell) if text.count(delimiter) >= 2]
+        if any(text.count(delimiter) >= (num_columns - 1) // 2 for text in inner):
+            raise ConfigError(
+                f"{where}: one cell holds further rows, {inner[0][:60]!r} ...: a quotation mark in an earlier row "
+                "is not closed. Remove it, or export the file again."
+            )
+
+
+def _named(
+    cells: Sequence[str], plain: Sequence[str], columns: Sequence[str], aliases: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return the cells of a header, with the caller's names for the columns that it asks for."""
+    wanted = {_plain(column): column for column in columns}
+    for column in columns:
+        if _plain(column) not in plain:
+            other = next((alias for alias in map(_plain, aliases.get(column, ())) if alias in plain), "")
+            if other and other not in wanted:
+                wanted[other] = column
+    return [wanted.get(given, cell.strip()) for given, cell in zip(plain, cells, strict=True)]
+
+
+def _refuse_above(columns: Sequence[str], lines: Sequence[tuple[int, list[str]]], name: str) -> None:
+    """Refuse rows of data above the header; what programs write there has few cells."""
+    for line, cells in lines:
+        if sum(bool(cell.strip()) for cell in cells) >= max(3, (len(columns) + 1) // 2):
+            raise ConfigError(f"{name}, row {line}: a row above the header, expected all below it. Move the header up.")
+
+
+def _refuse_doubles(names: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    twice = sorted({name for name in wanted if list(names).count(name) > 1})
     if twice:
         raise ConfigError(f"{where}: columns {', '.join(twice)} occur more than once, expected once. Remove one.")

@@ -126,7 +126,7 @@ def test_gigantic_fields_are_named() -> None:
     with pytest.raises(ConfigError, match=r"c\.csv, row 2: field larger than field limit"):
         read_cohort(f"video,animal,group\n{field},a,b\n", name="c.csv")
     with pytest.raises(ConfigError, match=r"b\.tsv, row 2: field larger than field limit"):
-        read_files(["b.tsv"], lambda _: f"Subject\tBehavior\n{field}\tx\n".encode())
+        read_files(["b.tsv"], lambda _: f"video\tlabel\tstart_s\tstop_s\n{field}\tx\t1\t2\n".encode())
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:

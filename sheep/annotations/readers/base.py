@@ -1,6 +1,6 @@
 """What every reader of annotation files gets and gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -25,9 +25,9 @@ class SourceFile:
         return PurePosixPath(self.name).suffix.lower()
 
     @property
-    def stem(self) -> str:
-        """Its name without folder and ending."""
-        return PurePosixPath(self.name).stem
+    def path_stem(self) -> str:
+        """Its path without the ending: the media of a coding whose `stem` is set."""
+        return str(PurePosixPath(self.name).with_suffix(""))
 
     @cached_property
     def text(self) -> str:
@@ -37,22 +37,45 @@ class SourceFile:
             ConfigError: it is no text.
         """
         text, notes = tables.decode(self.data, self.name)
-        self.notes.extend(notes)
+        self.note(*notes)
         return text
 
-    def table(self, required: Sequence[str], optional: Sequence[str] = ()) -> tables.Table | None:
-        """Read the first table with these columns, as `tables.read_table` does; None where there is none.
+    @cached_property
+    def grids(self) -> tuple[tables.Grid, ...]:
+        """Its rows and cells under each separator, or in each sheet; none where its ending is not that of a table.
+
+        Raises:
+            ConfigError: it cannot be decoded.
+        """
+        if self.ending not in (".csv", ".tsv", ".txt", *tables.SHEETS):
+            return ()
+        return tables.read_grids(self.data, self.name)
+
+    def table(
+        self,
+        required: Sequence[str],
+        optional: Sequence[str] = (),
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> tables.Table | None:
+        """Find the first table with these columns, as `tables.find_table` does; None where there is none.
 
         Args:
             required: columns that its header must have.
             optional: further columns, named in this spelling where they are present.
+            aliases: column -> other names that are read as it.
         """
-        if self.ending not in (".csv", ".tsv", ".txt", *tables.SHEETS):
-            return None
-        table = tables.read_table(self.data, self.name, required, optional)
+        table = tables.find_table(self.grids, self.name, required, optional, aliases)
         if table is not None:
-            self.notes.extend(table.notes)
+            self.note(*table.notes)
         return table
+
+    def note(self, *notes: str) -> None:
+        """Keep what was tolerated or left out, each text once.
+
+        Args:
+            notes: for people.
+        """
+        self.notes.extend(one for one in notes if one not in self.notes)
 
 
 @dataclass(frozen=True)

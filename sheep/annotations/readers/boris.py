@@ -5,6 +5,7 @@ duration" are the time from the first to the last event, or the media's length i
 Times of several media files in a row count on from one to the next.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,33 +65,39 @@ class Observation:
     """Coded duration as exported; None where the file does not state one."""
     interval_s: Interval | None = None
     """The part of the media that was watched, where the project limits the observation to one."""
+    behaviours: tuple[str, ...] | None = None
+    """Behaviours that could be coded; None where the file does not list them."""
 
 
 def codings(observation: Observation) -> list[Coding]:
     """Turn an observation into one coding for each of its subjects and media files.
 
     Args:
-        observation: with at least one event.
+        observation: without any event, its videos show nothing of any animal: then the animal stays unnamed.
 
     Raises:
         ConfigError: events that do not pair up, lie outside the media, or occur twice; media of unknown length in a
-            row.
+            row; or a limit of the observation outside of them.
     """
     edges = _edges(observation)
-    _refuse_doubles(observation.events)
+    refuse_doubles(observation.events)
     _check_times(observation, edges[-1])
     scored = _scored(observation, edges[-1])
     made = []
-    for animal in dict.fromkeys(event.animal for event in observation.events):
-        events = [event for event in observation.events if event.animal == animal]
+    by_animal: dict[str, list[Event]] = {} if observation.events else {"": []}
+    for event in observation.events:
+        by_animal.setdefault("" if event.animal in NO_ANIMAL else event.animal, []).append(event)
+    for animal, events in by_animal.items():
         bouts, points = pair(events)
         for medium, start, stop in zip(observation.media, edges[:-1], edges[1:], strict=True):
+            if scored is not None and not clip(scored, start, stop):
+                continue  # nothing of this file was watched
             made.append(
                 Coding(
                     where=observation.where,
                     media=medium.name,
                     media_s=medium.length_s,
-                    animal="" if animal in NO_ANIMAL else animal,
+                    animal=animal,
                     observer=observation.name,
                     scored=None if scored is None else _moved(clip(scored, start, stop), start),
                     bouts={name: _moved(clip(intervals, start, stop), start) for name, intervals in bouts.items()},
@@ -98,6 +105,7 @@ def codings(observation: Observation) -> list[Coding]:
                         name: tuple(time - start for time in times if start <= time < stop)
                         for name, times in points.items()
                     },
+                    behaviours=observation.behaviours,
                 )
             )
     return made
@@ -131,9 +139,7 @@ def pair(events: Sequence[Event]) -> tuple[dict[str, Intervals], dict[str, tuple
         is_open = last is not None and last.status == "START"
         if is_open != (event.status == "STOP"):
             expected = f"a STOP of {last.where} first" if last and is_open else "a START before it"
-            raise event.error(
-                f"unpaired, expected {expected}. Use BORIS's 'Check state events' and 'Fix unpaired events'."
-            )
+            raise event.error(f"unpaired, expected {expected}. Correct the rows (in BORIS: 'Fix unpaired events').")
         if last and is_open:
             if event.time_s == last.time_s:
                 raise event.error(f"lasts 0 s since {last.where}, expected longer. Remove both rows.")
@@ -141,7 +147,7 @@ def pair(events: Sequence[Event]) -> tuple[dict[str, Intervals], dict[str, tuple
         before[kind] = event
     for event in before.values():
         if event.status == "START":
-            raise event.error("unpaired, expected a STOP after it. Use BORIS's 'Fix unpaired events'.")
+            raise event.error("unpaired, expected a STOP after it. Correct the rows (in BORIS: 'Fix unpaired events').")
     return {name: join(found) for name, found in bouts.items()}, {n: tuple(found) for n, found in points.items()}
 
 
@@ -160,11 +166,11 @@ def _edges(observation: Observation) -> list[float]:
 
 def _check_times(observation: Observation, end_s: float) -> None:
     for event in observation.events:
-        if not 0 <= event.time_s <= end_s + LATE_S:
+        if not (0 <= event.time_s <= end_s + LATE_S and math.isfinite(event.time_s)):
             names = " + ".join(one.name for one in observation.media)
             raise event.error(
-                f"expected 0 to {end_s:g} s, the length of {names}. Correct the event, or export the observation with "
-                "its media files."
+                f"expected 0 to {end_s:g} s, the length of {names}. Correct the event, or the "
+                "observation's time offset, or export it with its media files."
             )
 
 
@@ -172,10 +178,16 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     """Return what was watched [s]; None is everything.
 
     A duration that is shorter than the media says that only a part was coded. From 0 to the duration, if every event
-    lies there; otherwise from the first to the last event, as BORIS counts the coded time.
+    lies there; otherwise from the first to the last event, as BORIS counts the coded time. Of several media files in
+    a row the duration may be the first one's alone.
     """
     if observation.interval_s is not None:
         start, stop = observation.interval_s
+        if not 0 <= start < min(stop, end_s):
+            raise ConfigError(
+                f"{observation.where}: limited to {start:g} to {stop:g} s, expected a part of the {end_s:g} s of its "
+                "media. Correct the observation's time interval."
+            )
         return ((start, min(stop, end_s)),)
     duration_s = observation.duration_s
     if duration_s is None or not observation.events or duration_s >= end_s - LATE_S:
@@ -183,7 +195,7 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     times = [event.time_s for event in observation.events]
     if max(times) <= duration_s + LATE_S:
         return ((0.0, duration_s),)
-    if max(times) - min(times) <= duration_s + LATE_S:
+    if max(times) - min(times) <= duration_s + LATE_S or len(observation.media) > 1:
         return ((min(times), max(times)),)
     raise ConfigError(
         f"{observation.where}: events from {min(times):g} to {max(times):g} s in an observation of {duration_s:g} s, "
@@ -191,7 +203,15 @@ def _scored(observation: Observation, end_s: float) -> Intervals | None:
     )
 
 
-def _refuse_doubles(events: Sequence[Event]) -> None:
+def refuse_doubles(events: Sequence[Event]) -> None:
+    """Refuse rows that are pasted or exported twice.
+
+    Args:
+        events: of one observation.
+
+    Raises:
+        ConfigError: two events are the same.
+    """
     seen: dict[tuple[object, ...], Event] = {}
     for event in events:
         key = (event.animal, event.behaviour, event.modifiers, event.status, event.time_s)

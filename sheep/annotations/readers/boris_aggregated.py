@@ -57,9 +57,9 @@ def _observation(name: str, media: tuple[str, ...], rows: list[Row], table: Tabl
 
 def _events(row: Row, table: Table) -> list[Event]:
     """Return the START and STOP of a bout, or its POINT."""
-    start_s, stop_s = (table.number(row, column) - offset_s(row, table) for column in ("Start (s)", "Stop (s)"))
-    modifiers = tuple(row[column] for column in table.columns if column.startswith("Modifier"))
+    columns = {"START": "Start (s)", "STOP": "Stop (s)", "POINT": "Start (s)"}
     kinds = ("POINT",) if row["Behavior type"].upper().startswith("POINT") else ("START", "STOP")
+    modifiers = tuple(row[column] for column in table.columns if column.startswith("Modifier"))
     events = [
         Event(
             where=row.where,
@@ -67,10 +67,12 @@ def _events(row: Row, table: Table) -> list[Event]:
             behaviour=row["Behavior"],
             modifiers=modifiers,
             status=status,
-            time_s=time_s,
+            time_s=table.number(row, columns[status]) - offset_s(row, table),
         )
-        for status, time_s in zip(kinds, (start_s, stop_s), strict=False)
+        for status in kinds
     ]
-    if len(events) == 2 and stop_s <= start_s:
-        raise events[1].error(f"expected it after its start at {start_s:g} s. Correct the row.")
+    if not events[0].behaviour:
+        raise events[0].error("no behaviour, expected one. Correct the row.")
+    if events[-1].time_s <= events[0].time_s and len(events) == 2:
+        raise events[1].error(f"expected it after its start at {events[0].time_s:g} s. Correct the row.")
     return events

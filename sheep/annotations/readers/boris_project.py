@@ -10,7 +10,7 @@ from sheep.annotations.coding import Coding
 from sheep.annotations.ethogram import Behaviour
 from sheep.annotations.intervals import Interval
 from sheep.annotations.readers.base import SourceFile
-from sheep.annotations.readers.boris import LATE_S, NO_ANIMAL, Event, Medium, Observation, codings, late_cut
+from sheep.annotations.readers.boris import LATE_S, Event, Medium, Observation, codings, late_cut
 from sheep.errors import ConfigError
 from sheep.io.text import parsed
 
@@ -39,12 +39,20 @@ def read(file: SourceFile) -> list[Coding] | None:
     if not file.name.lower().endswith((".boris", ".boris.gz")):
         return None
     project = _project(file)
-    kinds = {one.name: one.kind for one in behaviours(project)}
+    try:
+        kinds = {one.name: one.kind for one in behaviours(project)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{file.name}: {type(error).__name__} {error} in behaviors_conf, expected BORIS's ethogram. Save it "
+            "with a current BORIS."
+        ) from error
     made: list[Coding] = []
     for name, observation in project["observations"].items():
         where = f"{file.name}, observation {name!r}"
+        if not isinstance(observation, dict):
+            raise ConfigError(f"{where}: no JSON object, expected an observation. Save the project with BORIS again.")
         if str(observation.get("type", "MEDIA")).upper() != "MEDIA":
-            file.notes.append(f"observation {name!r} left out: of {observation.get('type')}, not of media files")
+            file.note(f"observation {name!r} left out: of {observation.get('type')}, not of media files")
             continue
         made += _codings(where, name, observation, kinds, file)
     return made
@@ -58,7 +66,7 @@ def behaviours(project: Object) -> list[Behaviour]:
     """
     found = []
     for one in project["behaviors_conf"].values():
-        kind = "point" if str(one.get("type", "")).lower().startswith("point") else "state"
+        kind = "point" if str(one["type"]).lower().startswith("point") else "state"
         found.append(Behaviour(name=str(one["code"]).strip(), kind=kind))  # type: ignore[arg-type]
     return found
 
@@ -75,7 +83,7 @@ def _project(file: SourceFile) -> Object:
             raise ConfigError(f"{file.name}: unpacks to more than {_MAX_BYTES} bytes. Export tabular events instead.")
     try:
         with parsed(file.name):
-            project = json.loads(data)
+            project: Object = json.loads(data)
         if not all(isinstance(project[key], dict) for key in ("behaviors_conf", "observations")):
             raise TypeError("behaviors_conf and observations")
     except (ValueError, KeyError, TypeError) as error:
@@ -91,7 +99,9 @@ def _codings(where: str, name: str, given: Object, kinds: Mapping[str, str], fil
     try:
         media = _media(given)
         end_s = sum(float("inf") if one.length_s is None else one.length_s for one in media)
-        offset_s = float(given.get("time offset", 0) or 0)
+        offset_s = float(given["time offset"] or 0)
+        if float(given.get("media_info", {}).get("offset", {}).get("1", 0) or 0):
+            raise ConfigError(f"{where}: player 1 has an offset, expected none. Remove it, or export tabular events.")
         events = _events(where, given["events"], kinds, offset_s, end_s)
         interval = _interval(given, offset_s)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -104,21 +114,16 @@ def _codings(where: str, name: str, given: Object, kinds: Mapping[str, str], fil
         raise ConfigError(f"{where}: no media file of player 1, expected the video. Add it in BORIS.")
     others = [name for player, files in given["file"].items() if str(player) != "1" for name in files or ()]
     if others:
-        file.notes.append(f"observation {name!r}: labels go to player 1's video, not to {', '.join(others)}")
-    behaviours_scored = tuple(kind for kind, value in kinds.items() if value == "state")
-    if not events:
-        return [
-            Coding(
-                where=where,
-                media=one.name,
-                media_s=one.length_s,
-                observer=name,
-                scored=(interval,) if interval and len(media) == 1 else None,
-                behaviours=behaviours_scored,
-            )
-            for one in media
-        ]
-    observation = Observation(where=where, name=name, media=media, events=events, duration_s=None, interval_s=interval)
+        file.note(f"observation {name!r}: labels go to player 1's video, not to {', '.join(map(str, others))}")
+    observation = Observation(
+        where=where,
+        name=name,
+        media=media,
+        events=events,
+        duration_s=None,
+        interval_s=interval,
+        behaviours=tuple(behaviour for behaviour, kind in kinds.items() if kind == "state"),
+    )
     return codings(observation)
 
 
@@ -143,7 +148,7 @@ def _events(
     events = []
     is_open: dict[tuple[str, str, str], bool] = {}
     for place, one in sorted(enumerate(given, start=1), key=lambda pair: float(pair[1][0])):
-        time_s, animal, behaviour, modifier = float(one[0]) - offset_s, str(one[1]), str(one[2]), str(one[3])
+        time_s, (animal, behaviour, modifier) = float(one[0]) - offset_s, (str(part).strip() for part in one[1:4])
         if behaviour not in kinds:
             raise ConfigError(
                 f"{where}, event {place}: behaviour {behaviour!r}, expected one of the project's ethogram. Correct it."
@@ -155,8 +160,8 @@ def _events(
             is_open[key] = status == "START"
         event = Event(
             where=f"{where}, event {place}",
-            animal="" if animal in NO_ANIMAL else animal.strip(),
-            behaviour=behaviour.strip(),
+            animal=animal,
+            behaviour=behaviour,
             modifiers=(modifier,),
             status=status,
             time_s=max(0.0, time_s) if time_s > -LATE_S else time_s,

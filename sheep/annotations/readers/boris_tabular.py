@@ -74,7 +74,8 @@ def _observation(name: str, media: tuple[str, ...], rows: list[Row], table: Tabl
 
 
 def _event(row: Row, table: Table) -> Event:
-    status = next((row[column] for column in _STATUS if column in table.columns), "").upper()
+    given = [row[column].upper() for column in _STATUS if column in table.columns]
+    status = next((one for one in given if one in _STATES), given[0])  # older exports: "Behavior type" is STATE
     event = Event(
         where=row.where,
         animal=row["Subject"],

@@ -5,16 +5,37 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sheep.annotations.coding import Coding
-from sheep.annotations.readers import boris_aggregated, boris_project, boris_tabular, plain
+from sheep.annotations.readers import (
+    boris_aggregated,
+    boris_project,
+    boris_tabular,
+    elan,
+    elan_table,
+    event_log,
+    jabs,
+    label_studio,
+    nwb,
+    one_hot,
+    plain,
+)
 from sheep.annotations.readers.base import Reader, SourceFile
 from sheep.annotations.readers.unsupported import tool_of
 from sheep.errors import ConfigError
+from sheep.io.tables import complaint
 
 READERS: tuple[Reader, ...] = (
     Reader(boris_project.TOOL, boris_project.read),
     Reader(boris_tabular.TOOL, boris_tabular.read),
     Reader(boris_aggregated.TOOL, boris_aggregated.read),
+    Reader(event_log.OBSERVER, event_log.read_observer),
+    Reader(event_log.SOLOMON, event_log.read_solomon),
+    Reader(elan.TOOL, elan.read),
+    Reader(elan_table.TOOL, elan_table.read),
+    Reader(jabs.TOOL, jabs.read),
+    Reader(label_studio.TOOL, label_studio.read),
+    Reader(nwb.TOOL, nwb.read),
     Reader(plain.TOOL, plain.read),
+    Reader(one_hot.TOOL, one_hot.read),
 )
 """Tried in this order; the first that knows a file reads it."""
 _DATA = (".csv", ".tsv", ".xlsx", ".xls", ".xlsb", ".ods", ".json", ".xml", ".boris", ".eaf", ".nwb", ".annot", ".mat")
@@ -86,14 +107,23 @@ def read_file(file: SourceFile) -> tuple[str, list[Coding]]:
     unsupported = tool_of(file)
     if unsupported is not None:
         raise ConfigError(f"{file.name}: a file of {unsupported.tool}, which is not read. {unsupported.instead}")
-    if file.ending not in _DATA:
-        file.notes.append("ignored: not a format of annotations that is known")
+    broken = complaint(file.grids)
+    if broken:
+        raise ConfigError(broken)
+    if file.ending not in _DATA and not _is_table(file):
+        file.note("ignored: not a format of annotations that is known")
         return "", []
     known = ", ".join(reader.tool for reader in READERS)
     raise ConfigError(
         f"{file.name}: its format is not known, expected one of: {known}. Export one of these, write a table with the "
         "columns video, animal, label, start_s, stop_s, or move the file out of the annotation folder."
     )
+
+
+def _is_table(file: SourceFile) -> bool:
+    """Tell whether a text holds at least two rows of the same three or more cells, as notes in words do not."""
+    widths = [[len(cells) for _, cells in grid.lines] for grid in file.grids if grid.delimiter != ","]
+    return any(len(set(one)) == 1 and one[0] >= 3 and len(one) >= 2 for one in widths if one)
 
 
 def _reason_to_ignore(name: str) -> str:

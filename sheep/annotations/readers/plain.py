@@ -10,17 +10,19 @@ from sheep.io.tables import Row, Table
 
 TOOL = "plain intervals"
 _SECONDS, _FRAMES = ("start_s", "stop_s"), ("start_frame", "stop_frame")
-_SAME: dict[str, Sequence[str]] = {
-    "video": ("video", "media", "video file", "file name", "filename", "media file name"),
-    "animal": ("animal", "subject", "individual", "id"),
-    "label": ("label", "behavior", "behaviour"),
-    "start_s": ("start_s", "start (s)", "start time (s)", "start_time", "onset_s", "start sec", "start seconds"),
-    "stop_s": ("stop_s", "stop (s)", "end_s", "end (s)", "end time (s)", "end_time", "offset_s", "stop sec", "end sec"),
-    "start_frame": ("start_frame", "start frame", "first_frame"),
-    "stop_frame": ("stop_frame", "end_frame", "stop frame"),
-    "observer": ("observer", "coder", "rater"),
+_ALIASES: dict[str, Sequence[str]] = {
+    "video": ("media", "video file", "file name", "filename", "media file name"),
+    "animal": ("subject", "individual", "id"),
+    "label": ("behavior", "behaviour"),
+    "start_s": ("start (s)", "start time (s)", "start time", "onset s", "start sec", "start seconds"),
+    "stop_s": ("stop (s)", "end s", "end (s)", "end time (s)", "end time", "offset s", "stop sec", "end sec"),
+    "start_frame": ("first frame",),
+    "stop_frame": ("end frame",),
+    "observer": ("coder", "rater"),
 }
 """Column, as documented -> the names that are read as it."""
+_BESIDE = ("comment", "comments", "note", "notes", "remark", "remarks", "date", "")
+"""Columns that may stand in a table of watched intervals; any other might hold the behaviour."""
 
 
 def read(file: SourceFile) -> list[Coding] | None:
@@ -37,42 +39,40 @@ def read(file: SourceFile) -> list[Coding] | None:
         One coding for each video, animal and observer; None where the columns are others.
 
     Raises:
-        ConfigError: with file and row: a value is missing, no number, or the stop is not after the start.
+        ConfigError: with file and row: a value is missing, no number, or the stop is not after the start; or, without
+            a column `label`, there are columns that might be it.
     """
+    unit: Unit
     for unit, ends in (("s", _SECONDS), ("frame", _FRAMES)):
-        found = _table(file, ends)
-        if found is not None:
-            return _codings(found[0], found[1], ends, unit, file)  # type: ignore[arg-type]
+        table = file.table(("video", *ends), ("animal", "label", "observer"), _ALIASES)
+        if table is not None and "Observation id" not in table.columns:  # else an export of BORIS, cut by a person
+            return _codings(table, ends, unit, file)
     return None
 
 
-def _table(file: SourceFile, ends: tuple[str, str]) -> tuple[Table, dict[str, str]] | None:
-    """Find the table, and for each documented column the name that the file has for it."""
-    for video in _SAME["video"]:
-        for start in _SAME[ends[0]]:
-            table = file.table((video, start))
-            if table is None:
-                continue
-            names = {
-                column: next((given for given in table.columns if given.casefold() in same), "")
-                for column, same in _SAME.items()
-            }
-            if names[ends[0]] and names[ends[1]]:
-                return table, names
-    return None
-
-
-def _codings(table: Table, names: dict[str, str], ends: tuple[str, str], unit: Unit, file: SourceFile) -> list[Coding]:
+def _codings(table: Table, ends: tuple[str, str], unit: Unit, file: SourceFile) -> list[Coding]:
     if not table.rows:
         raise ConfigError(f"{file.name}: no row below the header, expected some. Fill it in, or remove the file.")
+    has_label = "label" in table.columns
+    unknown = [one for one in table.columns if one.casefold() not in (*_ALIASES, *_BESIDE)]
+    if unknown and not has_label:
+        raise ConfigError(
+            f"{file.name}: no column `label`, and columns of no known meaning ({', '.join(unknown)}), expected the "
+            "behaviour in `label`. Rename its column, or remove these if the rows only say what was watched."
+        )
     by_animal: dict[tuple[str, str, str], dict[str, list[Interval]]] = {}
     for row in table.rows:
-        video, animal, observer = (row[names[column]] for column in ("video", "animal", "observer"))
-        label = row[names["label"]]
-        if not video or (names["label"] and not label):
+        video, animal, observer, label = row["video"], row["animal"], row["observer"], row["label"]
+        if not video or (has_label and not label):
             raise ConfigError(f"{row.where}: video {video!r}, label {label!r}, expected a value in each. Fill it in.")
+        if '"' in f"{video}{animal}{observer}{label}":
+            raise ConfigError(f"{row.where}: a quotation mark in a name, expected none. Remove it.")
         bouts = by_animal.setdefault((video, animal, observer), {})
-        bouts.setdefault(label, []).append(_interval(table, row, (names[ends[0]], names[ends[1]])))
+        intervals = bouts.setdefault(label, [])
+        interval = _interval(table, row, ends)
+        if interval in intervals:
+            raise ConfigError(f"{row.where}: the same row as one above it, expected it once. Remove one of them.")
+        intervals.append(interval)
     return [
         Coding(
             where=file.name,
@@ -80,9 +80,9 @@ def _codings(table: Table, names: dict[str, str], ends: tuple[str, str], unit: U
             animal=animal,
             observer=observer,
             unit=unit,
-            scored=None if names["label"] else join(bouts[""]),
-            only_scored=not names["label"],
-            bouts={label: join(intervals) for label, intervals in bouts.items()} if names["label"] else {},
+            scored=None if has_label else join(bouts[""]),
+            only_scored=not has_label,
+            bouts={label: join(intervals) for label, intervals in bouts.items()} if has_label else {},
         )
         for (video, animal, observer), bouts in by_animal.items()
     ]
@@ -91,5 +91,5 @@ def _codings(table: Table, names: dict[str, str], ends: tuple[str, str], unit: U
 def _interval(table: Table, row: Row, ends: tuple[str, str]) -> Interval:
     start, stop = (table.number(row, column) for column in ends)
     if not 0 <= start < stop:
-        raise ConfigError(f"{row.where}: {start:g} to {stop:g}, expected a start from 0 and a later stop. Correct it.")
+        raise ConfigError(f"{row.where}: {start:g} to {stop:g}, expected 0 or later, then a later stop. Correct it.")
     return start, stop

@@ -47,11 +47,14 @@ _FORMATS = (
     Unsupported("Praat (TextGrid)", _PLAIN, _starts(r'ooTextFile"|Object class = "TextGrid"')),
     Unsupported("CalMS21", _PLAIN, _starts(r'"annotator-id_\d+"')),
     Unsupported("Solomon Coder", _PLAIN, _ends(".sof")),
-    Unsupported("a MATLAB file", _PLAIN, _ends(".mat")),
+    Unsupported("MATLAB", _PLAIN, _ends(".mat")),
     Unsupported(
         "Noldus The Observer (project)",
         "Export the event log as Excel or text in The Observer.",
         _ends(".odx", ".vop", ".otx"),
+    ),
+    Unsupported(
+        "an archive program", "Unpack it into the folder.", _ends(".zip", ".gz", ".tgz", ".7z", ".rar", ".tar")
     ),
     Unsupported("JWatcher", _PLAIN, _ends(".dat", ".faf")),
 )
