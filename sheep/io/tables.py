@@ -213,7 +213,7 @@ def require_table(data: bytes, name: str, required: Sequence[str], optional: Seq
         first = max((grid.lines[0][1] for grid in grids if grid.lines), key=len, default=[])
         missing = [column for column in required if _plain(column) not in map(_plain, first)]
         raise ConfigError(
-            f"{name}: columns {', '.join(missing)} are missing, got {', '.join(cell.strip() for cell in first)[:200]!r}, "
+            f"{name}: columns {', '.join(missing)} are missing, got {', '.join(map(str.strip, first))[:200]!r}, "
             f"expected {','.join((*required, *optional))}. Correct the first row."
         )
     if table.above:
@@ -257,7 +257,7 @@ def number(text: str, where: str, *, decimal_comma: bool = False, times: bool = 
         value = math.nan
     if not math.isfinite(value) or "_" in given:
         time = ", or a time, such as 0:01:02.5" if times else ""
-        raise ConfigError(f"{where}: {text[:80]!r}, expected one finite number, such as 12.5{time}. Correct it.")
+        raise ConfigError(f"{where}: {text[:80]!r}, expected one number, such as 12.5{time}. Correct it.")
     return value
 
 

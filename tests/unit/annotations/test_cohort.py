@@ -43,7 +43,7 @@ def test_windows_1252_backslashes_and_words_for_nothing_are_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video,animal\nv,a\n", "header 'video,animal', expected the columns video, animal, group"),
+        ("video,animal\nv,a\n", "columns group are missing, got 'video, animal', expected video,animal,group"),
         ("video,animal,group\nv,a,\n", "row 2.*expected a value"),
         ("video,animal,group\nv,a,c\nv,a,c\n", "row 3.*occurs twice"),
         ("video,animal,group\nv,a,c\nw,a,t\n", "row 3.*'t' and in 'c'"),
@@ -53,7 +53,7 @@ def test_windows_1252_backslashes_and_words_for_nothing_are_kept() -> None:
         ("video,animal,group\nv,a 1,control\nw,A-1,control\n", "animals 'a 1' and 'A-1' differ in case"),
         ("video,animal,group,note\nv,a,c,\nw,b,c", "row 3: 3 cells and no line end.*cut off"),
         ("x,,\nvideo,animal,group\nv,a,control\n", "above the header, expected the header first"),
-        ("", "expected the columns"),
+        ("", "columns video, animal, group are missing"),
     ],
 )
 def test_a_broken_cohort_is_refused(text: str, message: str) -> None:

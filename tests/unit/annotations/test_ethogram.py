@@ -41,8 +41,8 @@ def test_a_group_of_one_label_excludes_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no header, expected the columns name"),
-        ("label\nlying\n", "no header"),
+        ("", "columns name are missing"),
+        ("label\nlying\n", "columns name are missing"),
         ('name,group\nlying,p"\n', "row 2: group 'p\"', expected no quotation mark"),
         ("lying,\nname,group\nstanding,p\n", "above the header, expected the header first"),
         ("name,group\nlying,p\n,p\n", "row 3: no name"),

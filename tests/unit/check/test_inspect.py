@@ -69,7 +69,7 @@ def prompt_on_a_skipped_frame(study: StudyConfig) -> StudyConfig:
 SPOILED: dict[str, tuple[Callable[[StudyConfig], StudyConfig | None], str]] = {
     "a blank after a name in the cohort's group": (
         lambda study: edit(study, "cohort.csv", "sheep01,control", "sheep01,Control"),
-        r"groups 'Control', 'control' differ in spelling only",
+        r"groups 'Control' and 'control' differ in case, blanks",
     ),
     "another case of an animal in an annotation": (
         lambda study: edit(study, "annotations/sheep01_1.csv", "sheep01,", "Sheep01,"),
@@ -152,13 +152,13 @@ def test_each_fault_is_found_before_anything_runs(name: str, study: StudyConfig)
 
 
 def test_all_faults_are_in_one_list(study: StudyConfig) -> None:
-    edit(study, "cohort.csv", "sheep01,control", "sheep01,Control")
+    edit(study, "cohort.csv", "sheep01,control", "sheep01,other")
     wrong = with_settings(with_settings(study, "embed", image_px=100), "compare", reference="Kontrol")
     with pytest.raises(ConfigError) as caught:
         require(Study(wrong))
     text = str(caught.value)
-    assert "4 things to correct" in text
-    for part in ("embed.image_px", "compare.reference", "differ in spelling only", "has one animal"):
+    assert "3 things to correct" in text
+    for part in ("embed.image_px", "compare.reference", "group 'other' has one animal"):
         assert part in text
 
 
