@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, MediaError
-from sheep.io import storage
 from sheep.io.prefetch import prefetch
 from sheep.video import decoding
+from sheep.video.archive import SUFFIXES, listing
 from sheep.video.clock import Mark as Mark
 from sheep.video.clock import Picture
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts")
 _GAP_S, _GAP_TIMES = 0.5, 5.0
 """A gap between frames is logged where it is longer than both: seconds, and times the mean of all other gaps."""
 _FAULTS = {"equal": "equal times, spread", "joined": "joined recordings", "damaged": "damaged frames"}
@@ -55,7 +54,7 @@ class Frame:
 
 
 def find(root: str) -> dict[str, str]:
-    """List the videos of an archive, by their endings.
+    """List the videos of an archive, by their endings. Files left out are logged; `archive.listing` returns them.
 
     Args:
         root: URI of the video folder; subfolders are included.
@@ -66,14 +65,15 @@ def find(root: str) -> dict[str, str]:
     Raises:
         ConfigError: there is none.
     """
-    everything = storage.find(root)
-    found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
-    if not found:
+    found = listing(root)
+    if not found.videos:
         raise ConfigError(
-            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. "
+            f"{root}: no videos among {len(found.left_out)} files, expected files ending in {', '.join(SUFFIXES)}. "
             "Check the archive's root and its video folder."
         )
-    return found
+    if found.left_out:
+        log.warning("left out folder=%s number=%d: %s", root, len(found.left_out), found.summary)
+    return found.videos
 
 
 def decode(
