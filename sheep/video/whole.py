@@ -1,15 +1,19 @@
 """Whether a file ends before its container says."""
 
-from collections.abc import Callable
+import os
 from fractions import Fraction
 from typing import Any, BinaryIO
+
+import av
 
 from sheep.errors import MediaError
 from sheep.video.clock import Picture
 
 _MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); if more is missing, the file is broken
-_TAIL_BYTES = 1024  # an interrupted copy to a file of the final size ends in zeros
+_READ_BYTES = 2**16  # of the file's start and end, where its size is stated, and of what follows the last packet
+_MARGIN_BYTES = 1024  # a packet's position may be that of its header or of its data
 _SEGMENT = b"\x18\x53\x80\x67"  # Matroska's outermost element (RFC 9559, 5.1)
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # File Properties Object
 
 
 def require_whole(container: Any, stream: Any, first: Picture, last: Picture, file: BinaryIO, uri: str) -> None:
@@ -54,39 +58,60 @@ def _stated_end(container: Any, stream: Any) -> Fraction:
 
 
 def _holds_last(container: Any, stream: Any, last: Picture, file: BinaryIO) -> bool:
-    """Tell whether a Matroska, WebM or AVI file is complete, so that its last picture is shown until the stated end.
+    """Tell whether a file is complete, so that its last picture is shown until the stated end.
 
-    Complete: the outermost element ends within the file, the file does not end in zeros, and no entry of its index is
-    later than the last picture.
+    Complete: what the format states about its size fits the file, no zeros follow the last packet, as they do where a
+    copy to a file of the final size was interrupted, and no entry of the index is later than the last picture. Formats
+    other than Matroska, WebM, AVI, ASF and FLV state no size.
     """
-    measure = {"avi": _riff_end, "matroska,webm": _segment_end}.get(container.format.name)
-    if measure is None:
+    name = container.format.name
+    is_complete = {"matroska,webm": _is_segment, "avi": _is_riff, "asf": _is_asf, "flv": _is_flv}.get(name)
+    if is_complete is None:
         return False
-    size = file.seek(0, 2)
-    file.seek(max(size - _TAIL_BYTES, 0))
-    if not any(file.read()):
+    try:
+        container.seek(last.pts, stream=stream)  # also reads Matroska's index
+        end = max((packet.pos + packet.size for packet in container.demux() if packet.pos is not None), default=0)
+    except av.error.FFmpegError:
         return False
-    is_avi = container.format.name == "avi"
-    later = any(entry.timestamp > last.pts and (entry.size or not is_avi) for entry in stream.index_entries)
-    return not later and 0 < _end(measure, file) <= size
+    # Matroska's index names no sizes; in AVI an entry of 0 bytes repeats the picture before it.
+    later = any(entry.timestamp > last.pts and (entry.size or name != "avi") for entry in stream.index_entries)
+    size = file.seek(0, os.SEEK_END)
+    head, tail, rest = (_read(file, start) for start in (0, max(size - _READ_BYTES, 0), end + _MARGIN_BYTES))
+    return not later and (not rest or any(rest)) and any(tail[-_MARGIN_BYTES:]) and is_complete(head, tail, size)
 
 
-def _end(measure: Callable[[bytes], int], file: BinaryIO) -> int:
-    file.seek(0)
-    return measure(file.read(4096))
+def _read(file: BinaryIO, start: int) -> bytes:
+    file.seek(start)
+    return file.read(_READ_BYTES)
 
 
-def _riff_end(head: bytes) -> int:
-    """Return where the first RIFF list ends, in bytes; 0 where that is not stated."""
-    length = int.from_bytes(head[4:8], "little")
-    return 8 + length if head[:4] == b"RIFF" and length else 0
-
-
-def _segment_end(head: bytes) -> int:
-    """Return where Matroska's segment ends, in bytes; 0 where that is not stated, as in a live recording."""
+def _is_segment(head: bytes, tail: bytes, size: int) -> bool:
+    """Tell whether Matroska's segment ends within the file. A live recording does not state where."""
     at = head.find(_SEGMENT) + 4
     if at < 4 or at >= len(head) or not head[at]:
-        return 0
+        return False
     num_bytes = 9 - head[at].bit_length()  # an EBML size: as many leading zeros as bytes follow (RFC 8794, 4)
-    value = int.from_bytes(head[at : at + num_bytes], "big") & ((1 << 7 * num_bytes) - 1)
-    return 0 if value == (1 << 7 * num_bytes) - 1 else at + num_bytes + value
+    unknown = (1 << 7 * num_bytes) - 1
+    value = int.from_bytes(head[at : at + num_bytes], "big") & unknown
+    return value != unknown and at + num_bytes + value <= size
+
+
+def _is_riff(head: bytes, tail: bytes, size: int) -> bool:
+    """Tell whether the first RIFF list ends within the file."""
+    length = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and 0 < length <= size - 8
+
+
+def _is_asf(head: bytes, tail: bytes, size: int) -> bool:
+    """Tell whether the file has the size of its File Properties Object (ASF specification, 3.2)."""
+    at = head.find(_ASF_FILE)
+    return at >= 0 and 0 < int.from_bytes(head[at + 40 : at + 48], "little") <= size
+
+
+def _is_flv(head: bytes, tail: bytes, size: int) -> bool:
+    """Tell whether the file ends with a whole tag: its last 4 bytes are that tag's size (FLV specification, E.3)."""
+    length = int.from_bytes(tail[-4:], "big")
+    tag = tail[-4 - length :]
+    if length > len(tail) - 4:  # too long a tag to be looked at
+        return False
+    return length > 11 and tag[0] in (8, 9, 18) and int.from_bytes(tag[1:4], "big") == length - 11

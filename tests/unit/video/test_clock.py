@@ -6,14 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
 from sheep.errors import MediaError
 from sheep.video import reader
 from sheep.video.clock import Clock, Picture
-from tests.unit.video.video_files import SHADES, grey, moving, restamped, with_sound, write
+from tests.unit.video.video_files import SHADES, grey, moving, restamped, slots, with_sound, write
 
 
 def times(uri: str, **options: Any) -> list[float]:
@@ -107,18 +106,6 @@ def test_an_avi_with_b_frames_is_shown_in_order(tmp_path: Path, how: dict[str, A
     for at in (0, 7, 28):
         rest = [(one.index, one.time_s, one.image.tobytes()) for one in reader.decode(uri, after=frames[at].mark)]
         assert rest == [(one.index, one.time_s, one.image.tobytes()) for one in frames[at + 1 :]]
-
-
-def slots(path: Path, images: Sequence[Any], *, codec: str, options: dict[str, str]) -> str:
-    """Write an AVI of one time slot a frame."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=10, options=options)
-        stream.pix_fmt = "yuv420p"
-        stream.height, stream.width = images[0].shape[:2]
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return str(path)
 
 
 # --- joined recordings

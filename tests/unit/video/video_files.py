@@ -111,3 +111,15 @@ def with_sound(path: Path, images: Sequence[NDArray[np.uint8]], lead_s: float) -
         for packet in sorted((one for one in packets if one.dts is not None), key=lambda one: one.dts * one.time_base):
             container.mux(packet)
     return str(path)
+
+
+def slots(path: Path, images: Sequence[NDArray[np.uint8]], *, codec: str, options: dict[str, str]) -> str:
+    """Write an AVI of one time slot a frame."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=10, options=options)
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = images[0].shape[:2]
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
