@@ -188,16 +188,30 @@ class Clock:
         Raises:
             MediaError: time goes back, and the file is none in which recordings are joined.
         """
-        back_s = float((last.pts - frame.pts) * frame.time_base)
-        if back_s < 0:
-            return self._rejoins and frame.pts >= _WRAP > last.pts and -back_s > _WRAP_GAP_S
-        if self._rejoins and (frame.key_frame or back_s > _JOIN_S):
+        if self._rejoins and is_restart(last.pts, frame.pts, frame.time_base, is_key=frame.key_frame):
             return True
+        if frame.pts > last.pts:
+            return False
         before, now = (float((one.pts - first_pts) * one.time_base) for one in (last, frame))
         raise MediaError(
             f"{self._uri}: frame {index} is shown at {now:.3f} s, not after frame {index - 1} at {before:.3f} s; "
             f"expected rising times. Copy the file again; if it was recorded so: {EVEN_TIMES}"
         )
+
+
+def is_restart(last: int, now: int, time_base: Fraction, *, is_key: bool) -> bool:
+    """Tell whether another recording starts, in a transport or program stream.
+
+    Args:
+        last: timestamp of the picture before.
+        now: timestamp of this picture.
+        time_base: of both [s].
+        is_key: this picture is a key frame.
+    """
+    back_s = float((last - now) * time_base)
+    if back_s <= 0:
+        return now >= _WRAP > last and -back_s > _WRAP_GAP_S
+    return is_key or back_s > _JOIN_S
 
 
 def start(container: Any, stream: Any) -> Fraction | None:
@@ -228,14 +242,14 @@ def clock_of(container: Any, stream: Any, uri: str) -> Clock:
         uri,
         None if begins is None else round(begins / stream.time_base),
         1 / (rate * stream.time_base) if rate else Fraction(1),
-        rejoins=container.format.name in ("mpegts", "mpeg"),
-        is_sorted=_stores_decoding_order(container) and bool(stream.codec_context.has_b_frames),
+        rejoins=rejoins(container),
+        is_sorted=stores_decoding_order(container) and bool(stream.codec_context.has_b_frames),
     )
 
 
 def decoded(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     """Decode from where the file stands, each frame with the timestamp at which it is shown."""
-    if not _stores_decoding_order(container):
+    if not stores_decoding_order(container):
         yield from container.decode(stream)
         return
     stamps: list[int] = []
@@ -248,5 +262,11 @@ def decoded(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
             yield frame
 
 
-def _stores_decoding_order(container: Any) -> bool:
+def rejoins(container: Any) -> bool:
+    """Tell whether recordings may be joined in files of this format by appending one to another."""
+    return container.format.name in ("mpegts", "mpeg")
+
+
+def stores_decoding_order(container: Any) -> bool:
+    """Tell whether files of this format store no times of presentation."""
     return bool(container.format.name == "avi")

@@ -58,6 +58,18 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
             than `display.MAX_FRAME_PX` pixels, ends before its container says, or has no such mark.
         ConfigError: access refused.
     """
+    with opened(uri) as file:
+        yield from _decode_open(file, uri, after)
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[BinaryIO]:
+    """Open a video's bytes; a remote object is read by range. Errors of the decoder become MediaErrors.
+
+    Raises:
+        MediaError: there is nothing, or the block raises an error of FFmpeg.
+        ConfigError: access refused.
+    """
     fs, path = storage.filesystem(uri)
     try:
         with (
@@ -69,7 +81,7 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
         ):
             if not fs.size(path):  # FFmpeg would seek before the start, which fails without an FFmpegError
                 raise _empty(uri)
-            yield from _decode_open(file, uri, after)
+            yield file
     except FileNotFoundError as error:
         raise _gone(uri) from error
 
@@ -107,7 +119,7 @@ def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Pictu
                 yield last
             require_whole(container, stream, first, last, file, uri)
             return
-    raise _none_decodes(uri)
+    raise none_decodes(uri)
 
 
 def _from_start(container: Any, stream: Any, uri: str) -> Iterator[Picture]:
@@ -177,7 +189,8 @@ def _gone(uri: str) -> MediaError:
     return MediaError(f"{uri}: not there, expected a video. It was moved or deleted after the archive was listed.")
 
 
-def _none_decodes(uri: str) -> MediaError:
+def none_decodes(uri: str) -> MediaError:
+    """Return the error of a file without a picture."""
     return MediaError(f"{uri}: holds no frame that can be decoded, expected at least one. Copy it again, or remove it.")
 
 
@@ -230,7 +243,7 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
                 "Re-export or re-copy the file, or set crop.advanced.decoder to pyav."
             ) from error
     if not num_pictures:
-        raise _none_decodes(uri)
+        raise none_decodes(uri)
 
 
 def _timed_by_decord(reader: Any, begins_s: float, uri: str) -> Iterator[Picture]:
@@ -277,7 +290,7 @@ def _require_plain(path: str, uri: str) -> float:
         stream = display.video_stream(container, uri)
         frame = next(clock.decoded(container, stream), None)
         if frame is None:
-            raise _none_decodes(uri)
+            raise none_decodes(uri)
         if stream is not container.streams.video[0] or not display.is_plain(frame, stream):
             raise MediaError(
                 f"{uri}: is shown rotated, mirrored, with pixels that are not square or by another than its first "

@@ -23,8 +23,8 @@ from sheep.video.clock import Picture
 
 log = logging.getLogger(__name__)
 
-_GAP_S, _GAP_TIMES = 0.5, 5.0
-"""A gap between frames is logged where it is longer than both: seconds, and times the mean of all other gaps."""
+GAP_S, GAP_TIMES = 0.5, 5.0
+"""A gap between frames is told where it is longer than both: seconds, and times the mean of all other gaps."""
 _FAULTS = {"equal": "equal times, spread", "joined": "joined recordings", "damaged": "damaged frames"}
 
 
@@ -152,7 +152,7 @@ def _watched(pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
         yield picture
     if first is None or last is None:
         return
-    if gap_s > max(_GAP_S, _GAP_TIMES * (last.time_s - first.time_s - gap_s) / max(last.index - first.index - 1, 1)):
+    if gap_s > max(GAP_S, GAP_TIMES * (last.time_s - first.time_s - gap_s) / max(last.index - first.index - 1, 1)):
         log.warning("time gap video=%s before_frame=%d gap_s=%.2f", uri, gap_at, gap_s)
     for fault, what in _FAULTS.items():
         if number_of[fault]:

@@ -2,7 +2,7 @@
 
 import os
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 
@@ -19,11 +19,6 @@ _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # File Properties
 def require_whole(container: Any, stream: Any, first: Picture, last: Picture, file: BinaryIO, uri: str) -> None:
     """Refuse a file that ends early.
 
-    MP4 and MOV list their samples in a table, from which edit lists may discard some. Other containers state no count,
-    or a count of time slots (AVI): there the length in the header is compared. A video stream without a length of its
-    own is not checked if the file also has sound, since the file's length may be that of the sound. A last picture that
-    is held for long is told from a missing end by what the file is made of, see `_holds_last`.
-
     Args:
         container: open, its pictures read to the end.
         stream: the video stream.
@@ -35,6 +30,26 @@ def require_whole(container: Any, stream: Any, first: Picture, last: Picture, fi
     Raises:
         MediaError: more than 2 frames and more than 1 % are missing.
     """
+    found, stated, what = lengths(container, stream, first, last, file)
+    if found < stated:
+        raise MediaError(
+            f"{uri}: {found:.0f} of {stated:.0f} {what} decode, expected all. The file is truncated: copy it again."
+        )
+
+
+def lengths(
+    container: Any, stream: Any, first: Picture, last: Picture, file: BinaryIO
+) -> tuple[float, float, Literal["frames", "frames' time"]]:
+    """Compare what was read with what the container states.
+
+    MP4 and MOV list their samples in a table, from which edit lists may discard some. Other containers state no count,
+    or a count of time slots (AVI): there the length in the header is compared. A video stream without a length of its
+    own is not checked if the file also has sound, since the file's length may be that of the sound. A last picture that
+    is held for long is told from a missing end by what the file is made of, see `_holds_last`.
+
+    Returns:
+        Found, stated and what was counted; found is stated if no more than 2 frames and 1 % are missing.
+    """
     if "mp4" in container.format.name:
         stated = float(sum(not entry.is_discard for entry in stream.index_entries) if stream.frames else 0)
         found, what = float(last.index + 1), "frames"
@@ -43,10 +58,9 @@ def require_whole(container: Any, stream: Any, first: Picture, last: Picture, fi
         stated = float(_stated_end(container, stream)) / gap_s
         found, what = (float(last.pts * stream.time_base) + max(gap_s, last.held_s)) / gap_s, "frames' time"
     missing = stated - found
-    if missing > 2 and missing > _MISSING_FRAC * stated and not _holds_last(container, stream, last, file):
-        raise MediaError(
-            f"{uri}: {found:.0f} of {stated:.0f} {what} decode, expected all. The file is truncated: copy it again."
-        )
+    if missing <= 2 or missing <= _MISSING_FRAC * stated or _holds_last(container, stream, last, file):
+        found = stated
+    return found, stated, "frames" if what == "frames" else "frames' time"
 
 
 def _stated_end(container: Any, stream: Any) -> Fraction:
