@@ -1,9 +1,9 @@
 """The contract between stages: every table's columns, types, units and key.
 
 Keys: `video` is the URI relative to the archive's video folder (POSIX), `animal` a name unique in the cohort, `frame`
-the frame's number in the file (0 is the first that decodes). Time is `time_s`, seconds since the first frame, from the
-file's own presentation timestamps. Intervals are half-open [start, stop). Boxes are x0, y0, x1, y1 in pixels of the
-decoded, rotation-corrected frame, origin top left, x1 and y1 exclusive. Images are uint8 RGB, HWC outside torch.
+the frame's number in the file (0 is the first that decodes). Time is `time_s`, seconds since the start of the
+presentation, as a player shows it. Intervals are half-open [start, stop). Boxes are x0, y0, x1, y1 in pixels of the
+displayed frame (upright, square pixels), origin top left, x1 and y1 exclusive. Images are uint8 RGB, HWC outside torch.
 Missing is null, never 0; unscored is not absent. Rows of one video are in the order of (frame, animal).
 
 Shapes in docstrings and comments: B batch, F frames, A animals, W windows, H height, W width (beside H), P patches,

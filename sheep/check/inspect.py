@@ -8,20 +8,18 @@ from typing import TypeVar
 
 from scipy import optimize, stats
 
-from sheep.annotations.coding import Coding
 from sheep.annotations.intervals import clip, length
 from sheep.annotations.labelled import Annotation
 from sheep.annotations.matching import Matcher
-from sheep.check import names, settings
+from sheep.check import names, settings, videos
 from sheep.check.findings import CheckReport, FileFacts, GroupFacts, LabelFacts
-from sheep.errors import ConfigError, MediaError
+from sheep.check.videos import Scans
+from sheep.errors import ConfigError
 from sheep.io import storage
 from sheep.schemas import Prompt
 from sheep.study import Study
-from sheep.video import reader
+from sheep.video.scan import Scan
 
-MAX_LENGTH_DIFFERENCE_S, MAX_LENGTH_SHARE = 1.0, 0.02
-"""A media file whose stated length differs from the video's by more than both was annotated on another cut."""
 POWER, ALPHA = 0.8, 0.05
 """The usual convention of power analyses."""
 
@@ -64,18 +62,19 @@ def inspect(study: Study) -> CheckReport:
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     errors += settings.missing_gpu(config, on_cluster=on_cluster, has_gpu=any(Path("/dev").glob("nvidia[0-9]*")))
     errors += _joined(study)
-    errors += _videos(study)
+    scans = _attempt(lambda: _scans(study), errors) or {}
+    errors += _of_videos(study, scans)
     groups, ethogram = _groups(study), _attempt(lambda: inputs.ethogram, [])
     return CheckReport(
         num_videos=len(_attempt(lambda: inputs.videos, []) or {}),
         groups=groups,
-        labels=_labels(study),
+        labels=_labels(study, scans),
         inferred=ethogram is not None and ethogram.inferred,
         exclusive=ethogram.exclusive if ethogram is not None else (),
         files=_files(study),
         detectable_sd=_detectable(groups),
         errors=tuple(dict.fromkeys(errors)),
-        warnings=tuple(_warnings(study)),
+        warnings=(*videos.unusable(scans), *_warnings(study)),
     )
 
 
@@ -111,33 +110,17 @@ def _joined(study: Study) -> Iterator[str]:
         yield from settings.animals(config, annotated, config.finetune.validation_animals)
 
 
-def _videos(study: Study) -> Iterator[str]:
-    """Say which annotations were made on another cut of their video, as far as both state a length."""
-    inputs, archive = study.inputs, study.config.archive
-    folder, videos = _attempt(lambda: inputs.annotation_folder, []), _attempt(lambda: inputs.videos, [])
-    if folder is None or videos is None:
-        return
-    matcher = Matcher(videos, by_name=archive.match_by_name)
-    seen: set[tuple[str, float]] = set()
-    for coding in folder.codings:
-        video = _attempt(lambda coding=coding: matcher.find(coding.media, coding.where), [])  # type: ignore[misc]
-        if video is None or coding.media_s is None or (video, coding.media_s) in seen:
-            continue
-        seen.add((video, coding.media_s))
-        yield from _other_cut(coding, video, storage.join(archive.root, archive.videos, video))
-
-
-def _other_cut(coding: Coding, video: str, uri: str) -> Iterator[str]:
-    try:
-        length_s = reader.length_s(uri)
-    except MediaError:
-        return  # the crop stage records the video as unusable; that is no fault of the annotation
-    assert coding.media_s is not None
-    allowed = max(MAX_LENGTH_DIFFERENCE_S, MAX_LENGTH_SHARE * length_s)
-    if not math.isnan(length_s) and abs(coding.media_s - length_s) > allowed:
-        yield (
-            f"{coding.where}: annotated on media of {coding.media_s:g} s, and {video!r} lasts {length_s:.1f} s, "
-            "expected the same. It was made on another cut or another video of the same name: annotate this one."
+def _of_videos(study: Study, scans: Scans) -> Iterator[str]:
+    """Say where prompts and annotations do not fit the videos, as far as each can be read."""
+    inputs, config = study.inputs, study.config
+    given = _attempt(lambda: inputs.prompts, [])
+    if given is not None:
+        yield from videos.prompt_problems(given, scans, config.crop, config.archive.prompts)
+    folder, found = _attempt(lambda: inputs.annotation_folder, []), _attempt(lambda: inputs.videos, [])
+    if folder is not None and found is not None:
+        matcher = Matcher(found, by_name=config.archive.match_by_name)
+        yield from videos.other_cuts(
+            folder.codings, lambda one: _attempt(lambda: matcher.find(one.media, one.where), []), scans
         )
 
 
@@ -162,20 +145,17 @@ def _groups(study: Study) -> tuple[GroupFacts, ...]:
     )
 
 
-def _labels(study: Study) -> tuple[LabelFacts, ...]:
+def _labels(study: Study, scans: Scans) -> tuple[LabelFacts, ...]:
     """Sum up each label's scored time and share of it, by group."""
-    inputs, archive = study.inputs, study.config.archive
+    inputs = study.inputs
     annotations, cohort = _attempt(lambda: inputs.annotations, []), _attempt(lambda: inputs.cohort, [])
     if annotations is None or cohort is None:
         return ()
     group_of = {row["animal"]: row["group"] for row in cohort.to_pylist()}
     totals: dict[str, dict[str, list[float]]] = {label: {} for label in inputs.ethogram.labels}
     shows: dict[str, set[str]] = {label: set() for label in inputs.ethogram.labels}
-    lengths: dict[str, float] = {}
     for one in annotations.used:
-        if one.video not in lengths:
-            lengths[one.video] = _length(storage.join(archive.root, archive.videos, one.video))
-        for label, (scored, held) in _seconds(one, lengths[one.video]).items():
+        for label, (scored, held) in _seconds(one, scans.get(one.video)).items():
             total = totals[label].setdefault(group_of.get(one.animal, ""), [0.0, 0.0])
             total[0] += scored
             total[1] += held
@@ -192,22 +172,24 @@ def _labels(study: Study) -> tuple[LabelFacts, ...]:
     )
 
 
-def _seconds(annotation: Annotation, length_s: float) -> dict[str, tuple[float, float]]:
-    """Return each label's scored and held time, in the annotation's unit; nan where the video's end is not known."""
-    end = length_s if annotation.unit == "s" else math.inf
-    found = {}
-    for label, scored in annotation.scored.items():
-        total = length(clip(scored, 0.0, end))
-        found[label] = (total if math.isfinite(total) else math.nan, length(annotation.bouts.get(label, ())))
-    return found
+def _seconds(annotation: Annotation, found: "Scan | str | None") -> dict[str, tuple[float, float]]:
+    """Return each label's scored and held time [s]; nan where the video's length or frame rate is not known."""
+    scanned = found if isinstance(found, Scan) else None
+    in_seconds = annotation.unit == "s"
+    end = math.nan if scanned is None else scanned.length_s if in_seconds else scanned.num_frames
+    per_unit_s = 1.0 if in_seconds else math.nan if scanned is None else 1 / scanned.rate_hz
+    return {
+        label: (
+            math.nan if math.isnan(end) else per_unit_s * length(clip(scored, 0.0, end)),
+            per_unit_s * length(annotation.bouts.get(label, ())),
+        )
+        for label, scored in annotation.scored.items()
+    }
 
 
-def _length(uri: str) -> float:
-    try:
-        length_s = reader.length_s(uri)
-    except MediaError:
-        return math.inf
-    return math.inf if math.isnan(length_s) else length_s
+def _scans(study: Study) -> Scans:
+    archive = study.config.archive
+    return videos.scan_all(storage.join(archive.root, archive.videos), study.inputs.videos)
 
 
 def _files(study: Study) -> tuple[FileFacts, ...]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import fsspec
 from botocore.exceptions import BotoCoreError
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from sheep.errors import ConfigError
@@ -34,11 +35,27 @@ def join(uri: str, *parts: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the filesystem of a URI and the path within it. Listings are never cached: other workers write too."""
-    # Up to 3 attempts: a refused connection is reported after about 5 s, not 10, and requests that S3 throttles are
-    # still retried.
-    options = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}} if uri.startswith("s3://") else {}
-    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
+    """Return the filesystem of a URI and the path within it. Listings are never cached: other workers write too.
+
+    Raises:
+        ConfigError: an S3 key that holds `?versionId=`.
+    """
+    # fsspec's own `url_to_fs` takes `::` in a name for a chain of filesystems, and `?versionId=` for a version.
+    protocol = split_protocol(uri)[0] or "file"
+    kind = fsspec.get_filesystem_class(protocol)
+    if protocol == "s3":
+        # Four tries each: a refused connection is reported after about 5 s, not 10; S3 asking to slow down is still
+        # waited for.
+        options = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}}
+    else:
+        options = kind._get_kwargs_from_urls(uri)
+    fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
+    path = str(kind._strip_protocol(uri))
+    if protocol == "s3" and "?versionId=" in path:
+        raise ConfigError(
+            f"{uri}: the key holds '?versionId=', which S3 clients take for a version, expected another name. Rename "
+            "the object."
+        )
     return fs, path
 
 

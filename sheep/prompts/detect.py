@@ -182,8 +182,10 @@ def detect(uri: str, find: Find, num_animals: int, crop: CropConfig, config: Pro
 
     def frames() -> Iterator[SampledFrame]:
         nonlocal factor
+        first_s = None
         for frame in reader.decode(uri, stride=crop.stride_frames, decoder=crop.advanced.decoder):
-            if config.advanced.within_s and frame.time_s > config.advanced.within_s:
+            first_s = frame.time_s if first_s is None else first_s
+            if config.advanced.within_s and frame.time_s - first_s > config.advanced.within_s:
                 return
             image = shrink(frame.image, _LONGEST_PX)
             factor = frame.image.shape[1] / image.shape[1]

@@ -1,80 +1,44 @@
 """One video file -> its pictures in order, by PyAV or by decord, from the start or from a mark.
 
-Pictures are returned unchecked; `sheep/video/reader.py` checks them. A mark is the picture at which an earlier pass
-stopped. A seek by timestamp counts as successful only if the decoder returns the picture with the mark's checksum: at
-open groups of pictures (HEVC, H.264) decoders silently drop pictures that reference skipped ones.
+Times are given by `sheep/video/clock.py`, and `sheep/video/reader.py` checks the pictures. A mark is where an earlier
+pass stopped. A seek by timestamp counts as successful only if the decoder returns the picture with the mark's checksum:
+at open groups of pictures (HEVC, H.264) decoders silently drop pictures that reference skipped ones.
 """
 
 import contextlib
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, MediaError
 from sheep.io import storage
+from sheep.video import clock, display
+from sheep.video.clock import Clock, Mark, Picture, Pixels
+from sheep.video.whole import require_whole
 
 CONTAINERS = (
     "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "asf", "flv", "ogg", "mxf",
     "dv", "gxf", "ivf", "nut", "rm", "gif", "mjpeg", "yuv4mpegpipe",
-    # still images: opened, so that `_video_stream` can refuse them with their own message
+    # still images: opened, so that `display.video_stream` can refuse them with their own message
     "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe", "gif_pipe",
 )  # fmt: skip
 """Container formats that are opened. FFmpeg detects them by content, not by name, and some formats (concat, HLS, DASH,
 image sequences) are text that names other files or addresses to open, which a file in a video folder must not do."""
-MAX_FRAME_PX = 2**27
-"""Frames of more pixels than this are refused: 134 million, four times 8K, about 400 MB as RGB. A damaged or hostile
-header can state any size."""
-_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
+OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
 
 BLOCK_BYTES = 4 * 2**20
 """A remote file is read in ranges of this size, each when it is needed (fsspec's `readahead` cache)."""
-_MISSING_FRAC = 0.01  # containers miscount by a frame or two (edit lists); if more is missing, the file is broken
-# Seeks tried in order until one returns the marked picture: seconds before the mark, None for the file's start.
+# Seeks tried one after another until the marked picture comes out: seconds before the mark, None for the file's start.
 _BACK_S = (0.0, 2.0, 10.0, 60.0, None)
-_DECORD_CLOCK_S = 1e-6  # decord returns times in seconds only; timestamps count in units of this
-
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One picture of one file, after which a later pass resumes. Restored from JSON by `Mark(**values)`."""
-
-    index: int
-    """Number in the file, from 0."""
-    pts: int
-    """Its timestamp, in units of the stream's time base."""
-    first_pts: int
-    """Timestamp of the first picture, where time starts."""
-    crc: int
-    """CRC-32 of its pixels, as returned to the caller."""
-
-    def to_json(self) -> dict[str, int]:
-        """Return its fields by name."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One decoded picture, not converted to RGB yet: calling `image` costs as much as decoding."""
-
-    index: int
-    pts: int
-    first_pts: int
-    time_s: float
-    """Seconds since the first picture."""
-    image: Callable[[], Pixels]
-    """Returns (H, W, 3) uint8 RGB, rotated by the file's display matrix."""
-    damaged: bool = False
-    """The decoder found damage in the picture or in one it references. Not every decoder checks."""
+_DECORD_TICK_S = Fraction(1, 10**6)  # decord returns times in seconds only; this clock makes timestamps of them
 
 
 def checksum(image: Pixels) -> int:
@@ -91,7 +55,19 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
 
     Raises:
         MediaError: the file is not a readable video, holds no picture or one without a timestamp, has frames of more
-            than `MAX_FRAME_PX` pixels, ends before its container says, or has no such mark.
+            than `display.MAX_FRAME_PX` pixels, ends before its container says, or has no such mark.
+        ConfigError: access refused.
+    """
+    with opened(uri) as file:
+        yield from _decode_open(file, uri, after)
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[BinaryIO]:
+    """Open a video's bytes; a remote object is read by range. Errors of the decoder become MediaErrors.
+
+    Raises:
+        MediaError: there is nothing, or the block raises an error of FFmpeg.
         ConfigError: access refused.
     """
     fs, path = storage.filesystem(uri)
@@ -104,7 +80,7 @@ def by_pyav(uri: str, after: Mark | None = None) -> Iterator[Picture]:
         ):
             if not fs.size(path):  # FFmpeg would seek before the start, which fails without an FFmpegError
                 raise _empty(uri)
-            yield from _decode_open(file, uri, after)
+            yield file
     except FileNotFoundError as error:
         raise _gone(uri) from error
 
@@ -124,54 +100,35 @@ def _as_media_error(uri: str) -> Iterator[None]:
 
 
 def _decode_open(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Picture]:
-    """Decode an open file; from a mark, by the shortest seek that finds it.
-
-    Args:
-        file: opened for reading.
-        uri: named in errors.
-        after: as for `by_pyav`.
-    """
-    for back_s in _BACK_S if after else (None,):
+    """Decode an open file; from a mark, by the shortest seek that leads to it."""
+    for back_s in _BACK_S if after and not after.repaired else (None,):
         file.seek(0)
-        with av.open(file, mode="r", options=_OPTIONS) as container:
-            stream = _video_stream(container, uri)
+        with av.open(file, mode="r", options=OPTIONS) as container:
+            stream = display.video_stream(container, uri)
             pictures = (
                 _from_start(container, stream, uri)
                 if after is None
                 else _from_mark(container, stream, uri, after, back_s)
             )
-            last = next(pictures, None)
-            if last is None:  # this seek did not find the mark
+            first = last = next(pictures, None)
+            if first is None or last is None:  # this seek did not lead to the mark
                 continue
             yield last
             for last in pictures:
                 yield last
-            _require_whole(container, stream, last, uri)
+            require_whole(container, stream, first, last, file, uri)
             return
-    raise _none_decodes(uri)
-
-
-def _video_stream(container: Any, uri: str) -> Any:
-    if not container.streams.video:
-        raise MediaError(f"{uri}: holds no video stream, expected one. Remove it from the folder.")
-    if container.format.name.endswith("_pipe"):  # png_pipe, jpeg_pipe
-        raise MediaError(f"{uri}: is a still image, expected a video. Remove it from the folder.")
-    stream = container.streams.video[0]
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MAX_FRAME_PX:
-        raise MediaError(
-            f"{uri}: frames of {width} x {height} px, expected at most {MAX_FRAME_PX} pixels. Re-export it smaller, "
-            "or copy it again."
-        )
-    stream.thread_type = "SLICE"  # frame threads would hold several frames and report errors out of order
-    return stream
+    raise none_decodes(uri)
 
 
 def _from_start(container: Any, stream: Any, uri: str) -> Iterator[Picture]:
-    first_pts = None
-    for index, frame in enumerate(container.decode(stream)):
-        first_pts = frame.pts if first_pts is None else first_pts
-        yield _picture(frame, index, first_pts, uri)
+    pictures = clock.clock_of(container, stream, uri).pictures
+    yield from pictures(clock.decoded(container, stream), _shown_by(stream))
+
+
+def _shown_by(stream: Any) -> Any:
+    aspect = stream.sample_aspect_ratio
+    return lambda frame: display.shown(frame, aspect)
 
 
 def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[Picture]:
@@ -189,18 +146,15 @@ def _from_mark(container: Any, stream: Any, uri: str, mark: Mark, back_s: float 
         return
     try:
         container.seek(mark.pts - round(back_s / stream.time_base), stream=stream)
-        frames = container.decode(stream)
-        first = next((frame for frame in frames if frame.pts is None or frame.pts >= mark.pts), None)
-    except av.error.FFmpegError:  # the file is not seekable, or damaged at the target
+        frames = clock.decoded(container, stream)
+        met = next((frame for frame in frames if frame.pts is None or frame.pts >= mark.pts), None)
+    except av.error.FFmpegError:  # the file is not seekable, or damaged where the seek led to
         return
-    if first is None or first.pts != mark.pts:
+    if met is None or met.pts != mark.pts:
         return
-    picture = _picture(first, mark.index, mark.first_pts, uri)
-    if checksum(picture.image()) != mark.crc:
-        return
-    yield picture
-    for index, frame in enumerate(frames, start=mark.index + 1):
-        yield _picture(frame, index, mark.first_pts, uri)
+    convert = _shown_by(stream)
+    if checksum(convert(met)) == mark.crc:
+        yield from clock.clock_of(container, stream, uri).pictures(chain([met], frames), convert, mark)
 
 
 def _skipped_to(mark: Mark, pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
@@ -225,48 +179,6 @@ def _skipped_to(mark: Mark, pictures: Iterator[Picture], uri: str) -> Iterator[P
         raise _unmet(uri, mark)
 
 
-def _picture(frame: av.VideoFrame, index: int, first_pts: int, uri: str) -> Picture:
-    if frame.pts is None or frame.time_base is None:
-        raise MediaError(
-            f"{uri}: frame {index} has no timestamp, expected one for each. Remux the file (ffmpeg -fflags +genpts)."
-        )
-    time_s = float((frame.pts - first_pts) * frame.time_base)
-    return Picture(index, frame.pts, first_pts, time_s, partial(_upright, frame), frame.is_corrupt)
-
-
-def _require_whole(container: Any, stream: Any, last: Picture, uri: str) -> None:
-    """Refuse a file that ends early.
-
-    MP4 and MOV list their samples in a table, from which edit lists may discard some. Other containers state no count,
-    or a count of time slots (AVI): there the length in the header is compared. A video stream without a length of its
-    own is not checked if the file also has sound, since the file's length may be that of the sound.
-
-    Args:
-        container: open, its pictures read to the end.
-        stream: the video stream.
-        last: the last picture.
-        uri: named in errors.
-
-    Raises:
-        MediaError: more than 2 frames and more than 1 % are missing.
-    """
-    num_frames = last.index + 1
-    if "mp4" in container.format.name:
-        shown = sum(not entry.is_discard for entry in stream.index_entries) if stream.frames else 0
-        stated, found, what = float(shown), float(num_frames), "frames"
-    else:
-        length_s = stream.duration * stream.time_base if stream.duration else 0.0
-        if not length_s and len(container.streams) == 1 and container.duration:
-            length_s = container.duration / av.time_base
-        gap_s = last.time_s / max(num_frames - 1, 1)
-        stated, found, what = float(length_s) / (gap_s or 1.0), last.time_s / (gap_s or 1.0) + 1, "frames' time"
-    missing = stated - found
-    if missing > 2 and missing > _MISSING_FRAC * stated:
-        raise MediaError(
-            f"{uri}: {found:.0f} of {stated:.0f} {what} decode, expected all. The file is truncated: copy it again."
-        )
-
-
 def length_s(uri: str) -> float:
     """Return the length stated by the container [s]; nan where it states none or cannot be read."""
     fs, path = storage.filesystem(uri)
@@ -274,7 +186,7 @@ def length_s(uri: str) -> float:
         with (
             storage.explained(uri, "reading"),
             fs.open(path, "rb") as file,
-            av.open(file, mode="r", options=_OPTIONS) as container,
+            av.open(file, mode="r", options=OPTIONS) as container,
         ):
             return container.duration / av.time_base if container.duration else math.nan
     except (av.error.FFmpegError, OSError, ValueError):
@@ -289,7 +201,8 @@ def _gone(uri: str) -> MediaError:
     return MediaError(f"{uri}: missing, expected a video. It was moved or deleted after the archive was listed.")
 
 
-def _none_decodes(uri: str) -> MediaError:
+def none_decodes(uri: str) -> MediaError:
+    """Return the error of a file without a picture."""
     return MediaError(f"{uri}: holds no frame that can be decoded, expected at least one. Copy it again, or remove it.")
 
 
@@ -298,12 +211,6 @@ def _unmet(uri: str, mark: Mark) -> MediaError:
         f"{uri}: has no frame {mark.index} with timestamp {mark.pts}, expected it where an earlier pass stopped. "
         "The file was replaced: process it from the start."
     )
-
-
-def _upright(frame: av.VideoFrame) -> Pixels:
-    image: Pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def by_decord(uri: str, after: Mark | None = None) -> Iterator[Picture]:
@@ -330,21 +237,14 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
         raise ConfigError(
             "crop.advanced.decoder=decord: the package is not installed, expected decord 0.6. Install it, or use pyav."
         ) from error
+    num_pictures = 0
     with contextlib.ExitStack() as stack:
         try:
             path = stack.enter_context(storage.local_copy(uri))
-            _require_container(path, uri)
-            reader = decord.VideoReader(path, num_threads=1)
-            times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0] if len(reader) else []
-            stamps = [round(time_s / _DECORD_CLOCK_S) for time_s in times]
-            for index, time_s in enumerate(times):
-                image = reader.next().asnumpy()
-                if image.shape[2] != 3:  # decord 0.6 returns such an array for frames to be rotated by 90 degrees
-                    raise MediaError(
-                        f"{uri}: decord returned {image.shape[2]} channels, expected 3: the video is rotated. "
-                        "Set crop.advanced.decoder to pyav."
-                    )
-                yield Picture(index, stamps[index], stamps[0], float(time_s - times[0]), partial(_as_is, image))
+            begins_s = _require_plain(path, uri)
+            for picture in _timed_by_decord(decord.VideoReader(path, num_threads=1), begins_s, uri):
+                num_pictures += 1
+                yield picture
         except FileNotFoundError as error:
             raise _gone(uri) from error
         except MediaError:  # raised above; also a RuntimeError, so it comes first
@@ -354,25 +254,66 @@ def _all_by_decord(uri: str) -> Iterator[Picture]:
                 f"{uri}: decord cannot decode it ({str(error).splitlines()[0]}), expected a readable video. "
                 "Re-export or re-copy the file, or set crop.advanced.decoder to pyav."
             ) from error
-    if not len(times):
-        raise _none_decodes(uri)
+    if not num_pictures:
+        raise none_decodes(uri)
 
 
-def _require_container(path: str, uri: str) -> None:
-    """Refuse files that `by_pyav` would not open, since decord itself opens any format.
+def _timed_by_decord(reader: Any, begins_s: float, uri: str) -> Iterator[Picture]:
+    """Give the pictures of decord the times of the container.
 
     Args:
-        path: local file.
+        reader: decord's, at the first picture.
+        begins_s: time of the first picture.
         uri: named in errors.
+    """
+    times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0] if len(reader) else []
+    stamps = [round(time_s / float(_DECORD_TICK_S)) for time_s in times]
+    frames = (_DecordFrame(stamp, reader.next().asnumpy()) for stamp in stamps)
+    first_pts = stamps[0] - round(begins_s / float(_DECORD_TICK_S)) if stamps else 0
+    step = Fraction(stamps[-1] - stamps[0], max(len(stamps) - 1, 1)) if stamps else Fraction(1)
+    yield from Clock(uri, first_pts, step, rejoins=False, is_sorted=False).pictures(frames, _as_is)
+
+
+@dataclass(frozen=True, slots=True)
+class _DecordFrame:
+    """What `Clock.pictures` asks of a frame."""
+
+    pts: int
+    image: Pixels
+    time_base: Fraction = _DECORD_TICK_S
+    duration: int = 0
+    key_frame: bool = False
+    is_corrupt: bool = False
+
+
+def _require_plain(path: str, uri: str) -> float:
+    """Refuse what `by_pyav` would refuse to open, since decord opens any format, and what decord shows otherwise.
+
+    Returns:
+        Time of the first picture [s].
 
     Raises:
-        MediaError: another container format, no video stream, or frames that are too large.
+        MediaError: another container format, no video stream, frames that are too large, rotated, mirrored or not of
+            square pixels, or another stream than the first is shown.
     """
     if not os.path.getsize(path):
         raise _empty(uri)
-    with _as_media_error(uri), open(path, "rb") as file, av.open(file, mode="r", options=_OPTIONS) as container:
-        _video_stream(container, uri)
+    with _as_media_error(uri), open(path, "rb") as file, av.open(file, mode="r", options=OPTIONS) as container:
+        stream = display.video_stream(container, uri)
+        frame = next(clock.decoded(container, stream), None)
+        if frame is None:
+            raise none_decodes(uri)
+        if stream is not container.streams.video[0] or not display.is_plain(frame, stream):
+            raise MediaError(
+                f"{uri}: is shown rotated, mirrored, with pixels that are not square or by another than its first "
+                "video stream, expected none of these with decord. Set crop.advanced.decoder to pyav."
+            )
+        return next(clock.clock_of(container, stream, uri).pictures(iter([frame]), _never)).time_s
 
 
-def _as_is(image: Pixels) -> Pixels:
-    return image
+def _never(frame: object) -> Pixels:
+    raise AssertionError(frame)
+
+
+def _as_is(frame: _DecordFrame) -> Pixels:
+    return frame.image

@@ -6,6 +6,7 @@ on every file tested; decord is an alternative for labs that use it (docs/decisi
 """
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, MediaError
-from sheep.io import storage
 from sheep.io.prefetch import prefetch
 from sheep.video import decoding
-from sheep.video.decoding import Mark as Mark
+from sheep.video.archive import SUFFIXES, listing
+from sheep.video.clock import Mark as Mark
+from sheep.video.clock import Picture
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts")
-_GAP_S, _GAP_TIMES = 0.5, 5.0
-"""A gap between frames is logged where it is longer than both: seconds, and times the mean of all other gaps."""
+GAP_S, GAP_TIMES = 0.5, 5.0
+"""A gap between frames is told where it is longer than both: seconds, and times the mean of all other gaps."""
+_FAULTS = {"equal": "equal times, spread", "joined": "joined recordings", "damaged": "damaged frames"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +35,26 @@ class Frame:
     index: int
     """Number in the file, from 0."""
     time_s: float
-    """Seconds since the first frame, from the file's timestamps."""
+    """Seconds since the start of the presentation, as a player shows it (`sheep/video/clock.py`)."""
     image: NDArray[np.uint8]
-    """(H, W, 3) uint8 RGB, rotated by the file's display matrix."""
+    """(H, W, 3) uint8 RGB as displayed: square pixels, rotated and mirrored by the file's display matrix."""
     pts: int = 0
     """Timestamp, in units of the stream's time base."""
     first_pts: int = 0
-    """Timestamp of the first frame."""
+    """The timestamp at which time is 0."""
+    repaired: int = 0
+    """See `Mark.repaired`."""
+    gap: int = 0
+    """See `Mark.gap`."""
 
     @property
     def mark(self) -> Mark:
-        """The mark with which `decode` resumes after this frame. Each access computes a checksum over all pixels."""
-        return Mark(self.index, self.pts, self.first_pts, decoding.checksum(self.image))
+        """What `decode` needs to resume after this frame. Each access computes a checksum over all pixels."""
+        return Mark(self.index, self.pts, self.first_pts, decoding.checksum(self.image), self.repaired, self.gap)
 
 
 def find(root: str) -> dict[str, str]:
-    """List the videos of an archive, by their endings.
+    """List the videos of an archive, by their endings. Files left out are logged; `archive.listing` returns them.
 
     Args:
         root: URI of the video folder; subfolders are included.
@@ -59,14 +65,15 @@ def find(root: str) -> dict[str, str]:
     Raises:
         ConfigError: the folder holds no video.
     """
-    everything = storage.find(root)
-    found = {name: identity for name, identity in everything.items() if name.lower().endswith(SUFFIXES)}
-    if not found:
+    found = listing(root)
+    if not found.videos:
         raise ConfigError(
-            f"{root}: no videos among {len(everything)} files, expected files ending in {', '.join(SUFFIXES)}. "
+            f"{root}: no videos among {len(found.left_out)} files, expected files ending in {', '.join(SUFFIXES)}. "
             "Check the archive's root and its video folder."
         )
-    return found
+    if found.left_out:
+        log.warning("left out folder=%s number=%d: %s", root, len(found.left_out), found.summary)
+    return found.videos
 
 
 def decode(
@@ -108,7 +115,7 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
         return
     shape = None
     pictures = decoding.by_pyav(uri, after) if decoder == "pyav" else decoding.by_decord(uri, after)
-    for picture in _rising(pictures, uri):
+    for picture in _watched(pictures, uri):
         if picture.index % stride:
             continue
         image = picture.image()
@@ -120,39 +127,36 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
             )
         if after is not None and picture.index == after.index:
             continue
-        yield Frame(picture.index, picture.time_s, image, picture.pts, picture.first_pts)
+        yield Frame(picture.index, picture.time_s, image, picture.pts, picture.first_pts, picture.repaired, picture.gap)
         yielded += 1
         if yielded == max_frames:
             return
 
 
-def _rising(pictures: Iterator[decoding.Picture], uri: str) -> Iterator[decoding.Picture]:
-    """Refuse times that do not rise; log long gaps and damage.
+def _watched(pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
+    """Log repaired times, long gaps and damage.
 
-    Gaps and damage are not errors: a camera may pause or drop frames.
-
-    Args:
-        pictures: in order.
-        uri: named in messages.
+    Gaps and damage may also come from a camera that paused or dropped frames, so they are no errors.
     """
-    last, gap_s, gap_at, first_damaged, num_damaged = None, 0.0, 0, 0, 0
+    first = last = None
+    gap_s, gap_at = 0.0, 0
+    number_of, first_of = Counter[str](), dict[str, int]()
     for picture in pictures:
-        if last is not None and picture.time_s <= last.time_s:
-            raise MediaError(
-                f"{uri}: frame {picture.index} is shown at {picture.time_s:.3f} s, not after frame {last.index} at "
-                f"{last.time_s:.3f} s; expected rising times. Convert the file again (ffmpeg -fflags +genpts -i in "
-                "-fps_mode cfr out.mp4)."
-            )
+        first = first or picture
         if last is not None and picture.time_s - last.time_s > gap_s:
             gap_s, gap_at = picture.time_s - last.time_s, picture.index
-        if picture.damaged:
-            first_damaged, num_damaged = first_damaged if num_damaged else picture.index, num_damaged + 1
+        for fault in (picture.repair, "damaged" if picture.damaged else ""):
+            number_of[fault] += 1
+            first_of.setdefault(fault, picture.index)
         last = picture
         yield picture
-    if last is not None and gap_s > max(_GAP_S, _GAP_TIMES * (last.time_s - gap_s) / max(last.index - 1, 1)):
+    if first is None or last is None:
+        return
+    if gap_s > max(GAP_S, GAP_TIMES * (last.time_s - first.time_s - gap_s) / max(last.index - first.index - 1, 1)):
         log.warning("time gap video=%s before_frame=%d gap_s=%.2f", uri, gap_at, gap_s)
-    if num_damaged:
-        log.warning("damaged frames video=%s number=%d first=%d", uri, num_damaged, first_damaged)
+    for fault, what in _FAULTS.items():
+        if number_of[fault]:
+            log.warning("%s video=%s number=%d first=%d", what, uri, number_of[fault], first_of[fault])
 
 
 def size_px(uri: str) -> tuple[int, int]:

@@ -50,6 +50,7 @@ def test_command_parses(page: str, command: str, monkeypatch: pytest.MonkeyPatch
     verb = name.removeprefix("jobs.")
     if verb in tools.TOOLS:
         monkeypatch.setattr("sheep.synthetic.archive.write_archive", lambda *args, **kwargs: None)
+        monkeypatch.setattr("sheep.cli.template.write", lambda *args: None)
         monkeypatch.setattr("sheep.io.logs.setup", lambda: None)
         main([verb, *arguments])
         return

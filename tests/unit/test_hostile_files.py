@@ -15,7 +15,7 @@ from sheep.annotations.cohort import check_cohort, read_cohort
 from sheep.annotations.readers import read_files
 from sheep.errors import ConfigError, MediaError
 from sheep.models.sam2 import loading, predictor
-from sheep.video import decoding, reader
+from sheep.video import display, reader
 
 POCKET = Path(predictor.__file__).parents[2] / "weights" / "pocket_sam2"
 
@@ -108,7 +108,7 @@ def test_a_playlist_named_mp4_opens_nothing_and_is_only_this_videos_error(
 
 
 def test_a_header_that_asks_for_gigantic_frames_is_refused(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_FRAME_PX", 64 * 48 - 1)
+    monkeypatch.setattr(display, "MAX_FRAME_PX", 64 * 48 - 1)
     with pytest.raises(MediaError, match=r"frames of 64 x 48 px, expected at most 3071 pixels"):
         list(reader.decode(str(secret)))
 

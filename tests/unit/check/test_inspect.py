@@ -135,6 +135,19 @@ SPOILED: dict[str, tuple[Callable[[StudyConfig], StudyConfig | None], str]] = {
         lambda study: edit(study, "ethogram.csv", "standing,posture,,state,\n", ""),
         r"behaviour 'standing', expected one of head_down, .* Add it to ethogram\.csv",
     ),
+    "a prompt outside of the picture": (
+        lambda study: edit(
+            study,
+            "prompts.csv",
+            "sheep02_1.mp4,sheep02,0,",
+            "sheep02_1.mp4,sheep02,0,point,900,40,,,,\nsheep02_1.mp4,sheep02,2,",
+        ),
+        r"point \(900\.0, 40\.0\) of 'sheep02' in sheep02_1\.mp4 is outside the frame",
+    ),
+    "a prompt behind the last frame": (
+        lambda study: edit(study, "prompts.csv", "sheep02_1.mp4,sheep02,0,", "sheep02_1.mp4,sheep02,900,"),
+        r"prompt of 'sheep02' in sheep02_1\.mp4 is on frame 900, expected 0 to 15",
+    ),
     "a prompt on a skipped frame": (
         lambda study: prompt_on_a_skipped_frame(study),
         r"frame 4, expected a multiple of crop\.stride_frames = 3",
@@ -171,6 +184,13 @@ def test_a_gpu_is_asked_for_where_none_can_come(study: StudyConfig, monkeypatch:
         require(Study(asked))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert inspect(Study(asked)).errors == ()
+
+
+def test_a_video_that_cannot_be_read_is_named_and_stops_nothing(study: StudyConfig) -> None:
+    Path(study.archive.root, "videos", "sheep06_1.mp4").write_bytes(b"no video")
+    [warning] = require(Study(study)).warnings
+    assert "sheep06_1.mp4" in warning
+    assert warning.endswith("The study leaves it out.")
 
 
 def test_a_misspelt_row_does_not_move_a_scored_animal_into_training(study: StudyConfig) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sheep.errors import ConfigError, MediaError
 from sheep.io import storage
 from sheep.video import decoding, reader
-from sheep.video.decoding import Picture
+from sheep.video.clock import Picture
 from tests.unit.video.video_files import HEIGHT_PX, SHADES, WIDTH_PX, grey, noise, turned, write
 
 
@@ -99,7 +99,7 @@ def test_rotation_is_applied(
 
 def test_decord_refuses_a_quarter_turn(tmp_path: Path) -> None:
     uri = turned(write(tmp_path / "flat.mp4", SHADES[:3]), tmp_path / "turned.mp4", 0, 1, -1, 0)
-    with pytest.raises(MediaError, match=r"rotated\. Set crop\.advanced\.decoder to pyav"):
+    with pytest.raises(MediaError, match=r"rotated.* Set crop\.advanced\.decoder to pyav"):
         list(reader.decode(uri, decoder="decord"))
 
 
@@ -176,26 +176,6 @@ def test_a_matroska_that_ends_early_is_truncated(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="truncated"):
         list(reader.decode(str(cut)))
     assert len(list(reader.decode(str(cut), max_frames=3))) == 3  # the file has the requested frames
-
-
-def test_times_that_do_not_increase_are_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = (Picture(index, 0, 0, time_s, lambda: grey(0)) for index, time_s in enumerate((0.0, 0.1, 0.1)))
-    monkeypatch.setattr(decoding, "by_pyav", lambda uri, after: shown)
-    with pytest.raises(MediaError, match=r"frame 2 is shown at 0\.100 s"):
-        list(reader.decode(even, stride=5))
-
-
-def test_an_avi_with_times_out_of_order_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "bframes.avi"  # AVI cannot store the times of frames that are stored out of order
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"bf": "3"})
-        stream.pix_fmt = "yuv420p"
-        stream.height, stream.width = HEIGHT_PX, WIDTH_PX
-        for image in SHADES:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    with pytest.raises(MediaError, match="expected rising times"):
-        list(reader.decode(str(path)))
 
 
 def test_a_size_that_changes_is_refused(even: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from sheep.errors import MediaError
 from sheep.video import decoding, reader
-from sheep.video.decoding import Mark
+from sheep.video.clock import Mark, Picture
 from sheep.video.reader import Frame
 from tests.unit.video.video_files import SHADES, moving, noise, turned, write
 
@@ -48,7 +48,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     seeks: list[float | None] = []
     original = decoding._from_mark
 
-    def spied(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[decoding.Picture]:
+    def spied(container: Any, stream: Any, uri: str, mark: Mark, back_s: float | None) -> Iterator[Picture]:
         seeks.append(back_s)
         return original(container, stream, uri, mark, back_s)
 
@@ -165,7 +165,7 @@ def test_an_abandoned_iterator_stops_its_thread_and_closes_its_file(
     opened: list[BinaryIO] = []
     original = decoding._decode_open
 
-    def spied(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[decoding.Picture]:
+    def spied(file: BinaryIO, uri: str, after: Mark | None) -> Iterator[Picture]:
         opened.append(file)
         return original(file, uri, after)
 

@@ -72,3 +72,54 @@ def turned(uri: str, path: Path, a: int, b: int, c: int, d: int) -> str:
     data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, x << 16, y << 16, 1 << 30)
     path.write_bytes(data)
     return str(path)
+
+
+def restamped(path: Path, images: Sequence[NDArray[np.uint8]], pts_ms: Sequence[int]) -> str:
+    """Write frames with any time stamps, equal ones too, which an encoder would refuse."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=10)
+        stream.pix_fmt = "yuvj420p"
+        stream.height, stream.width = images[0].shape[:2]
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = 100 * number, Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = pts_ms[number]
+                container.mux(packet)
+    return str(path)
+
+
+def with_sound(path: Path, images: Sequence[NDArray[np.uint8]], lead_s: float) -> str:
+    """Write frames every 100 ms with sound that starts `lead_s` before the first of them; negative: after it."""
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("libx264", rate=10, options={"bf": "2"})
+        video.pix_fmt = "yuv420p"
+        video.height, video.width = images[0].shape[:2]
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio: Any = container.add_stream("mp2", rate=48000, layout="mono")
+        packets = []
+        for number in range(int((max(lead_s, 0) + len(images) / 10) * 48000 / 1152)):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+            sound.sample_rate, sound.pts = 48000, 1152 * number + round(48000 * max(-lead_s, 0))
+            packets += audio.encode(sound)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = 100 * number + round(1000 * max(lead_s, 0)), Fraction(1, 1000)
+            packets += video.encode(frame)
+        packets += video.encode() + audio.encode()
+        for packet in sorted((one for one in packets if one.dts is not None), key=lambda one: one.dts * one.time_base):
+            container.mux(packet)
+    return str(path)
+
+
+def slots(path: Path, images: Sequence[NDArray[np.uint8]], *, codec: str, options: dict[str, str]) -> str:
+    """Write an AVI of one time slot a frame."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=10, options=options)
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = images[0].shape[:2]
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
