@@ -1,8 +1,8 @@
 """Time stamps of a container -> the time at which a player shows each picture, strictly rising.
 
 Time 0 is the start of the presentation: the earliest start of the streams that a player plays, after edit lists, which
-is FFmpeg's `start_time` and what mpv, VLC and BORIS show as 0. If sound starts 1.5 s before the picture, the first
-picture is at 1.5 s.
+is FFmpeg's `start_time` and what mpv, on which BORIS is built, shows as 0. If sound starts 1.5 s before the picture,
+the first picture is at 1.5 s.
 
 Faults that are repaired, each a function of the file alone, so that a pass that resumes gives the same times:
 

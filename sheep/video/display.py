@@ -44,7 +44,7 @@ def video_stream(container: Any, uri: str) -> Any:
 
 
 def square_size(width: int, height: int, aspect: Any) -> tuple[int, int]:
-    """Return (width, height) with square pixels, as mpv and VLC do: one side grows, rounded down, and none shrinks.
+    """Return (width, height) with square pixels, as mpv does: one side grows, rounded down, and none shrinks.
 
     Args:
         width: stored [px].

@@ -21,6 +21,8 @@ from sheep.video.reader import GAP_S, GAP_TIMES
 from sheep.video.whole import lengths
 
 _WHOLE_FRAC = 0.99  # an index that ends before this share of the stated length does not list every frame
+_UNEVEN_FRAC = 0.05  # more uneven steps than this: frames of a varying rate
+_REORDERED = 16  # frames at the end whose spacing the time of the last one depends on; H.264 reorders at most 16
 
 Kind = Literal["equal", "joined", "gap", "truncated", "backward", "missing"]
 _TEXTS: dict[Kind, str] = {
@@ -141,7 +143,7 @@ class _Stamps:
 def _indexed(container: Any, stream: Any) -> _Stamps | None:
     """Read an index that lists every frame; None where there is none, or where it does not tell the times shown.
 
-    MP4's lists the times of decoding. They differ from those of showing by a constant, but for frames that are both
+    MP4's lists the times of decoding. They differ from those of showing by a constant, except near frames that are both
     reordered and unevenly spaced.
     """
     is_table = "mp4" in container.format.name and stream.frames
@@ -151,8 +153,11 @@ def _indexed(container: Any, stream: Any) -> _Stamps | None:
     ticks = np.array([entry.timestamp for entry in entries], np.int64)
     if not len(ticks) or (not is_table and ticks[-1] - ticks[0] < _WHOLE_FRAC * (stream.duration or math.inf)):
         return None
-    if is_table and stream.codec_context.has_b_frames and len(ticks) > 1 and np.ptp(np.diff(ticks)) > 1:
-        return None
+    if is_table and stream.codec_context.has_b_frames and len(ticks) > 1:
+        steps = np.diff(ticks)
+        uneven = np.abs(steps - np.median(steps)) > 1
+        if uneven.mean() > _UNEVEN_FRAC or uneven[-_REORDERED:].any():
+            return None
     return _Stamps(ticks, num_beyond=sum(entry.pos + entry.size > container.size for entry in entries))
 
 
