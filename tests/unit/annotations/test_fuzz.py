@@ -1,9 +1,9 @@
 """Damaged and reformatted files: each gives the same labels, or a ConfigError that names the file.
 
 Never fewer labels in silence, and never another exception. Left out is what no reader can tell: whole rows taken out of
-a table with one row per bout, or from the end of one with a row per frame; a cut in the very last cell; exchanged values
-in XML or JSON. The tables here end in a column of comments, and one animal's events start before and end after the
-others.
+a table with one row per bout, or from the end of one with a row per frame; a cut in the very last cell; exchanged
+values in XML or JSON. The tables here end in a column of comments, and one animal's events start before and end after
+the others.
 """
 
 import codecs
