@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sheep.annotations.matching import some
 from sheep.errors import ConfigError
-from sheep.io.tables import Table, read_table
+from sheep.io.tables import read_table
 from sheep.schemas import COHORT
 
 
@@ -27,10 +27,17 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
             names of animals or groups are nearly the same.
     """
     wanted = tuple(COHORT.names)
+    content = data.encode() if isinstance(data, str) else data
+    table = read_table(content, name, wanted)
+    if table is None:
+        first = content.decode("utf-8", "replace").strip().partition("\n")[0][:120]
+        raise ConfigError(f"{name}: header {first!r}, expected the columns {', '.join(wanted)}. Add the missing ones.")
+    if table.above:
+        raise ConfigError(f"{name}: {table.above[0]} above the header, expected the header first. Move it up.")
     rows: list[tuple[str, ...]] = []
     group_of: dict[str, str] = {}
     seen: set[tuple[str, ...]] = set()
-    for record in _table(data, name).rows:
+    for record in table.rows:
         row = (record["video"].replace("\\", "/"), record["animal"], record["group"])
         if not all(row):
             raise ConfigError(
@@ -53,19 +60,6 @@ def read_cohort(data: bytes | str, *, name: str) -> pa.Table:
         _refuse_near([row[place] for row in rows], f"{name}: {what}")
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(wanted))]
     return pa.Table.from_arrays(columns, schema=COHORT)
-
-
-def _table(data: bytes | str, name: str) -> Table:
-    content = data.encode() if isinstance(data, str) else data
-    table = read_table(content, name, COHORT.names)
-    if table is None:
-        first = content.decode("utf-8", "replace").strip().partition("\n")[0][:120]
-        raise ConfigError(
-            f"{name}: header {first!r}, expected the columns {', '.join(COHORT.names)}. Add the missing ones."
-        )
-    if table.above:
-        raise ConfigError(f"{name}: {table.above[0]} above the header, expected the header first. Move it up.")
-    return table
 
 
 def _refuse_near(names: Sequence[str], where: str) -> None:

@@ -145,7 +145,7 @@ def animals_of(archive: ArchiveConfig, videos: Sequence[str], num_animals: int) 
     """
     uri = storage.join(archive.root, archive.cohort)
     if storage.exists(uri):
-        cohort = read_cohort(storage.read_bytes(uri), name=uri)
+        cohort = read_cohort(storage.read_bytes(uri).decode("utf-8-sig"), name=uri)
         check_cohort(cohort, list(videos))
         names: dict[str, list[str]] = {key: [] for key in videos}
         for row in cohort.to_pylist():
