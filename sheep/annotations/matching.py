@@ -80,16 +80,7 @@ class Matcher:
         """
         path = PureWindowsPath(media)  # splits at both kinds of slashes
         folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not _DRIVE.fullmatch(part)]
-        name = path.name if stem else path.stem
-        candidates = self._by_stem.get(_normal(name), [])
-        if stem and not candidates:
-            candidates = self._by_stem.get(_SUFFIX.sub("", _normal(name)), [])
-        if not candidates:
-            rule = "the file states none, so it is named after one" if stem else "folder and ending may differ"
-            raise ConfigError(
-                f"{where}: no video for {media!r}, expected one with the same name, case included ({rule}), among "
-                f"{some(self._videos)}.{self._near(name)} Rename one of them, or remove the file."
-            )
+        candidates = self._candidates(path.name if stem else path.stem, media, where, stem=stem)
         shared = {video: _num_shared(folders, _folders(video)) for video in candidates}
         ranks = {
             video: (shared[video], _normal(PurePosixPath(video).name) == _normal(path.name)) for video in candidates
@@ -111,6 +102,19 @@ class Matcher:
                 "--archive.match-by-name if the folders were renamed."
             )
         return video
+
+    def _candidates(self, name: str, media: str, where: str, *, stem: bool) -> list[str]:
+        """Return the videos of this name; at least one."""
+        candidates = self._by_stem.get(_normal(name), [])
+        if stem and not candidates:
+            candidates = self._by_stem.get(_SUFFIX.sub("", _normal(name)), [])
+        if not candidates:
+            rule = "the file states none, so it is named after one" if stem else "folder and ending may differ"
+            raise ConfigError(
+                f"{where}: no video for {media!r}, expected one with the same name, case included ({rule}), among "
+                f"{some(self._videos)}.{self._near(name)} Rename one of them, or remove the file."
+            )
+        return candidates
 
     def _near(self, stem: str) -> str:
         plain = {_normal(key).casefold().strip(): key for key in self._by_stem}

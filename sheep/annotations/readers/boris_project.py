@@ -18,6 +18,9 @@ TOOL = "BORIS project"
 _MAX_BYTES = 2**28
 """A compressed project that unpacks to more is refused: 256 MiB, about a million events."""
 
+_KEYS = ("file", "type", "time offset", "events", "media_info", "observation time interval")
+"""Of an observation, as far as they are read here."""
+
 Object = Mapping[str, Any]
 """A JSON object of the project; its keys are BORIS's."""
 
@@ -96,6 +99,9 @@ def _project(file: SourceFile) -> Object:
 
 
 def _codings(where: str, name: str, given: Object, kinds: Mapping[str, str], file: SourceFile) -> list[Coding]:
+    unlike = sorted(key for key in given if key not in _KEYS and key.casefold() in _KEYS)
+    if unlike:
+        raise ConfigError(f"{where}: {unlike[0]!r}, expected it in lower case. Save it with BORIS again.")
     try:
         media = _media(given)
         end_s = sum(float("inf") if one.length_s is None else one.length_s for one in media)

@@ -86,6 +86,8 @@ def _event(row: Row, table: Table) -> Event:
     )
     if status not in _STATES:
         raise event.error(f"expected {', '.join(_STATES)}. Correct the row, or export the observation again.")
+    if '"' in row[_OBSERVATION]:
+        raise event.error(f"observation {row[_OBSERVATION]!r}, expected no quotation mark. Remove it.")
     if not event.behaviour:
         raise event.error("no behaviour, expected one. Correct the row.")
     return event

@@ -141,6 +141,10 @@ def _tiers(root: ElementTree.Element, file: SourceFile, origin_s: float) -> list
         uppermost = _uppermost(name, elements)
         marks = []
         for one in (*element.iter("ALIGNABLE_ANNOTATION"), *element.iter("REF_ANNOTATION")):
+            if len(one.findall("ANNOTATION_VALUE")) > 1:
+                raise ConfigError(
+                    f"{file.name}, tier {name!r}: an annotation with two texts, expected one. Remove one."
+                )
             start, stop = _time(one.get("ANNOTATION_ID", ""), times, parents, file)
             marks.append(
                 (start / 1000 + origin_s, stop / 1000 + origin_s, (one.findtext("ANNOTATION_VALUE") or "").strip())

@@ -38,24 +38,26 @@ def read(file: SourceFile) -> list[Coding] | None:
         names = {str(key): str(name) for key, name in (found.get("external_identities") or {}).items()}
         by_identity = found.get("unfragmented_labels") or found["labels"]
         alone = len(by_identity) == 1
-        made = []
-        for identity, behaviours in by_identity.items():
-            held, absent = {}, {}
-            for behaviour, blocks in behaviours.items():
-                where = f"{file.name}, identity {identity}, {behaviour!r}"
-                held[behaviour], absent[behaviour] = _blocks(blocks, num_frames, where)
-            made.append(
-                Coding(
-                    where=file.name,
-                    media=media or file.path_stem,
-                    stem=not media,
-                    animal=names.get(identity, "" if alone else str(identity)),
-                    unit="frame",
-                    bouts=held,
-                    absent=absent,
-                )
-            )
-        return made
+        return [
+            _coding(names.get(identity, "" if alone else str(identity)), identity, behaviours, media, num_frames, file)
+            for identity, behaviours in by_identity.items()
+        ]
+
+
+def _coding(animal: str, identity: str, behaviours: Object, media: str, num_frames: float, file: SourceFile) -> Coding:
+    blocks = {
+        name: _blocks(found, num_frames, f"{file.name}, identity {identity}, {name!r}")
+        for name, found in behaviours.items()
+    }
+    return Coding(
+        where=file.name,
+        media=media or file.path_stem,
+        stem=not media,
+        animal=animal,
+        unit="frame",
+        bouts={name: held for name, (held, _) in blocks.items()},
+        absent={name: absent for name, (_, absent) in blocks.items()},
+    )
 
 
 def _blocks(blocks: list[Object], num_frames: float, where: str) -> tuple[tuple[Interval, ...], tuple[Interval, ...]]:

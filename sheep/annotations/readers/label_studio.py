@@ -38,27 +38,29 @@ def read(file: SourceFile) -> list[Coding] | None:
     tasks = found if isinstance(found, list) else [found]
     if not tasks or not all(isinstance(one, dict) and {"data", "annotations"} <= set(one) for one in tasks):
         return None
-    made = []
     with reading(file, "an export of Label Studio as JSON"):
-        for number, task in enumerate(tasks, start=1):
-            where = f"{file.name}, task {task.get('id', number)}"
-            video = _video(task["data"], where)
-            kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
-            if len(kept) < len(task["annotations"]):
-                file.note(f"task {task.get('id', number)}: skipped annotations left out")
-            if not kept:
-                file.note(f"task {task.get('id', number)}: no annotation")
-            for place, annotation in enumerate(kept, start=1):
-                made.append(
-                    Coding(
-                        where=where if len(kept) == 1 else f"{where}, annotation {annotation.get('id', place)}",
-                        media=video,
-                        observer=str(annotation.get("completed_by", "")) or f"annotation {place}",
-                        unit="frame",
-                        bouts=_bouts(annotation["result"], where),
-                    )
-                )
-    return made
+        return [coding for number, task in enumerate(tasks, start=1) for coding in _codings(number, task, file)]
+
+
+def _codings(number: int, task: Object, file: SourceFile) -> list[Coding]:
+    title = f"task {task.get('id', number)}"
+    where = f"{file.name}, {title}"
+    video = _video(task["data"], where)
+    kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
+    if len(kept) < len(task["annotations"]):
+        file.note(f"{title}: skipped annotations left out")
+    if not kept:
+        file.note(f"{title}: no annotation")
+    return [
+        Coding(
+            where=where if len(kept) == 1 else f"{where}, annotation {annotation.get('id', place)}",
+            media=video,
+            observer=str(annotation.get("completed_by", "")) or f"annotation {place}",
+            unit="frame",
+            bouts=_bouts(annotation["result"], where),
+        )
+        for place, annotation in enumerate(kept, start=1)
+    ]
 
 
 def _video(data: Object, where: str) -> str:

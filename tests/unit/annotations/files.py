@@ -2,8 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-
-import openpyxl
+from importlib import import_module
 
 from sheep.annotations.coding import Coding
 from sheep.annotations.readers.base import SourceFile
@@ -76,7 +75,7 @@ def tabular(*rows: Cells, separator: str = "\t") -> str:
 
 def xlsx(lines: Sequence[Sequence[object]]) -> bytes:
     """A workbook of one sheet."""
-    book = openpyxl.Workbook()
+    book = import_module("openpyxl").Workbook()
     for line in lines:
         book.active.append(list(line))
     buffer = io.BytesIO()

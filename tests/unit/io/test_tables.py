@@ -3,8 +3,8 @@
 import datetime
 import io
 import zipfile
+from importlib import import_module
 
-import openpyxl
 import pytest
 
 from sheep.errors import ConfigError
@@ -174,7 +174,7 @@ def test_only_the_files_own_separator_complains() -> None:
 
 
 def _workbook(suffix: str = "xlsx") -> bytes:
-    book = openpyxl.Workbook()
+    book = import_module("openpyxl").Workbook()
     book.active.title = "read me"
     book.active.append(["nothing here"])
     sheet = book.create_sheet("data")

@@ -99,6 +99,7 @@ def test_other_players_and_live_observations_are_noted() -> None:
         (project(o1=observation(file={"2": ["cam1.mp4"]})), "no media file of player 1"),
         (project(o1=observation(media_info={"length": {}, "offset": {"1": 2.0}})), "player 1 has an offset"),
         (project(o1=[]), "no JSON object"),
+        (project(o1=observation(Events=[])), "'Events', expected it in lower case"),
         (project(o1=observation()).replace('"code"', '"name"'), "KeyError 'code' in behaviors_conf"),
         (project(o1=observation()).replace('"time offset": 0.0, ', ""), "KeyError 'time offset'"),
         (project(o1=observation()).replace('"type": "Point event", ', ""), "KeyError 'type' in behaviors_conf"),

@@ -154,6 +154,7 @@ def test_observations_are_kept_apart() -> None:
     [
         ([event(1, "PAUSE")], "row 2.*expected START, STOP, POINT"),
         ([event(1, "START", "")], "row 2.*no behaviour"),
+        ([event(1, "POINT", Observation_id='o"1')], "row 2.*expected no quotation mark"),
         ([event(1, "START"), event(2, "STOP"), event(3, "START")], "row 4.*unpaired, expected a STOP after it"),
         ([event(1, "STOP")], "row 2.*unpaired, expected a START before it"),
         ([event(1, "START"), event(2, "START")], "row 3.*unpaired, expected a STOP of x.tsv, row 2 first"),

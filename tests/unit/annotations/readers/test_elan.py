@@ -110,6 +110,7 @@ GOOD = eaf(tier("m1", mark("a1", "ts1", "ts2")))
         ("<a/>", "a, expected ANNOTATION_DOCUMENT"),
         (eaf(units="PAL-frames"), "times in PAL-frames, expected milliseconds"),
         (eaf(), "no annotation in any tier"),
+        (GOOD.replace("</ANNOTATION_VALUE>", "</ANNOTATION_VALUE><ANNOTATION_VALUE>x</ANNOTATION_VALUE>"), "two texts"),
         (eaf(tier("m1", mark("a1", "ts2", "ts1"))), "tier 'm1', 2 to 1 s: expected a start"),
         (eaf(tier("m1", mark("a1", "ts1", "ts1"))), "tier 'm1', 1 to 1 s: expected a start"),
         (eaf(tier("m1", mark("a1", "ts1", "ts9"))), "no time slot 'ts9'"),
