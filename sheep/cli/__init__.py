@@ -20,6 +20,7 @@ VERBS = {
     "predict": "stage 5: probabilities and bouts",
     "compare": "stage 6: differences between groups",
     "report": "stage 7: one page, and its numbers as JSON",
+    "export": "write the predicted bouts for BORIS and as a table",
     "cleanup": "list or delete what a finished study no longer needs",
     "meadow": "generate the synthetic demo dataset",
     "pocket": "train or score the pocket models",

@@ -122,8 +122,22 @@ def report(config: StudyConfig) -> str:
     return f"{outcome.text}\n{outcome.report}"
 
 
+def export(config: StudyConfig) -> str:
+    """Write the predicted bouts for BORIS and as a table; return their folder. Needs no Ray."""
+    from datetime import UTC, datetime
+
+    from sheep.predict import export as files
+    from sheep.study import Study
+
+    return files.run(Study(config), datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00"))
+
+
 STAGES: dict[str, Callable[[StudyConfig], str]] = {
-    verb.__name__: verb for verb in (study, check, prompt, crop, finetune, embed, search, predict, compare, report)
+    verb.__name__: verb
+    for verb in (
+        *(study, check, prompt, crop, finetune, embed),
+        *(search, predict, compare, report, export),
+    )
 }
 
 

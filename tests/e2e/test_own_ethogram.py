@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from examples import tiny
 from sheep import pipeline
 from sheep.annotations import ethogram
+from sheep.annotations.readers import read_files
 from sheep.config import ArchiveConfig, StudyConfig
+from sheep.predict import export
 from sheep.study import Study
 from sheep.synthetic.archive import encode
 
@@ -82,12 +84,18 @@ def study_of(root: Path, out: Path) -> StudyConfig:
 
 def test_two_labels_of_a_mouse_lab_go_from_files_to_a_report(tmp_path: Path) -> None:
     archive(tmp_path / "archive", ["rearing", "grooming"])
-    outcome = pipeline.run(Study(study_of(tmp_path / "archive", tmp_path / "out")))
+    study = Study(study_of(tmp_path / "archive", tmp_path / "out"))
+    outcome = pipeline.run(study)
     numbers = json.loads(Path(outcome.report).with_suffix(".json").read_text())
     assert sorted({row["label"] for row in numbers["comparisons"]}) == ["grooming", "rearing"]
+    folder = Path(export.run(study, "2026-01-01T00:00:00"))
+    written = export.bouts_of(study.manifest("predict").read("bouts"))
+    for name in ("predictions.boris", "predictions.tsv", "predictions.csv"):
+        codings = read_files([name], lambda file: (folder / file).read_bytes()).codings
+        assert sum(len(bouts) for coding in codings for bouts in coding.bouts.values()) == len(written)
     assert {row["reference"] for row in numbers["comparisons"]} == {"knock-out"}
-    written = ethogram.read_ethogram((tmp_path / "out" / ethogram.FILE).read_bytes(), name="out")
-    assert written.labels == ("grooming", "rearing")
+    used = ethogram.read_ethogram((tmp_path / "out" / ethogram.FILE).read_bytes(), name="out")
+    assert used.labels == ("grooming", "rearing")
     page = Path(outcome.report).read_text()
     assert "sheep" not in page.lower().replace("version of sheep", "")  # the program's own name
     assert "standing" not in page

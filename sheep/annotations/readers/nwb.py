@@ -42,7 +42,7 @@ def read(file: SourceFile) -> list[Coding] | None:
     except ImportError as error:
         raise ConfigError(
             f"{file.name}: NWB is read by pynwb, which is not installed. Install it with pip install "
-            "'sheep[nwb]', or write a table with the columns video, animal, label, start_s, stop_s."
+            "pynwb, or write a table with the columns video, animal, label, start_s, stop_s."
         ) from error
     try:
         with (
