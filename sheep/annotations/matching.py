@@ -80,6 +80,8 @@ class Matcher:
         """
         path = PureWindowsPath(media)  # splits at both kinds of slashes
         folders = [_normal(part) for part in path.parts[:-1] if part.strip("/\\.") and not _DRIVE.fullmatch(part)]
+        if folders and folders[-1] == self._root:
+            folders = []  # directly in the video folder, so nothing is known of the folders inside
         candidates = self._candidates(path.name if stem else path.stem, media, where, stem=stem)
         shared = {video: _num_shared(folders, _folders(video)) for video in candidates}
         ranks = {
