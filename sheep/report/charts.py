@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import Comparison
+from sheep.compare.shares import AnimalShares
 from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import VariantScores

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sheep.compare.groups import read_comparison
+from sheep.compare.results import read_comparison
 from sheep.crop import codec
 from sheep.embed.encoders import ENCODERS
 from sheep.finetune.stage import read_selection, read_training

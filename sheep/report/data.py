@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import Comparison
+from sheep.compare.shares import AnimalShares
 from sheep.config import StudyConfig
 from sheep.embed.encoders import backbones
 from sheep.errors import ContractError

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from sheep.compare.groups import Comparison, shares_json
+from sheep.compare.results import Comparison
 from sheep.config import digest
 from sheep.embed.encoders import ENCODERS
 from sheep.evaluation.metrics import ScoreChange
@@ -264,7 +264,7 @@ def _numbers(data: ReportData, answer: text.Answer, variants: Sequence[VariantSc
         "facts": data.facts,
         "warnings": data.warnings,
         "comparisons": data.comparisons,
-        "proportions": [shares_json(row) for row in data.proportions],
+        "proportions": data.proportions,
         "changes": data.ablations,
         "variants": [_variant_numbers(scored) for scored in variants],
         "finetunes": [_finetune_numbers(run) for run in data.finetunes],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sheep.compare.groups import Comparison
+from sheep.compare.results import Comparison
 from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import Ablation, FinetuneRun, ReportData, VariantScores

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import Comparison
+from sheep.compare.shares import AnimalShares
 from sheep.config import AdvancedCompareConfig, ArchiveConfig, CompareConfig, StudyConfig
 from sheep.crop.contact_sheet import Tile, contact_sheet
 from sheep.crop.contact_sheet import draw as draw_tile

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sheep.compare.groups import Comparison
+from sheep.compare.results import Comparison
 from sheep.report import ReportData
 from sheep.report.text import answer, interval, p_value, percent, score, signed
 from tests.unit.report.report_example import compare, example
