@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 import pytest
-
 from sheep.annotations.boris import parse_boris
+
 from sheep.annotations.cohort import check_cohort, read_cohort
 from sheep.annotations.intervals import Annotation, label_frames, match
 from sheep.errors import ConfigError
