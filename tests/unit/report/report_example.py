@@ -171,6 +171,21 @@ def compare(rows: Sequence[AnimalShares], found: Sequence[str]) -> tuple[Compari
     return tuple(comparisons)
 
 
+def classifier_errors() -> tuple[ClassifierError, ...]:
+    """The control animals are read as less, the treated ones as more."""
+    return tuple(
+        ClassifierError(
+            label=label,
+            group=group,
+            num_animals=6,
+            error=-0.072 if group == "control" else 0.09,
+            p=math.nan if group == "control" else 0.004,
+        )
+        for group in ("control", "treated")
+        for label in LABELS
+    )
+
+
 def bouts(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
     """Annotation (F, 6) in bouts of some seconds."""
     labels = np.zeros((frames, len(LABELS)))
@@ -294,17 +309,7 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
         ],
         comparisons=compare(rows, found),
         proportions=rows,
-        classifier_errors=tuple(
-            ClassifierError(
-                label=label,
-                group=group,
-                num_animals=6,
-                error=-0.072 if group == "control" else 0.09,
-                p=math.nan if group == "control" else 0.004,
-            )
-            for group in ("control", "treated")
-            for label in LABELS
-        ),
+        classifier_errors=classifier_errors(),
         left_out=(LeftOut(kind="animal", name="ewe <16>", reason="no predicted frame"),),
         ethograms=[
             ethogram(HOSTILE, "ewe 00", rng, annotated=True),

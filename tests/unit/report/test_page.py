@@ -369,37 +369,3 @@ def test_template_lies_beside_the_code() -> None:
     import sheep.report
 
     assert (Path(sheep.report.__file__).parent / "page.html.j2").is_file()
-
-
-def test_corrected_and_uncorrected_differences_stand_side_by_side_with_the_classifiers_errors(page: str) -> None:
-    cells = row_of(page, "groups", "standing")
-    assert [cells[2].split(" (")[1], cells[4].split(" (")[1]] == ["8, 6 scored)", "8, 6 scored)"]
-    corrected, uncorrected = float(cells[5]), float(cells[7])
-    assert uncorrected == pytest.approx(1.2 * corrected, abs=0.2)
-    assert cells[-1] == "yes"
-    part = page[page.index("How the classifier errs in each group") :]
-    errors = re.findall(r"<td[^>]*>(.*?)</td>", part[: part.index("</table>")])
-    assert errors[:10] == [
-        "head down",
-        "control",
-        "6",
-        "-7.2",
-        "not tested",
-        "head down",
-        "treated",
-        "6",
-        "+9.0",
-        "0.004",
-    ]
-    assert "Left out of the comparison: animal ewe &lt;16&gt; (no predicted frame)." in page
-
-
-def test_what_was_not_tested_is_not_called_found_or_not(data: ReportData, small: ReportData) -> None:
-    rows = tuple(
-        dataclasses.replace(
-            row, estimate="predictions_only", p=math.nan, p_adjusted=math.nan, found=False, least_p_adjusted=math.nan
-        )
-        for row in data.comparisons
-    )
-    page, _ = build(dataclasses.replace(small, comparisons=rows))
-    assert row_of(page, "groups", "standing")[-1] == "not tested"
