@@ -10,8 +10,8 @@ behaviour, more frequent in treated animals, is read as this one). What is score
 pieces drawn at random; 8, 4 or 2 whole animals of each group; nothing.
 
 The estimates and tests are the project's own (`sheep.compare`). Beside them stand the naive way, Welch's test of mean
-predictions, and Welch's test of the labels of scored animals alone. Studies of one cell share their permutations, and
-all estimates of a cell see the same studies. The seed of a cell is drawn from `--seed` and its name.
+predictions, and Welch's test of the labels of scored animals alone. All estimates of a cell see the same studies; 50
+studies share their permutations. The seed of a cell is drawn from `--seed` and its name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,6 +45,8 @@ OTHER_BASE = (0.2, 0.5)
 """Share of time of the behaviour that leaks, in control and treated animals."""
 ALPHA = 0.05
 CONFIDENCE = 0.95
+BATCH = 50
+"""Studies that share their permutations. If all did, chance in drawing them would show as a type I error of its own."""
 
 
 @dataclass(frozen=True)
@@ -183,33 +185,65 @@ def observed(name: str, sums: Sums, scored: Scored, rng: np.random.Generator) ->
     )
 
 
-def rate(low: Array, high: Array, found: NDArray[np.bool_], truth: float) -> Rate:
-    """Summarise one estimate over studies.
+@dataclass(frozen=True)
+class Outcome:
+    """One estimate in S studies; each array is (S,)."""
 
-    Args:
-        low: (S,) lower ends of the intervals.
-        high: (S,) upper ends.
-        found: (S,) whether a difference was found.
-        truth: the true difference.
-    """
-    covered = (low <= truth) & (truth <= high)
-    return Rate(float(covered.mean()), float(found.mean()), float(np.nanmedian(high - low)))
+    low: Array
+    """Lower end of the interval; nan for none."""
+    high: Array
+    p: Array
+    """nan where nothing is tested."""
+
+    def __add__(self, more: "Outcome") -> "Outcome":
+        return Outcome(*(np.append(getattr(self, name), getattr(more, name)) for name in ("low", "high", "p")))
+
+    def rate(self, truth: float) -> Rate:
+        """Summarise.
+
+        Args:
+            truth: the true difference.
+        """
+        if np.isnan(self.low).all():
+            return Rate(np.nan, np.nan, np.nan)
+        covered = (self.low <= truth) & (truth <= self.high)
+        return Rate(float(covered.mean()), float((self.p <= ALPHA).mean()), float(np.nanmedian(self.high - self.low)))
 
 
-def welch_rate(base: Array, other: Array, truth: float, permutations: int, rng: np.random.Generator) -> Rate:
+def by_welch(base: Array, other: Array, permutations: int, rng: np.random.Generator) -> Outcome:
     """Apply Welch's interval and permutation test to a value per animal.
 
     Args:
         base: (A1, S) control animals.
         other: (A2, S) treated animals.
-        truth: the true difference.
         permutations: at most.
         rng: draws them.
     """
     if min(len(base), len(other)) < 2:
-        return Rate(np.nan, np.nan, np.nan)
+        return Outcome(*np.full((3, base.shape[1]), np.nan))
     p, _ = welch.permute(base, other, permutations, rng)
-    return rate(*welch.interval(base, other, CONFIDENCE), p <= ALPHA, truth)
+    return Outcome(*welch.interval(base, other, CONFIDENCE), p)
+
+
+def outcomes(
+    sums: Sequence[Sums], scored: Scored, permutations: int, rng: np.random.Generator
+) -> tuple[Kind, list[Outcome]]:
+    """Estimate the difference in some studies: the naive way, from labels only, and by this project.
+
+    Args:
+        sums: control and treated animals.
+        scored: what is scored.
+        permutations: at most.
+        rng: draws them, and the pieces.
+    """
+    groups = [observed(name, each, scored, rng) for name, each in zip("ct", sums, strict=True)]
+    made = estimate(groups[0], groups[1], num_permutations=permutations, confidence=CONFIDENCE, rng=rng)
+    known = [group.scored[group.is_scored[:, 0]] for group in groups]
+    return made[0].kind, [
+        by_welch(groups[0].predicted, groups[1].predicted, permutations, rng),
+        by_welch(known[0], known[1], permutations, rng),
+        Outcome(*(np.array([getattr(one, name) for one in made]) for name in ("low", "high", "p"))),
+    ]
 
 
 def run(cell: Cell, wanted: Sequence[Scored], studies: int, permutations: int, seed: int) -> list[Row]:
@@ -223,20 +257,22 @@ def run(cell: Cell, wanted: Sequence[Scored], studies: int, permutations: int, s
         seed: of everything.
     """
     rng = np.random.default_rng(seed_for(seed, "benchmarks.groups", cell.name))
-    results: dict[Scored, list[tuple[Kind, Rate, Rate, Rate]]] = {scored: [] for scored in wanted}
+    kinds: dict[Scored, Kind] = {}
+    rates: dict[Scored, list[list[Rate]]] = {scored: [] for scored in wanted}
     for truth in (0.0, EFFECT):
-        sums = [simulate(cell, treated, truth, studies, rng) for treated in (False, True)]
+        found: dict[Scored, list[Outcome]] = {}
+        for start in range(0, studies, BATCH):
+            number = min(BATCH, studies - start)
+            sums = [simulate(cell, treated, truth, number, rng) for treated in (False, True)]
+            for scored in wanted:
+                kinds[scored], made = outcomes(sums, scored, permutations, rng)
+                before = found.get(scored)
+                found[scored] = made if before is None else [a + b for a, b in zip(before, made, strict=True)]
         for scored in wanted:
-            groups = [observed(name, each, scored, rng) for name, each in zip("ct", sums, strict=True)]
-            made = estimate(*groups, num_permutations=permutations, confidence=CONFIDENCE, rng=rng)
-            low, high, p = (np.array([getattr(one, field) for one in made]) for field in ("low", "high", "p"))
-            naive = welch_rate(groups[0].predicted, groups[1].predicted, truth, permutations, rng)
-            known = [group.scored[group.is_scored[:, 0]] for group in groups]
-            labels = welch_rate(known[0], known[1], truth, permutations, rng)
-            results[scored].append((made[0].kind, naive, labels, rate(low, high, p <= ALPHA, truth)))
+            rates[scored].append([one.rate(truth) for one in found[scored]])
     return [
-        Row(cell, scored, null[0], (null[1], real[1]), (null[2], real[2]), (null[3], real[3]))
-        for scored, (null, real) in results.items()
+        Row(cell, scored, kinds[scored], *((null, real) for null, real in zip(*rates[scored], strict=True)))
+        for scored in wanted
     ]
 
 

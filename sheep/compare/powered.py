@@ -6,7 +6,8 @@ A group of n animals, of which m are scored and u are not: with y an animal's co
 
 The slope of y on f is pooled within groups over the scored animals, at least 0 and not limited above: shrunken
 predictions need a slope over 1. The variance is that of y - c f over scored animals, that of c f over unscored ones,
-and the slope's own. Degrees of freedom are Satterthwaite's, minus 1 for the slope.
+and the slope's own; residuals count one degree of freedom less, for the slope that was fitted to them. Degrees of
+freedom are Satterthwaite's, minus 1.
 
 Source: Angelopoulos, Duchi and Zrnic 2024 (PPI++), the generalised regression estimator of survey sampling (Sarndal,
 Swensson and Wretman 1992, chapter 6).
@@ -219,9 +220,11 @@ def _difference(pooled: _Pooled, scored: Array, unscored: Array, fixed: float | 
     safe = np.where(has_spread, ff, 1.0)
     fitted = np.where(has_spread, yf / safe, 0.0)
     slope = np.maximum(fitted, 0.0) if fixed is None else np.full(ff.shape, fixed)
-    parts = [part for side in sides for part in _variances(side, slope * side.weight)]
+    freedom = len(pooled.y) - 3  # two means and the slope
+    # Residuals around a line that was fitted to them are too small.
+    inflation = 1.0 if fixed is not None else (freedom + 1) / freedom
+    parts = [part for side in sides for part in _variances(side, slope * side.weight, inflation)]
     if fixed is None:
-        freedom = len(pooled.y) - 3  # two means and the slope
         residual = np.maximum(yy - fitted * yf, 0.0) / freedom
         parts.append((np.where(has_spread, (sides[1].shift - sides[0].shift) ** 2 * residual / safe, 0.0), freedom))
     variance = np.sum([part for part, _ in parts], axis=0)
@@ -256,12 +259,13 @@ def _side(pooled: _Pooled, scored: Array, unscored: Array) -> _Side:
     )
 
 
-def _variances(side: _Side, coefficient: Array) -> list[tuple[Array, int]]:
+def _variances(side: _Side, coefficient: Array, inflation: float) -> list[tuple[Array, int]]:
     """Variances of a group's share from its scored and its unscored animals, each with its degrees of freedom.
 
     Args:
         side: the group's sums.
         coefficient: (P, L) of the predictions.
+        inflation: of the residuals' variance, >= 1.
 
     Returns:
         Of the scored animals; of the unscored ones, if any. A single unscored animal shows no spread: that of the
@@ -269,7 +273,7 @@ def _variances(side: _Side, coefficient: Array) -> list[tuple[Array, int]]:
     """
     freedom = side.num_scored - 1
     residual = np.maximum(side.yy - 2 * coefficient * side.yf + coefficient**2 * side.ff, 0.0)
-    parts = [(residual / freedom / side.num_scored, freedom)]
+    parts = [(inflation * residual / freedom / side.num_scored, freedom)]
     if side.num_unscored > 1:
         rest = side.num_unscored - 1
         parts.append((coefficient**2 * side.gg / rest / side.num_unscored, rest))

@@ -100,7 +100,8 @@ def test_prediction_powered_difference_by_its_formula() -> None:
     assert slope > 1  # not limited above
     c = slope * u / n
     share = [y[g, :m].mean() + c * (f[g, m:].mean() - f[g, :m].mean()) for g in (0, 1)]
-    parts = [((y[g, :m] - c * f[g, :m]).var(ddof=1) / m, m - 1) for g in (0, 1)]
+    inflation = (2 * m - 2) / (2 * m - 3)  # of residuals, for the slope that was fitted to them
+    parts = [(inflation * (y[g, :m] - c * f[g, :m]).var(ddof=1) / m, m - 1) for g in (0, 1)]
     parts += [(c**2 * f[g, m:].var(ddof=1) / u, u - 1) for g in (0, 1)]
     residual = sum(((dy - slope * df) ** 2).sum() for dy, df in deviation) / (2 * m - 3)
     shift = [u / n * (f[g, m:].mean() - f[g, :m].mean()) for g in (0, 1)]
