@@ -17,6 +17,7 @@ from sheep.annotations.ethogram import Ethogram, read_ethogram
 from sheep.annotations.labelled import Annotations
 from sheep.annotations.matching import Matcher
 from sheep.annotations.readers import Folder, read_files
+from sheep.annotations.units import Units, read_units
 from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.io import storage
@@ -133,6 +134,16 @@ class StudyInputs:
         cohort = read_cohort(_text(file, "cohort file"), name=file)
         check_cohort(cohort, list(self.videos))
         return cohort
+
+    @cached_property
+    def units(self) -> Units:
+        """Which animals count together in the comparison of groups: those of one pen, where the cohort file says so.
+
+        Raises:
+            ConfigError: an animal is in two units, or a unit in two groups.
+        """
+        file = storage.join(self._archive.root, self._archive.cohort)
+        return read_units(_bytes(file, "cohort file"), name=file)
 
     @cached_property
     def annotated(self) -> tuple[str, ...]:

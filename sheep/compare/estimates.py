@@ -107,7 +107,13 @@ class _Values:
 
 
 def estimate(
-    reference: Group, other: Group, *, num_permutations: int, confidence: float, rng: np.random.Generator
+    reference: Group,
+    other: Group,
+    *,
+    num_permutations: int,
+    confidence: float,
+    rng: np.random.Generator,
+    unit: str = "animal",
 ) -> list[Estimate]:
     """Estimate the difference between two groups in every label, by the best estimate that its scored frames allow.
 
@@ -117,6 +123,7 @@ def estimate(
         num_permutations: most permutations per test.
         confidence: of the intervals, 0 to 1.
         rng: draws permutations where there are too many to do all.
+        unit: what an "animal" of these groups is, in words: pens count like animals.
 
     Returns:
         One for each label, in order.
@@ -126,12 +133,12 @@ def estimate(
         pair = reference.of(labels), other.of(labels)
         masks = pair[0].is_scored[:, 0], pair[1].is_scored[:, 0]
         kind = kind_of(*masks)
-        values = _values(kind, *pair, masks, num_permutations, confidence, rng)
+        values = _values(kind, *pair, masks, num_permutations, confidence, rng, unit)
         plain = welch.interval(pair[0].predicted, pair[1].predicted, confidence)
         for place, label in enumerate(labels):
             estimates[label] = Estimate(
                 kind=kind,
-                reason=reason_of(kind, pair[0].name, masks[0], pair[1].name, masks[1]),
+                reason=reason_of(kind, pair[0].name, masks[0], pair[1].name, masks[1], unit),
                 mean_reference=float(values.means[0][place]),
                 mean_group=float(values.means[1][place]),
                 difference=float(values.means[1][place] - values.means[0][place]),
@@ -166,7 +173,12 @@ def kind_of(scored_reference: NDArray[np.bool_], scored_other: NDArray[np.bool_]
 
 
 def reason_of(
-    kind: Kind, reference: str, scored_reference: NDArray[np.bool_], other: str, scored_other: NDArray[np.bool_]
+    kind: Kind,
+    reference: str,
+    scored_reference: NDArray[np.bool_],
+    other: str,
+    scored_other: NDArray[np.bool_],
+    unit: str = "animal",
 ) -> str:
     """Say why an estimate is used, and what would allow a better one.
 
@@ -176,23 +188,24 @@ def reason_of(
         scored_reference: (A1,) whether each of its animals has scored frames.
         other: the other group's name.
         scored_other: (A2,) the same of that group.
+        unit: what is counted, in words.
     """
     groups = ((reference, scored_reference), (other, scored_other))
     if kind == "every_animal_scored":
-        return "every animal has scored frames, so each is corrected by the classifier's mean error on it"
-    counts = " and ".join(f"{int(mask.sum())} of {len(mask)} animals of {name}" for name, mask in groups)
+        return f"every {unit} has scored frames, so each is corrected by the classifier's mean error on it"
+    counts = " and ".join(f"{int(mask.sum())} of {len(mask)} {unit}s of {name}" for name, mask in groups)
     if kind == "some_animals_scored":
-        return f"{counts} have scored frames, so each group is corrected by its own scored animals"
+        return f"{counts} have scored frames, so each group is corrected by its own scored {unit}s"
     wanted = [
         f"{min(ENOUGH, len(mask)) - int(mask.sum())} more of {name}"
         for name, mask in groups
         if mask.sum() < min(ENOUGH, len(mask))
     ]
-    more = f"score {' and '.join(wanted)}, or some frames of every animal" if wanted else "score every animal"
+    more = f"score {' and '.join(wanted)}, or some frames of every {unit}" if wanted else f"score every {unit}"
     if kind == "too_few_scored":
-        return f"too few scored animals: {counts} have scored frames; {more}"
+        return f"too few scored {unit}s: {counts} have scored frames; {more}"
     short = [
-        f"{'no labels' if not mask.any() else 'only 1 scored animal'} in group {name}"
+        f"{'no labels' if not mask.any() else f'only 1 scored {unit}'} in group {name}"
         for name, mask in groups
         if mask.sum() < FEW
     ]
@@ -216,6 +229,7 @@ def _values(
     num_permutations: int,
     confidence: float,
     rng: np.random.Generator,
+    unit: str,
 ) -> _Values:
     """Estimate labels that have the same scored animals.
 
@@ -227,6 +241,7 @@ def _values(
         num_permutations: most that are done.
         confidence: of the intervals.
         rng: draws permutations.
+        unit: what is counted, in words.
     """
     missing = np.full(reference.predicted.shape[1], math.nan)
     if kind == "every_animal_scored":
@@ -234,7 +249,7 @@ def _values(
         p, divisions = welch.permute(*shares, num_permutations, rng)
         low, high = welch.interval(*shares, confidence)
         means = shares[0].mean(axis=0), shares[1].mean(axis=0)
-        test = f"permutation of animals, Welch t, {divisions.words}"
+        test = f"permutation of {unit}s, Welch t, {divisions.words}"
         return _Values(means, low, high, p, missing, divisions.least_p, test)
     if kind == "predictions_only":
         low, high = welch.interval(reference.predicted, other.predicted, confidence)
@@ -251,5 +266,5 @@ def _values(
     result = powered.difference(*samples)
     low, high = result.interval(confidence)
     p, least_p, words = powered.permute(*samples, num_permutations, rng)
-    test = f"permutation of animals within scored and unscored ones, prediction-powered t, {words}"
+    test = f"permutation of {unit}s within scored and unscored ones, prediction-powered t, {words}"
     return _Values(result.means, low, high, p, result.slope, least_p, test)

@@ -1,6 +1,7 @@
 """Predictions, labels and a cohort to the difference between groups in each label, with interval and adjusted p.
 
-The animal is the unit of analysis: frames are averaged over an animal by time (`shares`), and only animals are counted.
+The animal is the unit of analysis, or the pen where the cohort file names pens: frames are averaged over an animal by
+time (`shares`), animals over their pen, and only these are counted.
 The quantity compared is the mean probability (the expected share of time), not thresholded bouts, which would shrink
 rare labels. It is corrected by the frames that were scored by hand, as far as they allow (`estimates`): a mean of
 predictions alone shrinks differences, and shows some that are not there where the classifier errs differently by group.
@@ -14,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import stats
 
+from sheep.annotations.units import ANIMALS, Units
 from sheep.compare import welch
 from sheep.compare.estimates import Estimate, Group, estimate
 from sheep.compare.results import ClassifierError, Comparison, GroupComparison, LeftOut
@@ -22,13 +24,17 @@ from sheep.config import CompareConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.schemas import labels_of
 
-UNIT = "animal"
-
 _log = logging.getLogger(__name__)
 
 
 def compare(
-    predictions: pa.Table, label_frames: pa.Table, cohort: pa.Table, config: CompareConfig, *, seed: int
+    predictions: pa.Table,
+    label_frames: pa.Table,
+    cohort: pa.Table,
+    config: CompareConfig,
+    *,
+    seed: int,
+    units: Units = ANIMALS,
 ) -> GroupComparison:
     """Compare every group with the reference group, label by label.
 
@@ -38,22 +44,25 @@ def compare(
         cohort: COHORT; animals without predictions are left out.
         config: reference, permutations, confidence, alpha.
         seed: of the permutations, where they are too many to do all.
+        units: which animals count together, such as those of one pen.
 
     Returns:
         The comparisons, what they rest on, and what was left out.
 
     Raises:
-        ConfigError: an animal has no group or two, fewer than two groups of at least two animals, or an unknown
+        ConfigError: an animal has no group or two, fewer than two groups of at least two units, or an unknown
             reference.
         ContractError: labels and predictions are of different labels.
     """
     group_of = _groups(cohort, sorted(set(predictions.column("animal").to_pylist())))
     table, unobserved = animal_shares(predictions, label_frames, group_of)
     labels = labels_of(predictions)
-    members = {name: [row for row in table if row.group == name] for name in sorted(set(group_of.values()))}
+    members: dict[str, dict[str, list[AnimalShares]]] = {name: {} for name in sorted(set(group_of.values()))}
+    for row in table:
+        members[row.group].setdefault(units.of(row.animal), []).append(row)
     kept = {name: rows for name, rows in members.items() if len(rows) > 1}
-    reference = _reference(kept, members, config.reference)
-    groups = {name: _group(name, rows, labels) for name, rows in kept.items()}
+    reference = _reference(kept, members, config.reference, units.word)
+    groups = {name: _group(name, list(rows.values()), labels) for name, rows in kept.items()}
     order = [reference, *(name for name in groups if name != reference)]
     estimates = {
         name: estimate(
@@ -62,16 +71,17 @@ def compare(
             num_permutations=config.advanced.num_permutations,
             confidence=config.advanced.confidence,
             rng=np.random.default_rng(seed_for(seed, "compare", name)),
+            unit=units.word,
         )
         for name in order[1:]
     }
     errors_seed = seed_for(seed, "compare", "errors")
     return GroupComparison(
         labels=labels,
-        comparisons=_comparisons(groups, reference, estimates, labels, config),
+        comparisons=_comparisons(groups, reference, estimates, units.word, labels, config),
         errors=_errors([groups[name] for name in order], labels, config, errors_seed),
         proportions=tuple(table),
-        left_out=_left_out(group_of, {row.animal for row in table}, set(unobserved), members),
+        left_out=_left_out(group_of, {row.animal for row in table}, set(unobserved), members, units.word),
     )
 
 
@@ -93,43 +103,55 @@ def _groups(cohort: pa.Table, animals: Sequence[str]) -> dict[str, str]:
     return group_of
 
 
-def _reference(kept: Mapping[str, object], members: Mapping[str, Sequence[object]], wanted: str) -> str:
+def _reference(kept: Mapping[str, object], members: Mapping[str, Mapping[str, object]], wanted: str, unit: str) -> str:
     """Return the name of the reference group, once the groups are known to be comparable.
 
     Args:
-        kept: the groups of at least two animals.
-        members: every group -> its observed animals.
+        kept: the groups of at least two units.
+        members: every group -> its observed units.
         wanted: `compare.reference`; empty takes the alphabetically first that is kept.
+        unit: what a unit is, for messages.
     """
     reference = wanted or min(kept, default="")
     if reference not in kept or len(kept) < 2:
         sizes = ", ".join(f"{name} ({len(rows)})" for name, rows in members.items()) or "none"
         raise ConfigError(
-            f"compare: reference {reference!r} and observed animals per group: {sizes}; expected the reference and at "
-            "least one more group, with at least 2 animals each: without spread between animals there is no test. "
-            "Correct compare.reference or the cohort file, or add animals."
+            f"compare: reference {reference!r} and observed {unit}s per group: {sizes}; expected the reference and at "
+            f"least one more group, with at least 2 {unit}s each: without spread between {unit}s there is no test. "
+            f"Correct compare.reference or the cohort file, or add {unit}s."
         )
     return reference
 
 
-def _group(name: str, rows: Sequence[AnimalShares], labels: Sequence[str]) -> Group:
-    """Arrange the animals of a group in arrays."""
+def _group(name: str, units: Sequence[Sequence[AnimalShares]], labels: Sequence[str]) -> Group:
+    """Arrange the units of a group in arrays: each is the mean over its animals, or over those that are scored.
 
-    def values(pick: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-        return np.array([[each[label] for label in labels] for each in pick]).reshape(len(rows), len(labels))
+    Args:
+        name: the group's.
+        units: the animals of each.
+        labels: (L,) names.
+    """
 
-    return Group(
-        name,
-        values([row.shares for row in rows]),
-        values([row.shares_where_scored for row in rows]),
-        values([row.scored for row in rows]),
-    )
+    def mean(field: str) -> NDArray[np.float64]:
+        rows = [[[getattr(row, field)[label] for label in labels] for row in animals] for animals in units]
+        return np.array([_known_mean(np.array(animals)) for animals in rows])
+
+    return Group(name, mean("shares"), mean("shares_where_scored"), mean("scored"))
+
+
+def _known_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the rows of (A, L) that are not nan, per column; nan where all are."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    mean: NDArray[np.float64] = np.where(known, values, 0.0).sum(axis=0) / np.where(count > 0, count, np.nan)
+    return mean
 
 
 def _comparisons(
     groups: Mapping[str, Group],
     reference: str,
     estimates: Mapping[str, Sequence[Estimate]],
+    unit: str,
     labels: Sequence[str],
     config: CompareConfig,
 ) -> tuple[Comparison, ...]:
@@ -139,6 +161,7 @@ def _comparisons(
         groups: by name.
         reference: name of the reference group.
         estimates: other group -> one for each label.
+        unit: what a unit is.
         labels: (L,) names.
         config: confidence, alpha.
     """
@@ -155,6 +178,7 @@ def _comparisons(
             one,
             (float(adjusted[i]), float(least[i])),
             int(np.isfinite(p).sum()),
+            unit,
             config,
         )
         for i, (name, label, one) in enumerate(rows)
@@ -168,6 +192,7 @@ def _comparison(
     made: Estimate,
     adjusted: tuple[float, float],
     num_tests: int,
+    unit: str,
     config: CompareConfig,
 ) -> Comparison:
     """Put one estimate beside what it is of.
@@ -179,6 +204,7 @@ def _comparison(
         made: the estimate.
         adjusted: the adjusted p, and the least that it could be.
         num_tests: that were adjusted together.
+        unit: what a unit is.
         config: confidence, alpha.
     """
     return Comparison(
@@ -208,7 +234,7 @@ def _comparison(
         least_p_adjusted=adjusted[1],
         found=bool(adjusted[0] <= config.advanced.alpha),  # False where it is nan
         test=made.test,
-        unit=UNIT,
+        unit=unit,
     )
 
 
@@ -277,7 +303,11 @@ def _errors_of(group: Group, label: int) -> NDArray[np.float64]:
 
 
 def _left_out(
-    group_of: Mapping[str, str], observed: set[str], unobserved: set[str], members: Mapping[str, Sequence[object]]
+    group_of: Mapping[str, str],
+    observed: set[str],
+    unobserved: set[str],
+    members: Mapping[str, Mapping[str, object]],
+    unit: str,
 ) -> tuple[LeftOut, ...]:
     """List what the comparison does without.
 
@@ -285,7 +315,8 @@ def _left_out(
         group_of: every animal of the cohort -> its group.
         observed: the animals with observed time.
         unobserved: those with predictions, but without two frames in any video.
-        members: every group -> its observed animals.
+        members: every group -> its observed units.
+        unit: what a unit is.
     """
     animals = [
         LeftOut(
@@ -300,7 +331,7 @@ def _left_out(
         LeftOut(
             kind="group",
             name=name,
-            reason=f"{len(rows)} observed animal{'' if len(rows) == 1 else 's'}, at least 2 are needed",
+            reason=f"{len(rows)} observed {unit}{'' if len(rows) == 1 else 's'}, at least 2 are needed",
         )
         for name, rows in members.items()
         if len(rows) < 2

@@ -20,7 +20,7 @@ class Comparison:
     reference: str
     group: str
     num_reference: int
-    """Animals in the reference group."""
+    """Units (animals, or pens) in the reference group."""
     num_group: int
     num_scored_reference: int
     """Those with frames scored by hand in this label."""

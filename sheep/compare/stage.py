@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from sheep.annotations.units import ANIMALS, Units
 from sheep.compare import groups
 from sheep.config import CompareConfig, digest, seed_for
 from sheep.finetune.stage import read_selection
@@ -33,6 +34,7 @@ def run(study: Study) -> Manifest:
         config.compare,
         study.uri("compare"),
         seed=config.seed,
+        units=study.inputs.units,
     )
     return study.finished(manifest)
 
@@ -52,7 +54,14 @@ def selecting_animals(study: Study) -> tuple[str, ...]:
 
 
 def compare(
-    predicted: Manifest, label_frames: pa.Table, cohort: pa.Table, config: CompareConfig, out: str, *, seed: int
+    predicted: Manifest,
+    label_frames: pa.Table,
+    cohort: pa.Table,
+    config: CompareConfig,
+    out: str,
+    *,
+    seed: int,
+    units: Units = ANIMALS,
 ) -> Manifest:
     """Predictions + labels + cohort -> differences between groups, animal by animal.
 
@@ -63,6 +72,7 @@ def compare(
         config: reference group, permutations, confidence, alpha.
         out: the compare stage's folder.
         seed: the study's seed.
+        units: which animals count together.
 
     Returns:
         Manifest whose facts are a `GroupComparison`; `results.read_comparison` reads it.
@@ -74,11 +84,13 @@ def compare(
     scored = label_frames.filter(pa.array(~np.isnan(targets_of(label_frames)).all(axis=1)))
     labels = {label: scored.column(label).to_pylist() for label in labels_of(scored)}
     stage = open_stage(out, "compare", config, {"seed": str(seed)})
-    units = {UNIT: digest([predicted.content(), cohort.to_pylist(), row_keys(scored), list(labels), labels])}
-    done = unchanged(stage, units)
+    design = [units.word, sorted(units.unit_of.items())]
+    content = digest([predicted.content(), cohort.to_pylist(), row_keys(scored), list(labels), labels, design])
+    done = unchanged(stage, {UNIT: content})
     if done is not None:
         return done
     rows = predicted.read("predictions")
-    compared = groups.compare(rows, scored, cohort, config, seed=seed_for(seed, "compare", "permutations"))
-    stage.attempt(UNIT, units[UNIT]).commit()
-    return stage.finish(units, facts=object_json(compared))
+    permutation_seed = seed_for(seed, "compare", "permutations")
+    compared = groups.compare(rows, scored, cohort, config, seed=permutation_seed, units=units)
+    stage.attempt(UNIT, content).commit()
+    return stage.finish({UNIT: content}, facts=object_json(compared))

@@ -223,6 +223,8 @@ def _reading(rows: Sequence[Comparison], alpha: float) -> str:
     """
     units = ", ".join(dict.fromkeys(row.unit for row in rows))
     sentences = [f"Shares of time are estimated, one value per {units}."]
+    if units != "animal":
+        sentences.append(f"Animals of one {units} are not independent, and count together.")
     reasons = dict.fromkeys(row.reason for row in rows)
     for reason in reasons:
         labels = ", ".join(dict.fromkeys(label_words(row.label) for row in rows if row.reason == reason))
