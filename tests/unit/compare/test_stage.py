@@ -1,5 +1,6 @@
 """Which animals count as scored, and that new labels make the comparison anew."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 
 from sheep.compare import stage
 from sheep.compare.results import read_comparison
+from sheep.config import StudyConfig
 from sheep.schemas import labels_of
+from tests import stages
 from tests.unit.compare.test_groups import ALL, cohort_of, tables
 
 
@@ -63,3 +66,20 @@ def test_new_labels_make_the_comparison_anew(tmp_path: Path) -> None:
     ).cast(labels.schema)
     assert kinds(none) == {"predictions_only"}
     assert kinds(labels) == {"every_animal_scored"}
+
+
+@pytest.mark.usefixtures("still_tracker")
+def test_the_stage_reads_labels_and_cohort_of_a_study(tiny_study: StudyConfig, tmp_path: Path) -> None:
+    config = replace(
+        tiny_study, out=str(tmp_path / "out"), predict=replace(tiny_study.predict, variant="pixels-crop-single")
+    )
+    stages.crop(config)
+    stages.embed(config, [("pixels", "crop")])
+    stages.search(config)
+    stages.predict(config)
+    result = read_comparison(stages.compare(config))
+    scored = {row.animal for row in result.proportions if max(row.scored_s.values()) > 0}
+    assert scored == {"sheep01", "sheep02", "sheep03", "sheep04"}
+    assert {row.estimate for row in result.comparisons} == {"too_few_scored"}
+    assert not any(row.found for row in result.comparisons)
+    assert result.left_out == ()
