@@ -51,6 +51,19 @@ class Divisions:
         return f"all {len(self.members)} divisions" if self.is_exact else f"{len(self.members)} random divisions"
 
 
+def least_p(num_reference: int, num_other: int) -> float:
+    """Return the smallest p that all divisions of so few animals can give.
+
+    Args:
+        num_reference: animals of the reference group.
+        num_other: animals of the other group.
+
+    Returns:
+        Two groups of equal size have a mirror of every division, which is as extreme: 2 / count. Else 1 / count.
+    """
+    return (2 if num_reference == num_other else 1) / math.comb(num_reference + num_other, num_reference)
+
+
 def divide(num_reference: int, num_other: int, num_permutations: int, rng: np.random.Generator) -> Divisions:
     """Divide animals into two groups: in all ways, or in random ones where there are too many.
 
@@ -61,8 +74,7 @@ def divide(num_reference: int, num_other: int, num_permutations: int, rng: np.ra
         rng: draws them where there are more.
 
     Returns:
-        The divisions. Two groups of equal size have a mirror of every division, which is as extreme, so that p is at
-        least 2 / count; otherwise it is at least 1 / count.
+        The divisions, with the least p that they can give (`least_p`).
     """
     num_all = num_reference + num_other
     count = math.comb(num_all, num_reference)
@@ -74,8 +86,8 @@ def divide(num_reference: int, num_other: int, num_permutations: int, rng: np.ra
         first = np.argsort(rng.random((num_permutations, num_all)), axis=1)[:, :num_reference]
     members = np.ones((len(first), num_all))
     np.put_along_axis(members, first, 0.0, axis=1)
-    least = (2 if num_reference == num_other else 1) / count
-    return Divisions(members, is_exact, least if is_exact else 1 / (1 + num_permutations))
+    least = least_p(num_reference, num_other) if is_exact else 1 / (1 + num_permutations)
+    return Divisions(members, is_exact, least)
 
 
 def permute(
