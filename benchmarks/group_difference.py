@@ -20,7 +20,7 @@ import tyro
 
 from jobs.recipes import meadow
 from sheep.compare import stage as compare_stage
-from sheep.compare.groups import Comparison, read_comparison
+from sheep.compare.results import Comparison, read_comparison
 from sheep.config import StudyConfig
 from sheep.crop import stage as crop_stage
 from sheep.embed import stage as embed_stage

@@ -17,6 +17,7 @@ from sheep.annotations.ethogram import Ethogram, read_ethogram
 from sheep.annotations.labelled import Annotations
 from sheep.annotations.matching import Matcher
 from sheep.annotations.readers import Folder, read_files
+from sheep.annotations.units import Units, read_units
 from sheep.config import ArchiveConfig, FinetuneConfig, StudyConfig, seed_for
 from sheep.errors import ConfigError
 from sheep.io import storage
@@ -113,7 +114,7 @@ class StudyInputs:
         Raises:
             ConfigError: a coding matches no video, no prompted animal or no behaviour.
         """
-        matcher = Matcher(self.videos, by_name=self._archive.match_by_name)
+        matcher = Matcher(self.videos, by_name=self._archive.match_by_name, root=self._archive.videos)
         animals_in = {video: list(dict.fromkeys(one.animal for one in given)) for video, given in self.prompts.items()}
         return labelled.resolve(
             self.annotation_folder.codings,
@@ -131,6 +132,16 @@ class StudyInputs:
         """
         file = storage.join(self._archive.root, self._archive.cohort)
         return check_cohort(read_cohort(_bytes(file, "cohort file"), name=file), self.videos)
+
+    @cached_property
+    def units(self) -> Units:
+        """Which animals count together in the comparison of groups: those of one pen, where the cohort file says so.
+
+        Raises:
+            ConfigError: an animal is in two units, or a unit in two groups.
+        """
+        file = storage.join(self._archive.root, self._archive.cohort)
+        return read_units(_bytes(file, "cohort file"), name=file)
 
     @cached_property
     def annotated(self) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ def label_frames(labels: Sequence[str]) -> pa.Schema:
 def predictions(labels: Sequence[str]) -> pa.Schema:
     """Schema of predictions: the key, the outer fold whose probe predicted, and for each label a probability in [0, 1].
 
-    The fold is -1 for the final probe, which predicts animals without labels.
+    The fold is -1 for animals that trained no probe: the mean over the probes of all folds predicts them.
 
     Args:
         labels: the study's, in the order of its ethogram.

@@ -49,15 +49,17 @@ class VideoNames:
 class Matcher:
     """The videos of an archive, by file name."""
 
-    def __init__(self, videos: Iterable[str], *, by_name: bool = False) -> None:
+    def __init__(self, videos: Iterable[str], *, by_name: bool = False, root: str = "videos") -> None:
         """Index the videos.
 
         Args:
             videos: keys of all videos of the archive.
             by_name: match by the file's name alone, where folders were renamed since the videos were annotated.
+            root: name of the archive's video folder.
         """
         self._videos = sorted(videos)
         self._by_name = by_name
+        self._root = PurePosixPath(root).name
         self._by_stem: dict[str, list[str]] = {}
         for video in self._videos:
             self._by_stem.setdefault(_normal(PurePosixPath(video).stem), []).append(video)

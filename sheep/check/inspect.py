@@ -11,13 +11,14 @@ from scipy import optimize, stats
 from sheep.annotations.intervals import clip, length
 from sheep.annotations.labelled import Annotation
 from sheep.annotations.matching import Matcher
-from sheep.check import names, settings, videos
+from sheep.check import comparison, names, settings, videos
 from sheep.check.findings import CheckReport, FileFacts, GroupFacts, LabelFacts
 from sheep.check.videos import Scans
 from sheep.errors import ConfigError
 from sheep.io import storage
 from sheep.schemas import Prompt
 from sheep.study import Study
+from sheep.variants import variant_named
 from sheep.video.scan import Scan
 
 POWER, ALPHA = 0.8, 0.05
@@ -53,6 +54,7 @@ def inspect(study: Study) -> CheckReport:
         lambda: inputs.videos,
         lambda: inputs.prompts,
         lambda: inputs.cohort,
+        lambda: inputs.units,
         lambda: inputs.annotation_folder,
         lambda: inputs.ethogram,
         lambda: inputs.annotations,
@@ -74,7 +76,7 @@ def inspect(study: Study) -> CheckReport:
         files=_files(study),
         detectable_sd=_detectable(groups),
         errors=tuple(dict.fromkeys(errors)),
-        warnings=(*videos.unusable(scans), *_warnings(study)),
+        warnings=(*videos.unusable(scans), *_warnings(study), *_weak_groups(study)),
     )
 
 
@@ -233,6 +235,25 @@ def _warnings(study: Study) -> Iterator[str]:
                     f"annotations: {animal!r} in {video!r} is not annotated, and another animal there is. If it was "
                     "watched and did nothing, list it in a table with video, animal, start_s and stop_s."
                 )
+
+
+def _weak_groups(study: Study) -> Iterator[str]:
+    """Say what the comparison of groups will leave out, not test, or never find."""
+    inputs = study.inputs
+    cohort, units = _attempt(lambda: inputs.cohort, []), _attempt(lambda: inputs.units, [])
+    annotated = _attempt(lambda: inputs.annotated, [])
+    if cohort is None or units is None or annotated is None:
+        return
+    members: dict[str, list[str]] = {}
+    for row in cohort.to_pylist():
+        unit = units.of(row["animal"])
+        if unit not in members.setdefault(row["group"], []):
+            members[row["group"]].append(unit)
+    variant = variant_named(study.config.predict.variant)
+    is_tuned = variant is not None and variant.encoder.tuned_on is not None
+    selecting = (_attempt(lambda: inputs.validation, []) or ()) if is_tuned else ()
+    scored = {units.of(animal) for animal in annotated if animal not in selecting}
+    yield from comparison.weak_groups(study.config, members, scored)
 
 
 def _of(prompts: Iterable[Prompt]) -> Iterator[Prompt]:

@@ -94,12 +94,13 @@ def groups(config: StudyConfig, members: Mapping[str, Sequence[str]]) -> Iterato
         yield f"{config.archive.cohort}: groups {sorted(members)}, expected at least two. Name every animal's group."
     if reference and reference not in members:
         yield f"compare.reference: got {reference!r}, expected one of {', '.join(sorted(members))}. Correct it."
-    for group, names in sorted(members.items()):
-        if len(names) < 2:
-            yield (
-                f"{config.archive.cohort}: group {group!r} has one animal, {names[0]!r}, expected at least 2: there is "
-                "no test without spread between animals. Add animals, or remove the group."
-            )
+    large = [group for group, names in members.items() if len(names) > 1]
+    if len(members) > 1 and (len(large) < 2 or (reference in members and reference not in large)):
+        small = ", ".join(f"{group} ({len(names)})" for group, names in sorted(members.items()) if len(names) < 2)
+        yield (
+            f"{config.archive.cohort}: fewer than 2 animals in {small}, expected the reference and one more group with "
+            "at least 2 each: there is no test without spread between animals. Add animals."
+        )
 
 
 def _weights(config: StudyConfig) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """What a worker does with one video: embeddings in, probabilities and bouts out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sheep import schemas
 from sheep.config import PredictConfig
@@ -13,13 +15,18 @@ from sheep.io.ledger import StageFolder
 from sheep.io.manifest import Entry, read_manifest, read_part
 from sheep.predict import bouts
 from sheep.search import predictions
-from sheep.search.probe_files import Probes, read_probes
+from sheep.search.probe_files import Probes, WindowedProbe, read_probes
 from sheep.search.windows import slide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictJob:
-    """Embeddings -> probabilities and bouts, each animal by a probe that was not fitted on it."""
+    """Embeddings -> probabilities and bouts, each animal by probes that were not fitted on it.
+
+    An animal that was held out is predicted by its fold's probe. One that trained no probe is predicted by the mean
+    over the probes of all folds, so that predictions of scored and unscored animals come from the same kind of probe,
+    which the correction of the group comparison assumes.
+    """
 
     stage: StageFolder
     source: str
@@ -58,12 +65,27 @@ class PredictJob:
         # Animal by animal: each has its own probe, and a temporal window must not reach from one animal into another.
         for animal in np.unique(animals):
             of_animal = animals == animal
-            fold = probes.fold_for(animal)
-            windowed = probes.by_fold[fold]
-            folds[of_animal] = fold
-            windows = slide(vectors[of_animal], time_s[of_animal], windowed.window)
-            probability[of_animal] = windowed.probe.predict_proba(windows)
+            folds[of_animal] = probes.fold_for(animal)
+            probability[of_animal] = _mean(probes.predicting(animal), vectors[of_animal], time_s[of_animal])
         table = predictions.tabulate(rows, probability, probes.labels, folds)
         attempt.write("predictions", table, table.schema)
         attempt.write("bouts", bouts.bouts(table, self.config, self.exclusive), schemas.BOUTS)
         return attempt.commit()
+
+
+def _mean(
+    probes: Sequence[WindowedProbe], vectors: NDArray[np.floating], time_s: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Average the probabilities of several probes for one animal in one video.
+
+    Args:
+        probes: at least one, each with its own window.
+        vectors: (F, D).
+        time_s: (F,) increasing [s].
+
+    Returns:
+        (F, L) in [0, 1].
+    """
+    predicted = [one.probe.predict_proba(slide(vectors, time_s, one.window)) for one in probes]
+    mean: NDArray[np.float32] = np.mean(predicted, axis=0, dtype=np.float32)
+    return mean

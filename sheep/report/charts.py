@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import Comparison
+from sheep.compare.shares import AnimalShares
 from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import VariantScores
@@ -69,12 +69,19 @@ class Line:
 
 
 def group_shares(
-    proportions: Sequence[AnimalShares], labels: Sequence[str], differing: set[str], groups: Sequence[str]
+    proportions: Sequence[AnimalShares],
+    comparisons: Sequence[Comparison],
+    labels: Sequence[str],
+    differing: set[str],
+    groups: Sequence[str],
 ) -> str:
-    """Draw each animal's share of time as a dot, and each group's mean with its 95 % t interval over animals.
+    """Draw each animal's share of time as a dot, and each group's estimated mean as a bar.
+
+    An animal with scored frames is a filled dot at its corrected share, another an open one at its predicted share.
 
     Args:
         proportions: one row per animal; a share that is nan or absent is omitted.
+        comparisons: hold the estimated means.
         labels: rows, from top to bottom.
         differing: labels in which groups differ, shaded and starred.
         groups: the reference first; animals of other groups are omitted.
@@ -87,9 +94,18 @@ def group_shares(
         for place, group in enumerate(groups):
             rows = [row for row in proportions if row.group == group]
             for index, label in enumerate(labels):
-                values = [row.shares[label] for row in rows if not is_missing(row.shares.get(label))]
-                shares = np.array(values, dtype=np.float64)
-                _dots(axes, 100 * shares, index + _offset(place, len(groups)), place, group if index == 0 else "")
+                y = index + _offset(place, len(groups))
+                corrected = [row.corrected.get(label, math.nan) for row in rows]
+                predicted = [
+                    row.shares.get(label, math.nan) if math.isnan(known) else math.nan
+                    for row, known in zip(rows, corrected, strict=True)
+                ]
+                _dots(axes, np.array(predicted), y, place, filled=False)
+                _dots(axes, np.array(corrected), y, place, filled=True)
+                mean = 100 * _mean_of(comparisons, label, group)
+                axes.plot([mean, mean], [y - 0.13, y + 0.13], color=INK, linewidth=2.2, solid_capstyle="butt")
+            colour, marker = PALETTE[place % len(PALETTE)], _MARKERS[place % len(_MARKERS)]
+            axes.plot([], [], marker, color=colour, markersize=4, label=group)
         axes.set_xlabel("share of time [%]")
         axes.set_xlim(left=-2)
         axes.legend(
@@ -102,6 +118,8 @@ def group_differences(
     comparisons: Sequence[Comparison], labels: Sequence[str], differing: set[str], groups: Sequence[str]
 ) -> str:
     """Draw each group's difference from the reference with its interval, in percentage points.
+
+    A cross marks the uncorrected difference.
 
     Args:
         comparisons: markers are filled where a difference was found, else open.
@@ -124,6 +142,8 @@ def group_differences(
             colour = PALETTE[(place + 1) % len(PALETTE)]
             if not is_missing(row.low) and not is_missing(row.high):
                 axes.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=2)
+            if not is_missing(row.uncorrected_difference):
+                axes.plot([100 * row.uncorrected_difference], [y], "x", color=GREY, markersize=6)
             _mark(axes, 100 * row.difference, y, _MARKERS[(place + 1) % len(_MARKERS)], colour, filled=row.found)
         axes.set_xlabel(f"difference to {groups[0]} [percentage points]" if groups else "")
         return svg_uri(figure)
@@ -208,25 +228,37 @@ def _label_rows(labels: Sequence[str], differing: set[str]) -> tuple[Figure, Axe
     return figure, axes
 
 
-def _dots(axes: Axes, values: NDArray[np.float64], y: float, place: int, name: str) -> None:
-    """Draw one group's animals in one label: dots, their mean as a bar, and its 95 % t interval as a line.
+def _dots(axes: Axes, shares: NDArray[np.float64], y: float, place: int, *, filled: bool) -> None:
+    """Draw animals of one group in one label as dots.
 
     Args:
         axes: to draw on.
-        values: (A,) shares of time [%].
+        shares: (A,) of time, 0 to 1; nan is omitted.
         y: height of the row.
         place: the group's number, which sets colour and marker.
-        name: for the legend; empty for none.
+        filled: whether the dots are filled.
     """
     colour, marker = PALETTE[place % len(PALETTE)], _MARKERS[place % len(_MARKERS)]
-    spread = (np.arange(len(values)) % 5 - 2) * 0.022  # vertical, so that equal shares stay visible
-    axes.plot(values, y + spread, marker, color=colour, alpha=0.7, markersize=4, markeredgewidth=0, label=name or "_")
-    if len(values):
-        axes.plot([values.mean()] * 2, [y - 0.13, y + 0.13], color=INK, linewidth=2.2, solid_capstyle="butt")
-    if len(values) > 1:
-        reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-        ends = np.clip([values.mean() - reach, values.mean() + reach], 0, 100)
-        axes.plot(ends, [y, y], color=INK, linewidth=1.2)
+    spread = (np.arange(len(shares)) % 5 - 2) * 0.022  # vertical, so that equal shares stay visible
+    fill = colour if filled else "none"
+    axes.plot(
+        100 * shares,
+        y + spread,
+        marker,
+        color=colour,
+        markerfacecolor=fill,
+        alpha=0.7,
+        markersize=4,
+        markeredgewidth=0 if filled else 0.8,
+    )
+
+
+def _mean_of(comparisons: Sequence[Comparison], label: str, group: str) -> float:
+    """Return a group's estimated share in one label, from the first comparison that holds it; nan for none."""
+    for row in comparisons:
+        if row.label == label and group in (row.group, row.reference):
+            return row.mean_group if group == row.group else row.mean_reference
+    return math.nan
 
 
 def _offset(place: int, count: int) -> float:

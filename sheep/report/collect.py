@@ -11,18 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sheep.compare.groups import read_comparison
+from sheep.compare.results import Comparison, read_comparison
 from sheep.crop import codec
 from sheep.embed.encoders import ENCODERS
+from sheep.evaluation.folds import thin_groups
 from sheep.finetune.stage import read_selection, read_training
 from sheep.io import storage
 from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, open_backbone
 from sheep.report.ablations import OutOfFold, ablations, cautions, unbeaten_baselines
 from sheep.report.data import AttentionRow, Ethogram, FinetuneRun, ReportData, VariantScores, VideoError
+from sheep.report.text import label_words
 from sheep.schemas import targets_of
 from sheep.search.predictions import probabilities_of
 from sheep.search.results import read_results
+from sheep.search.stage import groups_of
 from sheep.study import Study
 from sheep.variants import variants_of
 
@@ -95,13 +98,16 @@ def report_data(study: Study) -> ReportData:
         ablations=made,
         comparisons=compared.comparisons,
         proportions=compared.proportions,
+        classifier_errors=compared.errors,
+        left_out=compared.left_out,
         ethograms=_ethograms(stages, labels),
         sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
         attention=_attention(study, stages),
         finetunes=[_finetune_run(name, stage) for name, stage in stages.finetune.items()],
         errors=_errors(stages),
         warnings=[
-            UNCORRECTED,
+            *_uncorrected(compared.comparisons),
+            *_thin_groups(study),
             *_rolled_back(stages.finetune),
             *cautions(made, roles.is_transductive),
             *unbeaten_baselines(predictions, macro, config.search.advanced.confidence),
@@ -111,10 +117,29 @@ def report_data(study: Study) -> ReportData:
 
 UNCORRECTED = (
     "The shares of time compared between groups are predictions, not corrected for the classifier's errors. Where one "
-    "behaviour differs between groups, errors on the others can differ too: a difference can be found that is not "
+    "behaviour differs between groups, errors on the others can differ too: a difference can be shown that is not "
     "there, and the intervals do not include that error. Score some frames of every animal by hand and compare."
 )
-"""Stands in every report until the comparison corrects for it."""
+"""Stands in the report where too few animals are scored to correct a label's comparison."""
+
+
+def _uncorrected(comparisons: Sequence[Comparison]) -> list[str]:
+    """Warn of labels whose shares are predictions alone."""
+    labels = [row.label for row in comparisons if row.estimate == "predictions_only"]
+    names = ", ".join(dict.fromkeys(label_words(label) for label in labels))
+    if not labels:
+        return []
+    return [UNCORRECTED if len(labels) == len(comparisons) else f"{UNCORRECTED} This applies to: {names}."]
+
+
+def _thin_groups(study: Study) -> list[str]:
+    """Name groups with fewer labelled animals than folds, which the folds are not balanced over."""
+    num_folds, group_of = study.config.search.num_folds, groups_of(study.inputs.cohort)
+    return [
+        f"Group {group} has {count} labelled animals for {num_folds} folds, so some probes were fitted and scored with "
+        "an uneven share of it: the classifier may err differently on that group. Score more of its animals."
+        for group, count in thin_groups(study.roles.scored, group_of, num_folds).items()
+    ]
 
 
 def _rolled_back(tuned: Mapping[str, Manifest]) -> list[str]:
@@ -137,7 +162,7 @@ def _validation_words(animals: Sequence[str]) -> str:
         return "none"
     return (
         f"{', '.join(animals)}: their labels selected the backbones, so they are in no score and no probe; "
-        "groups are compared with them"
+        "groups are compared with them, as unscored animals where the predicting variant uses such a backbone"
     )
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import ClassifierError, Comparison, LeftOut
+from sheep.compare.shares import AnimalShares
 from sheep.config import StudyConfig
 from sheep.embed.encoders import backbones
 from sheep.errors import ContractError
@@ -109,6 +110,10 @@ class ReportData:
     """One for each label and group."""
     proportions: tuple[AnimalShares, ...]
     """One for each animal."""
+    classifier_errors: tuple[ClassifierError, ...]
+    """One for each group, the reference first, and label: why corrected and uncorrected differences differ."""
+    left_out: tuple[LeftOut, ...]
+    """Animals and groups that the comparison does without."""
     ethograms: list[Ethogram]
     sheets: Mapping[str, bytes]
     """Video -> contact sheet, a JPEG."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from sheep.compare.groups import Comparison, shares_json
+from sheep.compare.results import ClassifierError, Comparison
 from sheep.config import digest
 from sheep.embed.encoders import ENCODERS
 from sheep.evaluation.metrics import ScoreChange
@@ -37,6 +37,8 @@ class GroupsPart:
     """Animals per group, in words."""
     rows: list[Comparison]
     """By group, then label."""
+    errors: list[ClassifierError]
+    """By label, then group, the reference first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +162,13 @@ def _groups_part(data: ReportData) -> GroupsPart:
     groups = list(dict.fromkeys([*(row.reference for row in rows), *(row.group for row in rows)]))
     sizes = [f"{group}: {sum(animal.group == group for animal in data.proportions)}" for group in groups]
     return GroupsPart(
-        shares=charts.group_shares(data.proportions, data.labels, differing, groups)
+        shares=charts.group_shares(data.proportions, rows, data.labels, differing, groups)
         if rows and data.proportions
         else "",
         differences=charts.group_differences(rows, data.labels, differing, groups) if rows else "",
         sizes=", ".join(sizes),
         rows=sorted(rows, key=lambda row: (groups.index(row.group), data.labels.index(row.label))),
+        errors=sorted(data.classifier_errors, key=lambda row: data.labels.index(row.label)),
     )
 
 
@@ -264,7 +267,9 @@ def _numbers(data: ReportData, answer: text.Answer, variants: Sequence[VariantSc
         "facts": data.facts,
         "warnings": data.warnings,
         "comparisons": data.comparisons,
-        "proportions": [shares_json(row) for row in data.proportions],
+        "proportions": data.proportions,
+        "classifier_errors": data.classifier_errors,
+        "left_out": data.left_out,
         "changes": data.ablations,
         "variants": [_variant_numbers(scored) for scored in variants],
         "finetunes": [_finetune_numbers(run) for run in data.finetunes],

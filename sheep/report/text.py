@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sheep.compare.groups import Comparison
+from sheep.compare.results import Comparison
 from sheep.config import View
 from sheep.embed.encoders import ENCODERS, all_views
 from sheep.report.data import Ablation, FinetuneRun, ReportData, VariantScores
@@ -147,57 +147,102 @@ def answer(data: ReportData) -> Answer:
             headline="No groups were compared.", details=[], reading="The study names fewer than two groups of animals."
         )
     level = level_words(data, "compare")
-    findings = sorted((row for row in rows if row.found), key=lambda row: data.labels.index(row.label))
+    tested = [row for row in rows if not is_missing(row.p_adjusted)]
+    reading = _reading(rows, data.config.compare.advanced.alpha)
+    if not tested:
+        return Answer(
+            headline="No difference between the groups could be tested.",
+            details=[_estimated(row, level) for row in rows],
+            reading=reading,
+        )
+    findings = sorted((row for row in tested if row.found), key=lambda row: data.labels.index(row.label))
     if not findings:
-        return _nothing_found(rows)
-    num_tested = len({row.label for row in rows})
+        return _nothing_found(tested, reading)
     if len(findings) == 1:
-        return Answer(headline=_finding(findings[0], level), details=[], reading=_reading(rows, num_tested))
+        return Answer(headline=_finding(findings[0], level), details=[], reading=reading)
     labels = dict.fromkeys(label_words(row.label) for row in findings)
+    num_tested = len({row.label for row in tested})
     return Answer(
         headline=f"The groups differ in {len(labels)} of {num_tested} labels: {', '.join(labels)}.",
         details=[_finding(row, level) for row in findings],
-        reading=_reading(rows, num_tested),
+        reading=reading,
     )
 
 
 def _finding(row: Comparison, level: str) -> str:
     more = "more" if row.difference > 0 else "less"
     return (
-        f"Animals of group {row.group} spent {abs(100 * row.difference):.1f} percentage points {more} of their "
-        f"time {label_words(row.label)} than animals of group {row.reference} ({percent(row.mean_group)} "
+        f"Animals of group {row.group} spent an estimated {abs(100 * row.difference):.1f} percentage points {more} of "
+        f"their time {label_words(row.label)} than animals of group {row.reference} ({percent(row.mean_group)} "
         f"against {percent(row.mean_reference)}; {level} of the difference "
-        f"{interval(row.low, row.high, scale=100)}; adjusted p {p_value(row.p_adjusted)}; {row.test}; "
-        f"unit of analysis: {row.unit}, n = {row.num_group} against {row.num_reference})."
+        f"{interval(row.low, row.high, scale=100)}; uncorrected {points(row.uncorrected_difference)}; "
+        f"adjusted p {p_value(row.p_adjusted)}; {row.test}; "
+        f"unit of analysis: {row.unit}, n = {_size(row.num_group, row.num_scored_group)} against "
+        f"{_size(row.num_reference, row.num_scored_reference)})."
     )
 
 
-def _nothing_found(rows: Sequence[Comparison]) -> Answer:
-    tested = [row for row in rows if not is_missing(row.p_adjusted)]
-    if not tested:
-        return Answer(
-            headline="No difference between the groups could be tested.", details=[], reading=_reading(rows, 0)
-        )
+def _estimated(row: Comparison, level: str) -> str:
+    """Describe a difference that was not tested."""
+    exploratory = "Exploratory, from predictions alone" if row.estimate == "predictions_only" else "Estimated"
+    return (
+        f"{exploratory}: {label_words(row.label)}, {row.group} minus {row.reference}: {points(row.difference)} "
+        f"percentage points ({level} {interval(row.low, row.high, scale=100)}; uncorrected "
+        f"{points(row.uncorrected_difference)})."
+    )
+
+
+def _size(num_animals: int, num_scored: int) -> str:
+    return f"{num_animals} ({num_scored} scored)"
+
+
+def _nothing_found(tested: Sequence[Comparison], reading: str) -> Answer:
     least = min(tested, key=lambda row: row.p_adjusted)
     num_labels = len({row.label for row in tested})
     return Answer(
         headline=(
             f"No difference between the groups was found in any of {num_labels} labels (smallest adjusted p "
             f"{p_value(least.p_adjusted)}, for {label_words(least.label)}; {least.test}; unit of analysis: "
-            f"{least.unit}, n = {least.num_group} {least.group} against {least.num_reference} {least.reference})."
+            f"{least.unit}, n = {_size(least.num_group, least.num_scored_group)} {least.group} against "
+            f"{_size(least.num_reference, least.num_scored_reference)} {least.reference})."
         ),
         details=[],
         reading=(
             "This does not show that the groups behave the same: the intervals below show which differences the data "
-            f"do not rule out. {_reading(rows, num_labels)}"
+            f"do not rule out. {reading}"
         ),
     )
 
 
-def _reading(rows: Sequence[Comparison], num_labels: int) -> str:
+def _reading(rows: Sequence[Comparison], alpha: float) -> str:
+    """Say how to read the answer: the unit, which estimate was used and why, the tests, and what they could never find.
+
+    Args:
+        rows: all comparisons.
+        alpha: the level at which a difference counts as found.
+    """
     units = ", ".join(dict.fromkeys(row.unit for row in rows))
-    shares = f"Shares of time are the model's predictions, one value per {units}."
-    return f"{shares} Adjusted p accounts for testing {num_labels} labels at once." if num_labels else shares
+    sentences = [f"Shares of time are estimated, one value per {units}."]
+    if units != "animal":
+        sentences.append(f"Animals of one {units} are not independent, and count together.")
+    reasons = dict.fromkeys(row.reason for row in rows)
+    for reason in reasons:
+        labels = ", ".join(dict.fromkeys(label_words(row.label) for row in rows if row.reason == reason))
+        subject = "" if len(reasons) == 1 else f"{labels}: "
+        sentence = f"{subject}{reason}."
+        sentences.append(sentence[0].upper() + sentence[1:])
+    num_tests = max(row.num_tests for row in rows)
+    if num_tests:
+        sentences.append(f"Adjusted p accounts for {num_tests} {'test' if num_tests == 1 else 'tests'}.")
+    never = [row for row in rows if row.least_p_adjusted > alpha]
+    if never:
+        names = ", ".join(dict.fromkeys(label_words(row.label) for row in never))
+        least = min(row.least_p_adjusted for row in never)
+        sentences.append(
+            f"With so few animals a difference could never be found in: {names} (beside the other tests, adjusted p "
+            f"cannot fall below {least:.3f}; {alpha:g} is needed)."
+        )
+    return " ".join(sentences)
 
 
 def selection_words(run: FinetuneRun) -> str:

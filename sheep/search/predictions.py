@@ -11,7 +11,8 @@ from sheep.errors import ContractError
 from sheep.schemas import key_columns, labels_of, validate
 
 FINAL_FOLD = -1
-"""The fold of animals without labels, which no probe was trained on: the final probe predicts them."""
+"""The fold of the final probe, which was fitted on every labelled animal; also of animals that trained no probe, which
+the mean over the probes of all folds predicts."""
 
 
 def tabulate(

@@ -1,8 +1,9 @@
 """The linear probe: labelled vectors in; one logistic regression per label, with scikit-learn's interface, out.
 
 Standardisation, principal components and logistic regression are all linear, so the fitted probe is one weight vector
-and one bias per label, stored as safetensors and JSON. Classes are not reweighted: groups are compared by mean
-probability, which must stay calibrated.
+and one bias per label, stored as safetensors and JSON. Classes are not reweighted, so probabilities are calibrated at
+the training animals' base rates. Elsewhere their mean is not a share of time: `sheep.compare` corrects it by scored
+frames.
 """
 
 import json

@@ -36,6 +36,12 @@ class Probes:
         """Return the fold whose probe was not fitted on an animal; `FINAL_FOLD` for an animal without labels."""
         return self.fold_of.get(animal, FINAL_FOLD)
 
+    def predicting(self, animal: str) -> list[WindowedProbe]:
+        """Return the probes whose mean predicts an animal: its fold's, or those of all folds for one without a fold."""
+        if animal in self.fold_of:
+            return [self.by_fold[self.fold_of[animal]]]
+        return [windowed for fold, windowed in sorted(self.by_fold.items()) if fold != FINAL_FOLD]
+
 
 def write_probes(attempt: Attempt, probes: Probes) -> ProbeIndex:
     """Write a variant's probes, two files per fold.

@@ -17,7 +17,7 @@ from sheep.config import SearchConfig, digest, seed_for
 from sheep.embed.vectors import vectors_of
 from sheep.errors import ConfigError, ContractError
 from sheep.evaluation import metrics
-from sheep.evaluation.folds import grouped_folds
+from sheep.evaluation.folds import grouped_folds, thin_groups
 from sheep.execution.base import Executor
 from sheep.execution.local import LOCAL
 from sheep.io.ledger import StageFolder, open_stage, unchanged
@@ -110,9 +110,15 @@ def run(study: Study) -> Manifest:
         config.search,
         study.uri("search"),
         seed=config.seed,
+        group_of=groups_of(study.inputs.cohort),
         executor=study.executor,
     )
     return study.finished(manifest)
+
+
+def groups_of(cohort: pa.Table) -> dict[str, str]:
+    """Return the experimental group of every animal of a COHORT table."""
+    return dict(zip(cohort.column("animal").to_pylist(), cohort.column("group").to_pylist(), strict=True))
 
 
 def search(
@@ -123,6 +129,7 @@ def search(
     out: str,
     *,
     seed: int,
+    group_of: Mapping[str, str] | None = None,
     executor: Executor = LOCAL,
 ) -> Manifest:
     """Search window and probe for every variant, under the same folds.
@@ -134,6 +141,7 @@ def search(
         config: candidates and folds.
         out: the search stage's folder.
         seed: the study's seed.
+        group_of: animal -> experimental group, which folds are balanced over; None for no groups.
         executor: runs the trials.
 
     Returns: Manifest with a unit per variant, which holds its probes and `oof`, the out-of-fold predictions of labelled
@@ -146,7 +154,10 @@ def search(
     scored = label_frames.filter(pa.array(~np.isnan(targets_of(label_frames)).all(axis=1)))
     stage = open_stage(out, "search", config, {"seed": str(seed)})
     labels = _content(scored)
-    units = {variant.name: digest([embedded[variant.source].content(), labels]) for variant in variants}
+    groups = (
+        sorted((animal, group_of[animal]) for animal in set(scored.column("animal").to_pylist())) if group_of else []
+    )
+    units = {variant.name: digest([embedded[variant.source].content(), labels, groups]) for variant in variants}
     done = unchanged(stage, units)
     if done is not None:
         log.info("search out=%s nothing to do, %d variants are there", out, len(units))
@@ -155,7 +166,10 @@ def search(
         source: probe_data(embedded[source], scored) for source in sorted({variant.source for variant in variants})
     }
     first = next(iter(by_source.values()))
-    folds = grouped_folds(first.animals, first.targets, config.num_folds, seed_for(seed, "search", "folds"))
+    fold_seed = seed_for(seed, "search", "folds")
+    folds = grouped_folds(first.animals, first.targets, config.num_folds, fold_seed, group_of=group_of)
+    for group, count in thin_groups(first.animals, group_of or {}, config.num_folds).items():
+        log.warning("group_not_in_every_fold group=%s labelled=%d folds=%d", group, count, config.num_folds)
     with threadpool_limits(1):  # the matrices are small: threads would wait for each other, and change the last bits
         data = SearchData(by_source, folds, seed_for(seed, "search", "probe"))
         refits = _search_all(variants, data, config, executor)

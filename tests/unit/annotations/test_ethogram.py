@@ -120,7 +120,7 @@ def test_what_cannot_be_inferred_is_refused(states: list[str], points: list[str]
         infer(["lying", "eating"], ["lick, fast/slow", "frame"]),
         Ethogram(
             (
-                Behaviour(name="lying", group="po,st;ure", aliases=("Lying", 'the "rest"', "a,b;c")),
+                Behaviour(name="lying", group="pos,tu;re", aliases=("Lying", 'the "rest"', "a,b;c")),
                 Behaviour(name="z\xfcngeln", kind="point"),
                 Behaviour(name="camera moved", ignore=True),
             )

@@ -9,6 +9,7 @@ import pytest
 
 from sheep import schemas
 from sheep.compare import groups
+from sheep.compare.results import Comparison
 from sheep.config import AdvancedCompareConfig, CompareConfig, seed_for
 from sheep.search.predictions import tabulate
 from sheep.synthetic.archive import MeadowConfig, clips
@@ -17,7 +18,7 @@ from sheep.synthetic.behaviour import LABELS, simulate
 SEEDS = 12
 
 
-def compare(config: MeadowConfig) -> dict[str, groups.Comparison]:
+def compare(config: MeadowConfig) -> dict[str, Comparison]:
     keys, labels = [], []
     listed = clips(config)
     for clip in listed:
@@ -31,8 +32,16 @@ def compare(config: MeadowConfig) -> dict[str, groups.Comparison]:
         [{"video": clip.name, "animal": clip.animal, "group": clip.group} for clip in listed], schema=schemas.COHORT
     )
     predictions = tabulate(table, np.concatenate(labels), LABELS)
+    scored = pa.table(
+        {name: table.column(name) for name in table.column_names}
+        | {label: np.concatenate(labels)[:, place].astype(np.int8) for place, label in enumerate(LABELS)}
+    )
     result = groups.compare(
-        predictions, cohort, CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999)), seed=config.seed
+        predictions,
+        scored.cast(schemas.label_frames(LABELS)),
+        cohort,
+        CompareConfig(advanced=AdvancedCompareConfig(num_permutations=999)),
+        seed=config.seed,
     )
     return {row.label: row for row in result.comparisons}
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sheep.errors import ConfigError, ContractError
-from sheep.evaluation.folds import grouped_folds
+from sheep.evaluation.folds import grouped_folds, thin_groups
 
 Rows = tuple[NDArray[np.str_], NDArray[np.float64]]
 
@@ -57,3 +57,35 @@ def test_fewer_animals_than_folds_and_ragged_rows_are_refused() -> None:
         grouped_folds(["a", "b"], np.ones((2, 1)), 1, 0)
     with pytest.raises(ContractError, match="one per row"):
         grouped_folds(["a"], np.ones((2, 1)), 2, 0)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(6, 6), (5, 7), (3, 9), (4, 4, 4), (5, 6, 7), (1, 2, 9), (2, 2, 2, 2), (13, 1), (7, 8, 3)]
+)
+@pytest.mark.parametrize("num_folds", [3, 4, 5])
+def test_each_group_is_spread_evenly_over_folds_and_so_are_all_animals(sizes: tuple[int, ...], num_folds: int) -> None:
+    rng = np.random.default_rng(sum(sizes))
+    group_of = {f"a{place}{group}": f"g{group}" for group, size in enumerate(sizes) for place in range(size)}
+    animals = rng.permutation(np.repeat(list(group_of), 7))
+    targets = (rng.random((len(animals), 3)) < [0.5, 0.1, 0.3]).astype(float)
+    for seed in range(5):
+        folds = grouped_folds(animals.tolist(), targets, num_folds, seed, group_of=group_of)
+        fold_of = dict(zip(animals.tolist(), folds.tolist(), strict=True))
+        for members in [*([a for a in group_of if group_of[a] == f"g{g}"] for g in range(len(sizes))), list(group_of)]:
+            counts = [sum(fold_of[animal] == fold for animal in members) for fold in range(num_folds)]
+            assert max(counts) - min(counts) <= 1, (members, counts)
+
+
+def test_one_group_is_the_same_as_none() -> None:
+    animals, targets = random_rows(np.random.default_rng(3))
+    one = dict.fromkeys(animals.tolist(), "control")
+    with_group = grouped_folds(animals.tolist(), targets, 4, 7, group_of=one)
+    assert (with_group == grouped_folds(animals.tolist(), targets, 4, 7)).all()
+
+
+def test_groups_that_some_folds_lack_are_told() -> None:
+    group_of = {f"a{number}": "abc"[number // 4] for number in range(12)}
+    assert thin_groups([*list(group_of)[:7], "a0"], group_of, 4) == {"b": 3, "c": 0}
+    assert thin_groups(group_of, group_of, 4) == {}
+    with pytest.raises(ContractError, match="no group for b"):
+        grouped_folds(["a", "b"], np.ones((2, 1)), 2, 0, group_of={"a": "x"})

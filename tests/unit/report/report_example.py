@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sheep.compare.groups import AnimalShares, Comparison
+from sheep.compare.results import ClassifierError, Comparison, LeftOut
+from sheep.compare.shares import AnimalShares
 from sheep.config import AdvancedCompareConfig, ArchiveConfig, CompareConfig, StudyConfig
 from sheep.crop.contact_sheet import Tile, contact_sheet
 from sheep.crop.contact_sheet import draw as draw_tile
@@ -117,6 +118,9 @@ def animals(rng: np.random.Generator) -> tuple[AnimalShares, ...]:
                 num_videos=2,
                 duration_s=720.0,
                 shares=dict(zip(LABELS, shares, strict=True)),
+                scored_s=dict.fromkeys(LABELS, 0.0 if index % 4 == 3 else 360.0),
+                shares_where_scored=dict.fromkeys(LABELS, math.nan if index % 4 == 3 else 0.3),
+                scored=dict.fromkeys(LABELS, math.nan if index % 4 == 3 else 0.28),
             )
         )
     rows[3] = dataclasses.replace(rows[3], shares={**rows[3].shares, "eating": math.nan})
@@ -139,20 +143,47 @@ def compare(rows: Sequence[AnimalShares], found: Sequence[str]) -> tuple[Compari
                 group="treated",
                 num_reference=8,
                 num_group=8,
+                num_scored_reference=6,
+                num_scored_group=6,
+                estimate="some_animals_scored",
+                reason="6 of 8 animals of control and 6 of 8 animals of treated have scored frames, so each group is "
+                "corrected by its own scored animals",
                 mean_reference=control,
                 mean_group=treated,
                 difference=treated - control,
                 low=treated - control - 0.045,
                 high=treated - control + 0.045,
                 confidence=0.95,
+                uncorrected_difference=1.2 * (treated - control),
+                uncorrected_low=1.2 * (treated - control) - 0.03,
+                uncorrected_high=1.2 * (treated - control) + 0.03,
+                slope=0.8,
                 p=p,
                 p_adjusted=2.5 * p,
+                num_tests=len(LABELS),
+                least_p=0.0001,
+                least_p_adjusted=0.0006,
                 found=label in found,
                 test="permutation test",
                 unit="animal",
             )
         )
     return tuple(comparisons)
+
+
+def classifier_errors() -> tuple[ClassifierError, ...]:
+    """The control animals are read as less, the treated ones as more."""
+    return tuple(
+        ClassifierError(
+            label=label,
+            group=group,
+            num_animals=6,
+            error=-0.072 if group == "control" else 0.09,
+            p=math.nan if group == "control" else 0.004,
+        )
+        for group in ("control", "treated")
+        for label in LABELS
+    )
 
 
 def bouts(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
@@ -278,6 +309,8 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
         ],
         comparisons=compare(rows, found),
         proportions=rows,
+        classifier_errors=classifier_errors(),
+        left_out=(LeftOut(kind="animal", name="ewe <16>", reason="no predicted frame"),),
         ethograms=[
             ethogram(HOSTILE, "ewe 00", rng, annotated=True),
             ethogram("pen2/day1.mp4", "ewe 05", rng, annotated=False),

@@ -228,15 +228,24 @@ def test_numbers_are_json_with_null_for_missing(numbers: dict[str, Any]) -> None
     first = numbers["variants"][0]
     assert (first["encoder"], first["view"], first["temporal"]) == ("frozen", "frame", False)
     assert first["scores"]["labels"]["lying"] == {"value": None, "low": None, "high": None}
-    assert numbers["proportions"][3]["eating"] is None
+    assert numbers["proportions"][3]["shares"]["eating"] is None
+    assert numbers["proportions"][3]["scored"]["lying"] is None
+    assert numbers["classifier_errors"][0] == {
+        "label": LABELS[0],
+        "group": "control",
+        "num_animals": 6,
+        "error": -0.072,
+        "p": None,
+    }
+    assert numbers["left_out"] == [{"kind": "animal", "name": "ewe <16>", "reason": "no predicted frame"}]
     assert numbers["answer"]["headline"].startswith("The groups differ in 2")
     assert numbers["ethograms"][0] == {"video": HOSTILE, "animal": "ewe 00", "num_frames": 320, "annotated": True}
 
 
 def test_numbers_keep_the_keys_that_readers_rely_on(numbers: dict[str, Any], data: ReportData) -> None:
     assert sorted(numbers) == [
-        *("answer", "attention", "changes", "comparisons", "errors", "ethograms", "facts", "finetunes"),
-        *("proportions", "sheets", "study", "title", "variants", "warnings"),
+        *("answer", "attention", "changes", "classifier_errors", "comparisons", "errors", "ethograms", "facts"),
+        *("finetunes", "left_out", "proportions", "sheets", "study", "title", "variants", "warnings"),
     ]
     assert numbers["study"] == {
         "name": "meadow",
@@ -246,10 +255,14 @@ def test_numbers_keep_the_keys_that_readers_rely_on(numbers: dict[str, Any], dat
     }
     assert numbers["facts"][1] == ["animals", "16 (8 control, 8 treated)"]
     assert sorted(numbers["comparisons"][0]) == [
-        *("confidence", "difference", "found", "group", "high", "label", "low", "mean_group", "mean_reference"),
-        *("num_group", "num_reference", "p", "p_adjusted", "reference", "test", "unit"),
+        *("confidence", "difference", "estimate", "found", "group", "high", "label", "least_p", "least_p_adjusted"),
+        *("low", "mean_group", "mean_reference", "num_group", "num_reference", "num_scored_group"),
+        *("num_scored_reference", "num_tests", "p", "p_adjusted", "reason", "reference", "slope", "test"),
+        *("uncorrected_difference", "uncorrected_high", "uncorrected_low", "unit"),
     ]
-    assert set(numbers["proportions"][0]) == {"animal", "group", "num_videos", "duration_s", *LABELS}
+    assert sorted(numbers["proportions"][0]) == [
+        *("animal", "duration_s", "group", "num_videos", "scored", "scored_s", "shares", "shares_where_scored"),
+    ]
     change = numbers["changes"][0]
     assert (sorted(change), list(change["rows"])) == (
         ["note", "rows", "title", "with", "without"],
@@ -300,6 +313,8 @@ def test_empty_study_still_makes_a_page(data: ReportData) -> None:
         ablations=[],
         comparisons=(),
         proportions=(),
+        classifier_errors=(),
+        left_out=(),
         ethograms=[],
         sheets={},
         attention=[],
