@@ -39,7 +39,8 @@ def with_settings(study: StudyConfig, stage: str, **fields: Any) -> StudyConfig:
 
 def test_a_good_study_has_nothing_to_correct_and_its_facts_add_up(study: StudyConfig) -> None:
     report = require(Study(study))
-    assert report.errors == report.warnings == ()
+    assert report.errors == ()
+    assert all("control (3)" in warning for warning in report.warnings)  # so few animals can show nothing
     assert report.num_videos == 6
     assert [(one.group, one.num_animals, one.num_annotated, one.num_videos) for one in report.groups] == [
         ("control", 3, 2, 3),
@@ -86,10 +87,6 @@ SPOILED: dict[str, tuple[Callable[[StudyConfig], StudyConfig | None], str]] = {
     "one group": (
         lambda study: edit(study, "cohort.csv", "treated", "control"),
         r"groups \['control'\], expected at least two",
-    ),
-    "a group of one animal": (
-        lambda study: edit(study, "cohort.csv", "sheep01,control", "sheep01,other"),
-        r"group 'other' has one animal, 'sheep01'",
     ),
     "an unknown reference": (
         lambda study: with_settings(study, "compare", reference="Kontrol"),
@@ -165,13 +162,13 @@ def test_each_fault_is_found_before_anything_runs(name: str, study: StudyConfig)
 
 
 def test_all_faults_are_in_one_list(study: StudyConfig) -> None:
-    edit(study, "cohort.csv", "sheep01,control", "sheep01,other")
     wrong = with_settings(with_settings(study, "embed", image_px=100), "compare", reference="Kontrol")
+    wrong = with_settings(wrong, "search", half_widths_s=(0.5, 1.0))
     with pytest.raises(ConfigError) as caught:
         require(Study(wrong))
     text = str(caught.value)
     assert "3 things to correct" in text
-    for part in ("embed.image_px", "compare.reference", "group 'other' has one animal"):
+    for part in ("embed.image_px", "compare.reference", "search.half_widths_s"):
         assert part in text
 
 
@@ -188,8 +185,7 @@ def test_a_gpu_is_asked_for_where_none_can_come(study: StudyConfig, monkeypatch:
 
 def test_a_video_that_cannot_be_read_is_named_and_stops_nothing(study: StudyConfig) -> None:
     Path(study.archive.root, "videos", "sheep06_1.mp4").write_bytes(b"no video")
-    [warning] = require(Study(study)).warnings
-    assert "sheep06_1.mp4" in warning
+    [warning] = [one for one in require(Study(study)).warnings if "sheep06_1.mp4" in one]
     assert warning.endswith("The study leaves it out.")
 
 
@@ -207,9 +203,9 @@ def test_an_animal_that_was_not_annotated_beside_one_that_was_is_asked_about(stu
     ):
         path = Path(study.archive.root, file)
         path.write_text(path.read_text() + row)
-    [warning] = require(Study(study)).warnings
-    assert "'lamb' in 'sheep01_1.mp4' is not annotated" in warning
+    asked = "'lamb' in 'sheep01_1.mp4' is not annotated"
+    assert any(asked in warning for warning in require(Study(study)).warnings)
     Path(study.archive.root, "annotations", "scored.csv").write_text(
         "video,animal,start_s,stop_s\nsheep01_1.mp4,lamb,0,3.2\n"
     )
-    assert require(Study(study)).warnings == ()
+    assert not any(asked in warning for warning in require(Study(study)).warnings)

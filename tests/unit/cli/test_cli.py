@@ -60,7 +60,7 @@ def test_a_refused_setting_is_reported_in_one_line_with_status_1(
 ) -> None:
     with pytest.raises(SystemExit) as left:
         main(["compare", "meadow", "--out", str(tmp_path)])
-    assert str(left.value.code).startswith(f"ConfigError: {tmp_path}/predict: no _manifest.json")
+    assert str(left.value.code).startswith(f"ConfigError: {tmp_path}/crop: no _manifest.json")
 
 
 def test_a_verb_without_its_packages_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
