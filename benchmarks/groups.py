@@ -75,7 +75,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Rate:
-    """What became of one estimate in all studies of a cell."""
+    """The outcome of one estimate in all studies of a cell."""
 
     coverage: float
     found: float
@@ -162,7 +162,7 @@ def _next(holds: NDArray[np.bool_], share: Array, rng: np.random.Generator) -> N
 
 
 def observed(name: str, sums: Sums, scored: Scored, rng: np.random.Generator) -> Group:
-    """Return what a study knows of a group: all predictions, and the labels of what is scored.
+    """Return what a study knows about a group: all predictions, and the labels of what is scored.
 
     Args:
         name: the group's.

@@ -48,7 +48,7 @@ def run(study: Study, session: AbstractContextManager[None] | None = None) -> Ou
         session: entered once the study is checked, so that no machine is asked for before; e.g. a Ray session.
 
     Raises:
-        ConfigError: a person has to correct something in the archive or the configuration; found before any model runs.
+        ConfigError: something has to be corrected in the archive or the configuration; found before any model runs.
         ContractError: a promise between stages is broken, or too many videos failed.
     """
     checked = require(study)

@@ -39,7 +39,7 @@ class Coding:
     bouts: Mapping[str, Intervals] = field(default_factory=dict)
     """Behaviour as written -> when it holds. A behaviour that never holds may be missing or empty."""
     absent: Mapping[str, Intervals] = field(default_factory=dict)
-    """Behaviour as written -> where it was said not to hold, for files that state this for each behaviour. Then the
+    """Behaviour as written -> where it was scored as absent, for files that state this for each behaviour. Then the
     behaviour is scored in `bouts` and here only, and no other behaviour is scored."""
     behaviours: tuple[str, ...] | None = None
     """Behaviours that were scored, as written; None is every label of the ethogram."""

@@ -36,7 +36,7 @@ class Behaviour:
     group: str = ""
     """Behaviours of one group exclude each other: an animal shows at most one at a time. Empty: none is excluded."""
     aliases: tuple[str, ...] = ()
-    """What annotation files call it, besides its name."""
+    """What annotation files call it, in addition to its name."""
     kind: Kind = "state"
     """A state lasts; a point event has no duration and becomes no label."""
     ignore: bool = False
@@ -91,7 +91,7 @@ class Ethogram:
         )
 
     def named(self, written: str, where: str) -> Behaviour | None:
-        """Return the behaviour that a name without any bout means, None where it is none of this study's.
+        """Return the behaviour that a name without any bout means, None if this study does not have it.
 
         Args:
             written: its name in the file.

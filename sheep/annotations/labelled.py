@@ -23,7 +23,7 @@ _SAME_OBSERVER = ("where", "observer", "unit", "scored", "only_scored", "behavio
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """What one observer scored of one animal in one video."""
+    """The scores of one animal in one video by one observer."""
 
     video: str
     animal: str
@@ -63,7 +63,7 @@ def resolve(
 
     Args:
         codings: of all files, in the order of files.
-        video_of: returns the video of a coding; raises ConfigError where there is none.
+        video_of: returns the video of a coding; raises ConfigError if there is not one.
         animals_in: video -> the animals that are prompted there.
         ethogram: the study's.
 

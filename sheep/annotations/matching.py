@@ -34,7 +34,7 @@ class VideoNames:
         return iter(self._keys)
 
     def key(self, written: str) -> str:
-        """Return the key that a path means; the path itself where there is none.
+        """Return the key that a path means; the path itself if no key matches.
 
         Unicode spellings of one letter count as equal, and so do slashes and backslashes.
 

@@ -1,4 +1,4 @@
-"""Bouts -> files that a person opens, corrects and gives back: a BORIS project, BORIS's tabular events, a plain table.
+"""Bouts -> files that a person opens, corrects and returns: a BORIS project, BORIS's tabular events, a plain table.
 
 What is written here is read back by `sheep/annotations/readers` to the same labels, frame by frame.
 """
@@ -35,7 +35,7 @@ class Bout:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Media:
-    """What BORIS has to know of a video."""
+    """What BORIS needs to know about a video."""
 
     length_s: float
     fps_hz: float
@@ -51,7 +51,7 @@ def boris_project(
         bouts: of any videos in `media`.
         media: video -> its length, frame rate and animals; a video without bouts becomes an observation without events.
         ethogram: the labels, and which exclude each other.
-        name: of the project, for people.
+        name: of the project, for display.
         date: ISO 8601, of project and observations.
 
     Source: BORIS 9, project format 7.0 (`config.EMPTY_PROJECT`).

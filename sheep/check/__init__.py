@@ -1,1 +1,1 @@
-"""What a person has to know and correct before a study runs: all of it in one list, without a model and without Ray."""
+"""What has to be known and corrected before a study runs: all of it in one list, without a model and without Ray."""

@@ -81,7 +81,7 @@ def inspect(study: Study) -> CheckReport:
 
 
 def _attempt(read: Callable[[], Value], errors: list[str]) -> Value | None:
-    """Return what is read; None where a person has to correct something first, which is added to the errors."""
+    """Return what is read; None if something has to be corrected first, which is added to the errors."""
     try:
         return read()
     except ConfigError as error:

@@ -119,7 +119,7 @@ def _caught(flag: str, identify: Callable[[], str]) -> Iterator[str]:
 
 
 def _sizes(config: StudyConfig) -> Iterator[str]:
-    """Say which image sides are no multiple of the backbone's patch size, where its config.json can be read."""
+    """Say which image sides are not a multiple of the backbone's patch size, where its config.json can be read."""
     patch = patch_px(config.finetune.backbone)
     if patch is None:
         return

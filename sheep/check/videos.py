@@ -90,7 +90,7 @@ def other_cuts(codings: Iterable[Coding], video_of: Callable[[Coding], str | Non
 
     Args:
         codings: of all annotation files.
-        video_of: returns the video of a coding, None where there is none.
+        video_of: returns the video of a coding, None if absent.
         scans: of every video.
     """
     seen: set[tuple[str, float]] = set()

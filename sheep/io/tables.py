@@ -77,7 +77,7 @@ def decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
         The text, and a note where it was not UTF-8.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: no encoding fits.
     """
     tries = [("utf-8-sig", ""), ("cp1252", "not UTF-8, read as Windows-1252: check its accented letters")]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -120,7 +120,7 @@ def read_grids(data: bytes, name: str) -> tuple[Grid, ...]:
         name: its name; the ending says whether it is a spreadsheet.
 
     Raises:
-        ConfigError: the file cannot be decoded or is no spreadsheet.
+        ConfigError: the file cannot be decoded or is not a spreadsheet.
     """
     if name.lower().endswith(SHEETS):
         return tuple(_sheets(data, name))

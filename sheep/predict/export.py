@@ -61,7 +61,7 @@ def bouts_of(table: pa.Table) -> list[Bout]:
 
 
 def _media(study: Study, keys: pa.Table) -> Mapping[str, Media]:
-    """Return what BORIS has to know of every video that has predictions."""
+    """Return what BORIS needs to know about every video that has predictions."""
     archive = study.config.archive
     animals: dict[str, set[str]] = {}
     for video, animal in zip(keys.column("video").to_pylist(), keys.column("animal").to_pylist(), strict=True):

@@ -20,7 +20,7 @@ _APPLE_DOUBLE = "._"  # what macOS writes beside a file on a disk of another kin
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What lies below a video folder."""
+    """The content of a video folder."""
 
     videos: dict[str, str]
     """Video key (path relative to the folder) -> identity of its content, sorted."""
@@ -29,7 +29,7 @@ class Listing:
 
     @property
     def summary(self) -> str:
-        """Number of files left out for each reason, and the first of them; empty where there is none."""
+        """Number of files left out for each reason, and the first of them; empty if absent."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.left_out.items():
             by_reason.setdefault(reason, []).append(name)
@@ -66,7 +66,7 @@ def _reason(name: str) -> str:
     if os.path.basename(name).startswith(_APPLE_DOUBLE):
         return "AppleDouble files of macOS"
     if not name.lower().endswith(SUFFIXES):
-        return "with an ending that is no video's"
+        return "with an extension that no video has"
     return "with '?versionId=' in the key, which S3 clients take for a version" if "?versionId=" in name else ""
 
 

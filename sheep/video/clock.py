@@ -34,7 +34,7 @@ EVEN_TIMES = (
 9.0 on five kinds of file: 50 of 50 pictures, in order, 0.1 s apart (0.04 s from H.264 without a container). Without
 `settb` and `-enc_time_base` some stamps are equal."""
 _MAX_EQUAL = 32  # pictures with one stamp; they are held in memory until the next stamp is known
-_JOIN_S = 1.0  # a clock that goes back by more was restarted, also where the first picture is no key frame
+_JOIN_S = 1.0  # a clock that goes back by more was restarted, also where the first picture is not a key frame
 _WRAP = 2**33  # stamps of transport and program streams are stored modulo this many ticks
 _WRAP_GAP_S = 3600.0  # FFmpeg takes a clock restarted at a lower value for one that wrapped, and adds `_WRAP`
 
@@ -56,7 +56,7 @@ class Mark:
     repaired: int = 0
     """1 where its timestamp does not identify it, so that it is reached by decoding from the start, without a seek."""
     gap: int = 0
-    """Ticks since the stamp before it, by which later faults may be repaired; 0 where there is none."""
+    """Ticks since the stamp before it, by which later faults may be repaired; 0 if absent."""
 
     def to_json(self) -> dict[str, int]:
         """Return its fields by name."""

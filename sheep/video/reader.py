@@ -24,7 +24,7 @@ from sheep.video.clock import Picture
 log = logging.getLogger(__name__)
 
 GAP_S, GAP_TIMES = 0.5, 5.0
-"""A gap between frames is told where it is longer than both: seconds, and times the mean of all other gaps."""
+"""A gap between frames is logged if it is longer than both: seconds, and times the mean of all other gaps."""
 _FAULTS = {"equal": "equal times, spread", "joined": "joined recordings", "damaged": "damaged frames"}
 
 
@@ -136,7 +136,7 @@ def _selected(uri: str, stride: int, max_frames: int, decoder: str, after: Mark 
 def _watched(pictures: Iterator[Picture], uri: str) -> Iterator[Picture]:
     """Log repaired times, long gaps and damage.
 
-    Gaps and damage may also come from a camera that paused or dropped frames, so they are no errors.
+    Gaps and damage may also come from a camera that paused or dropped frames, so they are not errors.
     """
     first = last = None
     gap_s, gap_at = 0.0, 0

@@ -141,7 +141,7 @@ class _Stamps:
 
 
 def _indexed(container: Any, stream: Any) -> _Stamps | None:
-    """Read an index that lists every frame; None where there is none, or where it does not tell the times shown.
+    """Read an index that lists every frame; None if absent, or where it does not tell the times shown.
 
     MP4's lists the times of decoding. They differ from those of showing by a constant, except near frames that are both
     reordered and unevenly spaced.

@@ -34,7 +34,7 @@ class SourceFile:
         """Its content as text.
 
         Raises:
-            ConfigError: it is no text.
+            ConfigError: it is not text.
         """
         text, notes = tables.decode(self.data, self.name)
         self.note(*notes)
@@ -57,7 +57,7 @@ class SourceFile:
         optional: Sequence[str] = (),
         aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> tables.Table | None:
-        """Find the first table with these columns, as `tables.find_table` does; None where there is none.
+        """Find the first table with these columns, as `tables.find_table` does; None if absent.
 
         Args:
             required: columns that its header must have.
@@ -73,7 +73,7 @@ class SourceFile:
         """Keep what was tolerated or left out, each text once.
 
         Args:
-            notes: for people.
+            notes: for display.
         """
         self.notes.extend(one for one in notes if one not in self.notes)
 
@@ -83,7 +83,7 @@ class Reader:
     """Reads the files of one format."""
 
     tool: str
-    """Name of the program and the format, for people."""
+    """Name of the program and the format, for display."""
     read: Callable[[SourceFile], list[Coding] | None]
     """Returns a file's codings, None where the file is of another format. Raises ConfigError where it is of this format
     and something in it has to be corrected."""

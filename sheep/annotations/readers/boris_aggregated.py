@@ -19,7 +19,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each observation, subject and media file; None where it is no such export.
+        One coding for each observation, subject and media file; None if it is not such an export.
 
     Raises:
         ConfigError: with file, row and what to do: no row, a bout that does not end after its start, or what

@@ -34,10 +34,10 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each observation, subject and media file; None where it is no project.
+        One coding for each observation, subject and media file; None if it is not a project.
 
     Raises:
-        ConfigError: the file is no BORIS JSON, or what `boris.codings` refuses.
+        ConfigError: the file is not BORIS JSON, or what `boris.codings` refuses.
     """
     if not file.name.lower().endswith((".boris", ".boris.gz")):
         return None

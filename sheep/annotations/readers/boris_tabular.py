@@ -27,7 +27,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each observation, subject and media file; None where it is no such export.
+        One coding for each observation, subject and media file; None if it is not such an export.
 
     Raises:
         ConfigError: with file, row and what to do: a column is missing, no event, or what `boris.codings` refuses.

@@ -211,7 +211,7 @@ def _uppermost(name: str, elements: Mapping[str, ElementTree.Element]) -> str:
 
 
 def _int(text: str | None) -> int | None:
-    """Return a whole number; None where there is none."""
+    """Return a whole number; None if absent."""
     try:
         return int(text) if text is not None else None
     except ValueError:

@@ -33,10 +33,10 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each animal; None where it is no such export.
+        One coding for each animal; None if it is not such an export.
 
     Raises:
-        ConfigError: with file and row: a time is no number, or a row is not of the others' form.
+        ConfigError: with file and row: a time is not a number, or a row is not of the others' form.
     """
     for form in _FORMATS:
         ends = (f"Begin Time - {form}", f"End Time - {form}")
@@ -69,7 +69,7 @@ def _from_header(table: Table, ends: tuple[str, str], form: str, file: SourceFil
 
 
 def _without_header(grid: Grid, file: SourceFile) -> list[Tier] | None:
-    """Read rows of tier, participant, times and text; None where the first row is none."""
+    """Read rows of tier, participant, times and text; None if the first row is not one."""
     if _mark(grid.lines[0][1], "") is None:
         return None
     if grid.error:
@@ -88,7 +88,7 @@ def _without_header(grid: Grid, file: SourceFile) -> list[Tier] | None:
 
 
 def _mark(cells: Sequence[str], where: str) -> Mark | None:
-    """Return start, stop and text of a row without header; None where it is no such row.
+    """Return start, stop and text of a row without header; None if it is not such a row.
 
     The times are begin, end and duration, or begin and end, each in the same one to three formats.
     """

@@ -44,7 +44,7 @@ _DATA = (".csv", ".tsv", ".xlsx", ".xls", ".xlsb", ".ods", ".json", ".xml", ".bo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileReport:
-    """What became of one file of the folder."""
+    """The outcome for one file of the folder."""
 
     name: str
     tool: str
@@ -95,7 +95,7 @@ def read_file(file: SourceFile) -> tuple[str, list[Coding]]:
         file: of the annotation folder.
 
     Returns:
-        The tool's name and the codings; no name and no codings where the file is no annotation.
+        The tool's name and the codings; no name and no codings if the file is not an annotation.
 
     Raises:
         ConfigError: no reader knows it, or the reader refuses it.

@@ -24,7 +24,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each identity, which is scored within its blocks only; None where it is no such file.
+        One coding for each identity, which is scored within its blocks only; None if it is not such a file.
 
     Raises:
         ConfigError: a block ends before it starts or behind the video, or is both present and absent.

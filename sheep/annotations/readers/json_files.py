@@ -23,7 +23,7 @@ def load(file: SourceFile) -> Any:
         The value; None where the file has another ending.
 
     Raises:
-        ConfigError: it is no JSON.
+        ConfigError: it is not JSON.
     """
     if file.ending != ".json":
         return None
@@ -43,7 +43,7 @@ def load_object(file: SourceFile) -> Object | None:
         file: any file.
 
     Raises:
-        ConfigError: it is no JSON.
+        ConfigError: it is not JSON.
     """
     found = load(file)
     return found if isinstance(found, dict) else None

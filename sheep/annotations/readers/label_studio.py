@@ -28,7 +28,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each annotation, without an animal; None where it is no such export.
+        One coding for each annotation, without an animal; None if it is not such an export.
 
     Raises:
         ConfigError: a task names no video, an annotation holds no timeline labels but other regions, or a range is no

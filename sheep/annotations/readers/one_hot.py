@@ -52,7 +52,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         file: any file.
 
     Returns:
-        One coding for each animal, unnamed unless the columns name it; None where it is no such table.
+        One coding for each animal, unnamed unless the columns name it; None if it is not such a table.
 
     Raises:
         ConfigError: with file and row: a cell is neither 0, 1 nor empty, rows are missing or repeated, or a column

@@ -15,7 +15,7 @@ class Unsupported:
 
     tool: str
     instead: str
-    """What to do, for people."""
+    """What to do, for the user."""
     matches: Callable[[SourceFile], bool]
 
 

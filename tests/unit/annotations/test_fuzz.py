@@ -247,7 +247,7 @@ def test_a_damaged_annotation_file_gives_the_same_labels_or_is_refused(name: str
 def test_a_reformatted_annotation_table_gives_the_same_labels(name: str, data: st.DataObject) -> None:
     text = TABLES[name]
     changed = data.draw(reformatted(text, "\t" if name.endswith("tsv") else ","))
-    if name == "cam2_labels.csv":  # a blank row may be a frame that nobody scored
+    if name == "cam2_labels.csv":  # a blank row may be an unscored frame
         same_or_refused(lambda content: labels_of(name, content), name, changed)
     else:
         assert labels_of(name, changed) == EXPECTED[name]

@@ -1,4 +1,4 @@
-"""What the comparison of groups cannot show is told in advance."""
+"""What the comparison of groups cannot show is reported in advance."""
 
 from dataclasses import replace
 

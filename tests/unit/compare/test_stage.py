@@ -1,4 +1,4 @@
-"""Which animals count as scored, and that new labels make the comparison anew."""
+"""Which animals count as scored, and that new labels repeat the comparison."""
 
 from dataclasses import replace
 from pathlib import Path

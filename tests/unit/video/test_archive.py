@@ -31,7 +31,7 @@ def test_endings_of_cameras_are_taken_and_others_counted_and_named(
     ]  # fmt: skip
     assert caplog.messages == [
         f"left out folder={tmp_path} number=6: 2 AppleDouble files of macOS (._A.MP4, sub/._p.mp4); "
-        "4 with an ending that is no video's (i.mp4.part, j.h264, k.seq, ...)"
+        "4 with an extension that no video has (i.mp4.part, j.h264, k.seq, ...)"
     ]
 
 
