@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from sheep.compare import welch
-from sheep.compare.estimates import Group, Kind, estimate
+from sheep.compare.estimates import EstimateKind, Group, estimate
 from sheep.config import seed_for
 
 Errors = Literal["equal", "shifted", "leaking"]
@@ -89,7 +89,7 @@ class Row:
 
     cell: Cell
     scored: Scored
-    kind: Kind
+    kind: EstimateKind
     naive: tuple[Rate, Rate]
     labels: tuple[Rate, Rate]
     """nan where fewer than two animals of a group are scored."""
@@ -227,7 +227,7 @@ def by_welch(base: Array, other: Array, permutations: int, rng: np.random.Genera
 
 def outcomes(
     sums: Sequence[Sums], scored: Scored, permutations: int, rng: np.random.Generator
-) -> tuple[Kind, list[Outcome]]:
+) -> tuple[EstimateKind, list[Outcome]]:
     """Estimate the difference in some studies: the naive way, from labels only, and by this project.
 
     Args:
@@ -257,7 +257,7 @@ def run(cell: Cell, wanted: Sequence[Scored], studies: int, permutations: int, s
         seed: of everything.
     """
     rng = np.random.default_rng(seed_for(seed, "benchmarks.groups", cell.name))
-    kinds: dict[Scored, Kind] = {}
+    kinds: dict[Scored, EstimateKind] = {}
     rates: dict[Scored, list[list[Rate]]] = {scored: [] for scored in wanted}
     for truth in (0.0, EFFECT):
         found: dict[Scored, list[Outcome]] = {}

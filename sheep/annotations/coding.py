@@ -10,7 +10,7 @@ from typing import Literal
 
 from sheep.annotations.intervals import Intervals
 
-Unit = Literal["s", "frame"]
+TimeUnit = Literal["s", "frame"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Coding:
     """Empty where the file names none: then the video must show one animal."""
     observer: str = ""
     """Who or which observation; tells two codings of one animal apart."""
-    unit: Unit = "s"
+    unit: TimeUnit = "s"
     """Of all intervals: seconds as a player shows them, or frames of the file from 0."""
     scored: Intervals | None = None
     """What was watched; None is the whole video."""

@@ -24,7 +24,7 @@ _COLUMNS = ("name", "group", "aliases", "kind", "ignore")
 _NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|,;]{1,60}")
 _YES, _NO = ("yes", "true", "1", "x"), ("no", "false", "0", "")
 
-Kind = Literal["state", "point"]
+BehaviourKind = Literal["state", "point"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Behaviour:
     """Behaviours of one group exclude each other: an animal shows at most one at a time. Empty: none is excluded."""
     aliases: tuple[str, ...] = ()
     """What annotation files call it, in addition to its name."""
-    kind: Kind = "state"
+    kind: BehaviourKind = "state"
     """A state lasts; a point event has no duration and becomes no label."""
     ignore: bool = False
     """Whether it is left out: it may occur in annotation files and becomes no label."""

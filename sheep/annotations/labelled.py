@@ -9,14 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sheep import schemas
-from sheep.annotations.coding import Coding, Unit
+from sheep.annotations.coding import Coding, TimeUnit
 from sheep.annotations.ethogram import Ethogram
 from sheep.annotations.intervals import EDGE_S, Intervals, join, length, shared, within
 from sheep.annotations.matching import some
 from sheep.errors import ConfigError
 
 _WHOLE: Intervals = ((0.0, float("inf")),)
-_EXCLUSIVE_SLACK: Mapping[Unit, float] = {"s": 0.1, "frame": 2.0}
+_EXCLUSIVE_SLACK: Mapping[TimeUnit, float] = {"s": 0.1, "frame": 2.0}
 """Two bouts that exclude each other may overlap by this much: hands are not faster."""
 _SAME_OBSERVER = ("where", "observer", "unit", "scored", "only_scored", "behaviours")
 
@@ -31,7 +31,7 @@ class Annotation:
     """Empty where nobody else scored this animal in this video."""
     where: str
     """The file, for messages."""
-    unit: Unit
+    unit: TimeUnit
     scored: Mapping[str, Intervals]
     """Label -> where it was scored, in `unit`; a label that was not scored is missing. Infinite where the whole video
     was."""
@@ -102,7 +102,7 @@ def label_frames(keys: pa.Table, annotations: Iterable[Annotation], labels: Sequ
     names = keys.select(["video", "animal"]).to_pandas()
     rows_of: Mapping[tuple[str, str], NDArray[np.intp]] = names.groupby(["video", "animal"], sort=False).indices
     tracked = set(names["video"])
-    at: Mapping[Unit, NDArray[np.floating]] = {
+    at: Mapping[TimeUnit, NDArray[np.floating]] = {
         "s": keys.column("time_s").to_numpy(),
         "frame": keys.column("frame").to_numpy().astype(np.float64),
     }

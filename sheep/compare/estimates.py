@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from sheep.compare import powered, welch
 
-Kind = Literal["every_animal_scored", "some_animals_scored", "too_few_scored", "predictions_only"]
+EstimateKind = Literal["every_animal_scored", "some_animals_scored", "too_few_scored", "predictions_only"]
 
 ENOUGH = 4
 """Scored animals per group from which the slope of labels on predictions can be fitted."""
@@ -64,7 +64,7 @@ class Group:
 class Estimate:
     """The difference between two groups in one label."""
 
-    kind: Kind
+    kind: EstimateKind
     reason: str
     """Why this estimate is used, for readers."""
     mean_reference: float
@@ -157,7 +157,7 @@ def estimate(
     return [estimates[label] for label in range(reference.predicted.shape[1])]
 
 
-def kind_of(scored_reference: NDArray[np.bool_], scored_other: NDArray[np.bool_]) -> Kind:
+def kind_of(scored_reference: NDArray[np.bool_], scored_other: NDArray[np.bool_]) -> EstimateKind:
     """Choose the estimate.
 
     Args:
@@ -173,7 +173,7 @@ def kind_of(scored_reference: NDArray[np.bool_], scored_other: NDArray[np.bool_]
 
 
 def reason_of(
-    kind: Kind,
+    kind: EstimateKind,
     reference: str,
     scored_reference: NDArray[np.bool_],
     other: str,
@@ -222,7 +222,7 @@ def _patterns(reference: Group, other: Group) -> list[list[int]]:
 
 
 def _values(
-    kind: Kind,
+    kind: EstimateKind,
     reference: Group,
     other: Group,
     masks: tuple[NDArray[np.bool_], NDArray[np.bool_]],

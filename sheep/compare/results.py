@@ -6,7 +6,7 @@ The compare stage writes these classes with `sheep.io.typed_json`, and the repor
 from dataclasses import dataclass
 from typing import Literal
 
-from sheep.compare.estimates import Kind
+from sheep.compare.estimates import EstimateKind
 from sheep.compare.shares import AnimalShares
 from sheep.io.manifest import Manifest
 from sheep.io.typed_json import from_json
@@ -25,7 +25,7 @@ class Comparison:
     num_scored_reference: int
     """Those with frames scored by hand in this label."""
     num_scored_group: int
-    estimate: Kind
+    estimate: EstimateKind
     """How the shares were estimated; `sheep.compare.estimates` explains each."""
     reason: str
     """Why so, for readers."""

@@ -23,7 +23,7 @@ _CHUNK = 64  # resamples at a time: (64, 2400) float64 stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ScoreInterval:
     """A value and the ends of its confidence interval; nan where undefined."""
 
     value: float
@@ -38,8 +38,8 @@ class Scores:
     metric: str
     split: str
     """How rows were divided into training and test, for readers."""
-    labels: Mapping[str, Interval]
-    macro: Interval
+    labels: Mapping[str, ScoreInterval]
+    macro: ScoreInterval
     """Mean over the labels that have a value."""
     base_rates: Mapping[str, float]
     """Share of scored frames where the label holds: what a probe without information scores."""
@@ -54,9 +54,9 @@ class ScoreChange:
 
     without: float
     with_: float
-    difference: Interval
+    difference: ScoreInterval
     """`with_ - without`."""
-    percent: Interval
+    percent: ScoreInterval
     """The difference as a percentage of `without`."""
 
 
@@ -278,15 +278,15 @@ def _resampled_ap(
     return np.concatenate(chunks)
 
 
-def _interval(value: float, resampled: NDArray[np.float64], num_animals: int, confidence: float) -> Interval:
+def _interval(value: float, resampled: NDArray[np.float64], num_animals: int, confidence: float) -> ScoreInterval:
     """Percentile interval at a level that gives a mean of `num_animals` normal values its t interval's width."""
     defined = resampled[np.isfinite(resampled)]
     if math.isnan(value) or num_animals < 2 or 2 * len(defined) < len(resampled):
-        return Interval(float(value), math.nan, math.nan)
+        return ScoreInterval(float(value), math.nan, math.nan)
     quantile = stats.t.ppf((1 - confidence) / 2, num_animals - 1)
     tail = float(stats.norm.cdf(math.sqrt(num_animals / (num_animals - 1)) * quantile))
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Interval(float(value), float(low), float(high))
+    return ScoreInterval(float(value), float(low), float(high))
 
 
 def _mean_defined(values: Sequence[float] | NDArray[np.float64]) -> float:

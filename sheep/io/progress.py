@@ -21,14 +21,14 @@ GAP_SHARE = 0.25
 MAX_GAP_S = 600.0
 """Longest time between two plain lines [s]."""
 
-Event = Literal["start", "tick", "end"]
+ProgressEvent = Literal["start", "tick", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """The state of a stage at one moment."""
 
-    event: Event
+    event: ProgressEvent
     stage: str
     """What is running, as displayed, e.g. `stage 3 of 7 embed`."""
     elapsed_s: float
@@ -106,7 +106,7 @@ class Task:
             self._first = (time.monotonic(), self._done, self._amount)
         self._stage.tell("tick", self)
 
-    def snapshot(self, event: Event, base: Snapshot, tasks_left: int) -> Snapshot:
+    def snapshot(self, event: ProgressEvent, base: Snapshot, tasks_left: int) -> Snapshot:
         """Return the stage's state with this task's counts.
 
         Args:
@@ -191,7 +191,7 @@ class _Stage:
         self.tasks_left = num_tasks
         self.tell("start")
 
-    def tell(self, event: Event, task: Task | None = None) -> None:
+    def tell(self, event: ProgressEvent, task: Task | None = None) -> None:
         """Log a record: at INFO where a plain line is due, at DEBUG for a live display only.
 
         Args:

@@ -4,15 +4,15 @@
 sentences, `charts` and `pictures` draw, and `page` assembles.
 """
 
-from sheep.report.data import Ablation, AttentionRow, Ethogram, ReportData, VariantScores, VideoError
+from sheep.report.data import Ablation, AttentionRow, ReportData, Timeline, VariantScores, VideoError
 from sheep.report.page import build
 from sheep.report.text import text_tables
 
 __all__ = [
     "Ablation",
     "AttentionRow",
-    "Ethogram",
     "ReportData",
+    "Timeline",
     "VariantScores",
     "VideoError",
     "build",

@@ -187,7 +187,11 @@ def unbeaten_baselines(predictions: OutOfFold, macro: Mapping[Variant, float], c
 
 
 def _unbeaten(
-    backbone: Variant, best: Variant, macro: Mapping[Variant, float], difference: metrics.Interval, confidence: float
+    backbone: Variant,
+    best: Variant,
+    macro: Mapping[Variant, float],
+    difference: metrics.ScoreInterval,
+    confidence: float,
 ) -> str:
     verb = "does not beat" if difference.value <= 0 else "is not shown to beat"
     span = "none" if math.isnan(difference.low) else f"{difference.low:+.3f} to {difference.high:+.3f}"

@@ -20,7 +20,7 @@ from sheep.io import storage
 from sheep.io.manifest import Manifest
 from sheep.models.weights import backbone_uri, open_backbone
 from sheep.report.ablations import OutOfFold, ablations, cautions, unbeaten_baselines
-from sheep.report.data import AttentionRow, Ethogram, FinetuneRun, ReportData, VariantScores, VideoError
+from sheep.report.data import AttentionRow, FinetuneRun, ReportData, Timeline, VariantScores, VideoError
 from sheep.report.text import label_words
 from sheep.schemas import targets_of
 from sheep.search.predictions import probabilities_of
@@ -186,7 +186,7 @@ def _errors(stages: Stages) -> list[VideoError]:
     return [VideoError(**row) for stage in failing for row in stage.errors().to_pylist()]
 
 
-def _ethograms(stages: Stages, labels: pa.Table) -> list[Ethogram]:
+def _ethograms(stages: Stages, labels: pa.Table) -> list[Timeline]:
     """Take the predictions of some annotated videos, beside the annotations."""
     scored = labels.filter(pa.array(~np.isnan(targets_of(labels)).all(axis=1)))
     chosen = _spread({video: video for video in set(scored.column("video").to_pylist())}, NUM_ETHOGRAMS)
@@ -196,7 +196,7 @@ def _ethograms(stages: Stages, labels: pa.Table) -> list[Ethogram]:
     for video, animal in shown:
         predicted, targets = _rows_of(rows, video, animal), targets_of(_rows_of(labels, video, animal))
         ethograms.append(
-            Ethogram(
+            Timeline(
                 video=video,
                 animal=animal,
                 time_s=predicted.column("time_s").to_numpy(),

@@ -47,7 +47,7 @@ class Ablation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ethogram:
+class Timeline:
     """One animal over one video."""
 
     video: str
@@ -114,7 +114,7 @@ class ReportData:
     """One for each group, the reference first, and label: why corrected and uncorrected differences differ."""
     left_out: tuple[LeftOut, ...]
     """Animals and groups that the comparison does without."""
-    ethograms: list[Ethogram]
+    ethograms: list[Timeline]
     sheets: Mapping[str, bytes]
     """Video -> contact sheet, a JPEG."""
     attention: list[AttentionRow]

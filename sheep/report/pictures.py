@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sheep.embed.encoders import backbones
 from sheep.report.charts import INK, style, svg_uri
-from sheep.report.data import AttentionRow, Ethogram
+from sheep.report.data import AttentionRow, Timeline
 from sheep.report.text import label_words
 
 UNSCORED = "#c9c9c9"
@@ -30,7 +30,7 @@ _HEAD_PX = 40
 _MARGIN_PX = 24
 
 
-def ethogram(shown: Ethogram, labels: Sequence[str]) -> str:
+def ethogram(shown: Timeline, labels: Sequence[str]) -> str:
     """Draw one animal's annotation above its predicted probabilities, per label, over time.
 
     Args:
@@ -159,7 +159,7 @@ def _strip(
     axes.imshow(values[None, :], aspect="auto", extent=extent, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
 
 
-def _columns(shown: Ethogram) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
+def _columns(shown: Timeline) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64]]:
     """Average frames over equal columns of time: edges (C + 1,) [s], annotation and probability (L, C)."""
     time_s = np.asarray(shown.time_s, dtype=np.float64)
     step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0

@@ -54,7 +54,7 @@ _LYING = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Behaviour:
+class BehaviourTrace:
     """One animal's behaviour over F frames."""
 
     upright: FloatArray
@@ -136,7 +136,7 @@ def _pick(
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
 
-def simulate(num_frames: int, fps_hz: float, standing_frac: float, rng: np.random.Generator) -> Behaviour:
+def simulate(num_frames: int, fps_hz: float, standing_frac: float, rng: np.random.Generator) -> BehaviourTrace:
     """Sample one animal's behaviour.
 
     Args:
@@ -194,7 +194,7 @@ def _posed(
     walking: NDArray[np.bool_],
     bout: NDArray[np.int64],
     rng: np.random.Generator,
-) -> Behaviour:
+) -> BehaviourTrace:
     """Smooth the targets into a pose and read the labels from it.
 
     Args:
@@ -221,4 +221,4 @@ def _posed(
     eating = grazing & down
     chew = np.where(eating, wave, np.where(activity == _RUMINATE, 0.35 * wave, 0.0))
     labels = np.stack([down, lying, standing, eating, up, standing & (speed > SPEED_THRESHOLD)], axis=1)
-    return Behaviour(upright=upright, neck=neck, speed=speed, chew=chew, bout=bout, labels=labels.astype(np.uint8))
+    return BehaviourTrace(upright=upright, neck=neck, speed=speed, chew=chew, bout=bout, labels=labels.astype(np.uint8))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheep.synthetic.animal import Coat, Pose, make_skin
-from sheep.synthetic.behaviour import Behaviour, simulate
+from sheep.synthetic.behaviour import BehaviourTrace, simulate
 from sheep.synthetic.canvas import Skin
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Actor:
     """Appearance."""
     skin: Skin
     """Texture of that coat."""
-    behaviour: Behaviour
+    behaviour: BehaviourTrace
     """What it does."""
     x: FloatArray
     """(F,) column of its ground point [px]."""
@@ -104,7 +104,7 @@ def draw_actor(
 
 
 def _walk(
-    behaviour: Behaviour,
+    behaviour: BehaviourTrace,
     ground: Ground,
     start: tuple[float, float],
     limits: tuple[float, float],

@@ -24,8 +24,8 @@ _WHOLE_FRAC = 0.99  # an index that ends before this share of the stated length 
 _UNEVEN_FRAC = 0.05  # more uneven steps than this: frames of a varying rate
 _REORDERED = 16  # frames at the end whose spacing the time of the last one depends on; H.264 reorders at most 16
 
-Kind = Literal["equal", "joined", "gap", "truncated", "backward", "missing"]
-_TEXTS: dict[Kind, str] = {
+FaultKind = Literal["equal", "joined", "gap", "truncated", "backward", "missing"]
+_TEXTS: dict[FaultKind, str] = {
     "equal": "{number} frames have the time of the frame before them, first at {at_s:.3f} s; they are spread",
     "joined": "{number} recordings are joined to the first, which ends at {at_s:.3f} s; they follow each other",
     "gap": "no frame for {number:.1f} s after {at_s:.3f} s",
@@ -39,7 +39,7 @@ _TEXTS: dict[Kind, str] = {
 class Fault:
     """Something unusual in the time stamps of a video."""
 
-    kind: Kind
+    kind: FaultKind
     """The first three are repaired or no error; the others make decoding raise a MediaError."""
     number: float
     """How many frames or recordings; the seconds of a gap."""

@@ -23,7 +23,7 @@ _BESIDE = ("tier", "participant", "annotator", "file", "file path", "file name",
 _SLACK_S = 0.003
 """A duration may differ from stop - start by the rounding of three times to milliseconds."""
 
-Mark = tuple[float, float, str]
+TierMark = tuple[float, float, str]
 
 
 def read(file: SourceFile) -> list[Coding] | None:
@@ -57,7 +57,7 @@ def _from_header(table: Table, ends: tuple[str, str], form: str, file: SourceFil
     has_tier = "Tier" in table.columns
     if has_tier and len(others) != 1:
         raise ConfigError(f"{file.name}: columns {others}, expected one with the annotations' text. Remove the others.")
-    tiers: dict[tuple[str, str], list[Mark]] = {}
+    tiers: dict[tuple[str, str], list[TierMark]] = {}
     for row in table.rows:
         start, stop = (table.number(row, one) / (1000 if form == "msec" else 1) for one in ends)
         marked = [(row["Tier"], row[others[0]])] if has_tier else [(one, row[one]) for one in others if row[one]]
@@ -74,7 +74,7 @@ def _without_header(grid: Grid, file: SourceFile) -> list[Tier] | None:
         return None
     if grid.error:
         raise ConfigError(grid.error)
-    tiers: dict[tuple[str, str], list[Mark]] = {}
+    tiers: dict[tuple[str, str], list[TierMark]] = {}
     width = len(grid.lines[0][1])
     for line, cells in grid.lines:
         mark = _mark(cells, f"{file.name}, row {line}") if len(cells) == width else None
@@ -87,7 +87,7 @@ def _without_header(grid: Grid, file: SourceFile) -> list[Tier] | None:
     return _tiers(tiers)
 
 
-def _mark(cells: Sequence[str], where: str) -> Mark | None:
+def _mark(cells: Sequence[str], where: str) -> TierMark | None:
     """Return start, stop and text of a row without header; None if it is not such a row.
 
     The times are begin, end and duration, or begin and end, each in the same one to three formats.
@@ -110,7 +110,7 @@ def _seconds(text: str, where: str) -> float:
     return number(text, where, decimal_comma=True) / (1000 if text.isdigit() else 1)
 
 
-def _tiers(marks: dict[tuple[str, str], list[Mark]]) -> list[Tier]:
+def _tiers(marks: dict[tuple[str, str], list[TierMark]]) -> list[Tier]:
     return [
         Tier(name=name, animal=participant, root=name, observer="", marks=tuple(found))
         for (name, participant), found in marks.items()

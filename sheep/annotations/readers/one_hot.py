@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sheep.annotations.coding import Coding, Unit
+from sheep.annotations.coding import Coding, TimeUnit
 from sheep.annotations.intervals import Interval, join
 from sheep.annotations.readers.base import SourceFile
 from sheep.errors import ConfigError
@@ -38,7 +38,7 @@ class _Body:
     columns: dict[str, list[str]]
     clock: tuple[float, ...]
     """(F + 1,) where each row starts, and where the last one ends."""
-    unit: Unit
+    unit: TimeUnit
 
 
 def read(file: SourceFile) -> list[Coding] | None:
@@ -128,7 +128,7 @@ def _body(header: Sequence[str], grid: Grid, file: SourceFile) -> _Body:
                 f"{place}: {len(cells)} cells, expected {len(grid.lines[0][1])} as in the header. Correct it."
             )
     columns = {name: [cells[i].strip() for _, cells in grid.lines[1:]] for i, name in enumerate(header)}
-    unit: Unit = "s" if header[0].casefold() == "time" else "frame"
+    unit: TimeUnit = "s" if header[0].casefold() == "time" else "frame"
     if unit == "s":
         clock = _times(columns[header[0]], where, decimal_comma=grid.delimiter != ",")
     else:

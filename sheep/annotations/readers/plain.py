@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sheep.annotations.coding import Coding, Unit
+from sheep.annotations.coding import Coding, TimeUnit
 from sheep.annotations.intervals import Interval, join
 from sheep.annotations.readers.base import SourceFile
 from sheep.errors import ConfigError
@@ -42,7 +42,7 @@ def read(file: SourceFile) -> list[Coding] | None:
         ConfigError: with file and row: a value is missing, no number, or the stop is not after the start; or, without
             a column `label`, there are columns that might be it.
     """
-    unit: Unit
+    unit: TimeUnit
     for unit, ends in (("s", _SECONDS), ("frame", _FRAMES)):
         table = file.table(("video", *ends), ("animal", "label", "observer"), _ALIASES)
         if table is not None and "Observation id" not in table.columns:  # else an export of BORIS, cut by a person
@@ -50,7 +50,7 @@ def read(file: SourceFile) -> list[Coding] | None:
     return None
 
 
-def _codings(table: Table, ends: tuple[str, str], unit: Unit, file: SourceFile) -> list[Coding]:
+def _codings(table: Table, ends: tuple[str, str], unit: TimeUnit, file: SourceFile) -> list[Coding]:
     if not table.rows:
         raise ConfigError(f"{file.name}: no row below the header, expected some. Fill it in, or remove the file.")
     has_label = "label" in table.columns

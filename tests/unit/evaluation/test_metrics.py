@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 
 from sheep.errors import ContractError
 from sheep.evaluation import metrics
-from sheep.evaluation.metrics import Bootstrap, Interval, Scores
+from sheep.evaluation.metrics import Bootstrap, ScoreInterval, Scores
 from sheep.io.typed_json import from_json, object_json
 
 Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ def score(targets: Array, probability: Array, animals: list[str], labels: tuple[
     return metrics.score(targets, probability, animals, BOOTSTRAP, split="by animal", labels=labels)
 
 
-def is_undefined(interval: Interval) -> bool:
+def is_undefined(interval: ScoreInterval) -> bool:
     return all(math.isnan(value) for value in (interval.value, interval.low, interval.high))
 
 
@@ -118,7 +118,7 @@ def test_change_is_paired() -> None:
     targets, probability, animals = cohort(np.random.default_rng(1), 12)
     worse = np.where(np.random.default_rng(2).random(targets.shape) < 0.1, 0.5, probability)
     same = metrics.change(targets, probability, probability, animals, BOOTSTRAP, labels=("x",))
-    assert same.labels["x"].difference == Interval(0.0, 0.0, 0.0)
+    assert same.labels["x"].difference == ScoreInterval(0.0, 0.0, 0.0)
     result = metrics.change(targets, worse, probability, animals, BOOTSTRAP, labels=("x",)).macro
     single = score(targets, probability, animals).macro
     assert result.with_ == pytest.approx(single.value)

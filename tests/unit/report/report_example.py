@@ -13,16 +13,16 @@ from sheep.compare.shares import AnimalShares
 from sheep.config import AdvancedCompareConfig, ArchiveConfig, CompareConfig, StudyConfig
 from sheep.crop.contact_sheet import Tile, contact_sheet
 from sheep.crop.contact_sheet import draw as draw_tile
-from sheep.evaluation.metrics import Interval, ScoreChange, Scores
+from sheep.evaluation.metrics import ScoreChange, ScoreInterval, Scores
 from sheep.finetune.record import Selection, Step, Validation, ValidationRecord
-from sheep.report import Ablation, AttentionRow, Ethogram, ReportData, VariantScores, VideoError
+from sheep.report import Ablation, AttentionRow, ReportData, Timeline, VariantScores, VideoError
 from sheep.report.data import FinetuneRun
 from sheep.search.results import Hyperparameters
 from sheep.synthetic.behaviour import LABELS
 from sheep.variants import Variant, variants_of
 
 HOSTILE = 'pen<b>3</b>/"day&1" $x_1$.mp4'
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
+UNDEFINED = ScoreInterval(math.nan, math.nan, math.nan)
 BASE = (0.31, 0.22, 0.48, 0.27, 0.12, 0.09)
 
 
@@ -55,9 +55,9 @@ def sheet(video: str, width: int = 320, height: int = 240) -> bytes:
     return contact_sheet([draw_tile(tile) for tile in tiles], title=video)
 
 
-def around(value: float, reach: float) -> Interval:
+def around(value: float, reach: float) -> ScoreInterval:
     """An interval that reaches equally far to both sides."""
-    return Interval(value, value - reach, value + reach)
+    return ScoreInterval(value, value - reach, value + reach)
 
 
 def scored(variant: Variant, rng: np.random.Generator) -> VariantScores:
@@ -198,7 +198,7 @@ def bouts(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
     return labels
 
 
-def ethogram(video: str, animal: str, rng: np.random.Generator, *, annotated: bool, frames: int = 360) -> Ethogram:
+def ethogram(video: str, animal: str, rng: np.random.Generator, *, annotated: bool, frames: int = 360) -> Timeline:
     """Noisy predictions of the annotation; a stretch is unscored, and frames 200 to 239 are missing."""
     labels = bouts(rng, frames)
     smooth = np.apply_along_axis(lambda column: np.convolve(column, np.ones(9) / 9, mode="same"), 0, labels)
@@ -206,7 +206,7 @@ def ethogram(video: str, animal: str, rng: np.random.Generator, *, annotated: bo
     labels[60:100] = np.nan
     keep = np.r_[0:200, 240:frames]
     time_s = np.arange(frames)[keep] / 10.0
-    return Ethogram(
+    return Timeline(
         video=video,
         animal=animal,
         time_s=time_s,

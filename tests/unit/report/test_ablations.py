@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sheep.config import StudyConfig
 from sheep.evaluation import metrics
-from sheep.evaluation.metrics import Interval, ScoreChange, ScoreChanges
+from sheep.evaluation.metrics import ScoreChange, ScoreChanges, ScoreInterval
 from sheep.report import Ablation
 from sheep.report.ablations import FIXED_INPUT, PLANS, OutOfFold, ablations, cautions, unbeaten_baselines
 from sheep.schemas import label_frames, predictions
@@ -44,8 +44,8 @@ def macro_change(without: float, with_: float, low: float, percent_low: float = 
     return ScoreChange(
         without=without,
         with_=with_,
-        difference=Interval(with_ - without, low, low + 0.2),
-        percent=Interval(100 * (with_ - without) / without, percent_low, percent_low + 20),
+        difference=ScoreInterval(with_ - without, low, low + 0.2),
+        percent=ScoreInterval(100 * (with_ - without) / without, percent_low, percent_low + 20),
     )
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sheep.config import View, digest, to_json
 from sheep.errors import ContractError
-from sheep.evaluation.metrics import Interval, ScoreChange
+from sheep.evaluation.metrics import ScoreChange, ScoreInterval
 from sheep.report import Ablation, ReportData, build, text_tables
 from sheep.report.text import macro_table, selection_words, signed
 from sheep.synthetic.behaviour import LABELS
@@ -86,8 +86,8 @@ def ablation(percent_low: float, percent_high: float) -> Ablation:
     macro = ScoreChange(
         without=0.7748,
         with_=0.8152,
-        difference=Interval(0.0404, 0, 1),
-        percent=Interval(5.214, percent_low, percent_high),
+        difference=ScoreInterval(0.0404, 0, 1),
+        percent=ScoreInterval(5.214, percent_low, percent_high),
     )
     lying = ScoreChange(without=math.nan, with_=0.5, difference=UNDEFINED, percent=UNDEFINED)
     return Ablation(title="SAM-2 guidance", without="frames", with_="crops", rows={"macro": macro, "lying": lying})

@@ -5,14 +5,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sheep.report import Ethogram
+from sheep.report import Timeline
 from sheep.report.pictures import _columns, lay_over, pick_heads
 from sheep.synthetic.behaviour import LABELS
 
 
-def ethogram(time_s: list[float], annotation: list[float]) -> Ethogram:
+def ethogram(time_s: list[float], annotation: list[float]) -> Timeline:
     values = np.repeat(np.array(annotation)[:, None], len(LABELS), axis=1)
-    return Ethogram(
+    return Timeline(
         video="v", animal="a", time_s=np.array(time_s), annotation=values, probability=np.nan_to_num(values)
     )
 

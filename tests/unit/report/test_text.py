@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sheep.compare.estimates import Kind
+from sheep.compare.estimates import EstimateKind
 from sheep.compare.results import Comparison
 from sheep.report import ReportData
 from sheep.report.text import answer, interval, p_value, percent, score, signed
@@ -80,7 +80,7 @@ def test_groups_that_were_not_compared_or_not_tested(data: ReportData) -> None:
     assert "could be tested" in answer(dataclasses.replace(data, comparisons=untested)).headline
 
 
-def untested(data: ReportData, kind: Kind, reason: str) -> ReportData:
+def untested(data: ReportData, kind: EstimateKind, reason: str) -> ReportData:
     rows = [
         dataclasses.replace(
             row,
@@ -98,7 +98,7 @@ def untested(data: ReportData, kind: Kind, reason: str) -> ReportData:
 
 
 @pytest.mark.parametrize("kind", ["too_few_scored", "predictions_only"])
-def test_what_is_not_tested_is_never_called_found(data: ReportData, kind: Kind) -> None:
+def test_what_is_not_tested_is_never_called_found(data: ReportData, kind: EstimateKind) -> None:
     words = answer(untested(data, kind, "exploratory: no labels in group treated to check the classifier against"))
     assert words.headline == "No difference between the groups could be tested."
     assert len(words.details) == 6
