@@ -41,8 +41,8 @@ class PromptConfig:
     """For `exemplar`: DINOv2, by the same names as `embed.backbone`."""
     image_px: int = 64
     """For `exemplar`: side at which the network sees a window; a multiple of the patch size, >= 8."""
-    phrase: str = "sheep"
-    """For `text`: the phrase to detect."""
+    phrase: str = "animal"
+    """For `text`: the phrase to detect, such as `mouse`."""
     num_animals: int = 1
     """Animals in each video, where no cohort file states it; >= 1."""
     overwrite: bool = False

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sheep.annotations.labelled import label_frames
 from sheep.compare.results import Comparison, read_comparison
 from sheep.crop import codec
 from sheep.embed.encoders import ENCODERS
+from sheep.evaluation.agreement import Agreement, agreement
 from sheep.evaluation.folds import thin_groups
 from sheep.finetune.stage import read_selection, read_training
 from sheep.io import storage
@@ -22,7 +24,7 @@ from sheep.models.weights import backbone_uri, open_backbone
 from sheep.report.ablations import OutOfFold, ablations, cautions, unbeaten_baselines
 from sheep.report.data import AttentionRow, FinetuneRun, ReportData, Timeline, VariantScores, VideoError
 from sheep.report.text import label_words
-from sheep.schemas import targets_of
+from sheep.schemas import labels_of, targets_of
 from sheep.search.predictions import probabilities_of
 from sheep.search.results import read_results
 from sheep.search.stage import groups_of
@@ -100,6 +102,7 @@ def report_data(study: Study) -> ReportData:
         proportions=compared.proportions,
         classifier_errors=compared.errors,
         left_out=compared.left_out,
+        agreement=_agreement(study, labels),
         ethograms=_ethograms(stages, labels),
         sheets={key: storage.read_bytes(uri) for key, uri in _spread(stages.crop.files("sheet"), NUM_SHEETS).items()},
         attention=_attention(study, stages),
@@ -130,6 +133,33 @@ def _uncorrected(comparisons: Sequence[Comparison]) -> list[str]:
     if not labels:
         return []
     return [UNCORRECTED if len(labels) == len(comparisons) else f"{UNCORRECTED} This applies to: {names}."]
+
+
+def _agreement(study: Study, labels: pa.Table) -> tuple[Agreement, ...]:
+    """Compare each further observer with the one whose labels are used, in the frames of the animals that both scored.
+
+    Args:
+        study: its annotations are read.
+        labels: labels by frame of the observers that are used.
+    """
+    others = study.inputs.annotations.others
+    if not others:
+        return ()
+    names = labels_of(labels)
+    pairs = []
+    for other in others:
+        of_animal = _rows_of(labels, other.video, other.animal).sort_by("frame")
+        second = label_frames(of_animal, [other], names)
+        pairs.append((f"{other.video} {other.animal} {other.observer}", other.animal, of_animal, second))
+    tracks = [track for track, _, rows, _ in pairs for _ in range(rows.num_rows)]
+    animals = [animal for _, animal, rows, _ in pairs for _ in range(rows.num_rows)]
+    first = np.concatenate([targets_of(rows) for _, _, rows, _ in pairs])
+    second_targets = np.concatenate([targets_of(rows) for *_, rows in pairs])
+    found = [
+        agreement(first[:, place], second_targets[:, place], tracks, animals, label)
+        for place, label in enumerate(names)
+    ]
+    return tuple(one for one in found if one.num_frames)
 
 
 def _thin_groups(study: Study) -> list[str]:

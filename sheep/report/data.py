@@ -16,6 +16,7 @@ from sheep.compare.shares import AnimalShares
 from sheep.config import StudyConfig
 from sheep.embed.encoders import backbones
 from sheep.errors import ContractError
+from sheep.evaluation.agreement import Agreement
 from sheep.evaluation.metrics import ScoreChange, Scores
 from sheep.finetune.record import Step, ValidationRecord
 from sheep.search.results import Hyperparameters
@@ -114,6 +115,8 @@ class ReportData:
     """One for each group, the reference first, and label: why corrected and uncorrected differences differ."""
     left_out: tuple[LeftOut, ...]
     """Animals and groups that the comparison does without."""
+    agreement: tuple[Agreement, ...]
+    """One for each label that two observers scored in the same animal; empty without a second observer."""
     ethograms: list[Timeline]
     sheets: Mapping[str, bytes]
     """Video -> contact sheet, a JPEG."""

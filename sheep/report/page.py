@@ -272,6 +272,7 @@ def _numbers(data: ReportData, answer: text.Answer, variants: Sequence[VariantSc
         "left_out": data.left_out,
         "changes": data.ablations,
         "variants": [_variant_numbers(scored) for scored in variants],
+        "agreement": data.agreement,
         "finetunes": [_finetune_numbers(run) for run in data.finetunes],
         "errors": data.errors,
         "ethograms": [

@@ -84,10 +84,18 @@ def study_of(root: Path, out: Path) -> StudyConfig:
 
 def test_two_labels_of_a_mouse_lab_go_from_files_to_a_report(tmp_path: Path) -> None:
     archive(tmp_path / "archive", ["rearing", "grooming"])
+    header, *rows = csv.reader((tmp_path / "archive" / "annotations" / "bouts.csv").open())
+    later = [[*row[:3], str(int(row[3]) + 1), str(int(row[4]) + 1), "B"] for row in rows if row[1] == "m0"]
+    write_table(tmp_path / "archive" / "annotations" / "second.csv", [[*header, "observer"], *later])
     study = Study(study_of(tmp_path / "archive", tmp_path / "out"))
     outcome = pipeline.run(study)
     numbers = json.loads(Path(outcome.report).with_suffix(".json").read_text())
     assert sorted({row["label"] for row in numbers["comparisons"]}) == ["grooming", "rearing"]
+    agreement = {row["label"]: row for row in numbers["agreement"]}
+    assert sorted(agreement) == ["grooming", "rearing"]
+    for row in agreement.values():  # B is one frame late, in bouts of four and six frames
+        assert row["num_animals"] == 1
+        assert 0.3 < row["kappa"] < 0.8
     folder = Path(export.run(study, "2026-01-01T00:00:00"))
     written = export.bouts_of(study.manifest("predict").read("bouts"))
     for name in ("predictions.boris", "predictions.tsv", "predictions.csv"):

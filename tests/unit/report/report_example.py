@@ -13,6 +13,7 @@ from sheep.compare.shares import AnimalShares
 from sheep.config import AdvancedCompareConfig, ArchiveConfig, CompareConfig, StudyConfig
 from sheep.crop.contact_sheet import Tile, contact_sheet
 from sheep.crop.contact_sheet import draw as draw_tile
+from sheep.evaluation.agreement import Agreement
 from sheep.evaluation.metrics import ScoreChange, ScoreInterval, Scores
 from sheep.finetune.record import Selection, Step, Validation, ValidationRecord
 from sheep.report import Ablation, AttentionRow, ReportData, Timeline, VariantScores, VideoError
@@ -311,6 +312,10 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
         proportions=rows,
         classifier_errors=classifier_errors(),
         left_out=(LeftOut(kind="animal", name="ewe <16>", reason="no predicted frame"),),
+        agreement=(
+            Agreement(label="lying", num_animals=2, num_frames=400, kappa=0.81, bout_f1=0.7),
+            Agreement(label="moving", num_animals=2, num_frames=400, kappa=math.nan, bout_f1=math.nan),
+        ),
         ethograms=[
             ethogram(HOSTILE, "ewe 00", rng, annotated=True),
             ethogram("pen2/day1.mp4", "ewe 05", rng, annotated=False),

@@ -244,8 +244,8 @@ def test_numbers_are_json_with_null_for_missing(numbers: dict[str, Any]) -> None
 
 def test_numbers_keep_the_keys_that_readers_rely_on(numbers: dict[str, Any], data: ReportData) -> None:
     assert sorted(numbers) == [
-        *("answer", "attention", "changes", "classifier_errors", "comparisons", "errors", "ethograms", "facts"),
-        *("finetunes", "left_out", "proportions", "sheets", "study", "title", "variants", "warnings"),
+        *("agreement", "answer", "attention", "changes", "classifier_errors", "comparisons", "errors", "ethograms"),
+        *("facts", "finetunes", "left_out", "proportions", "sheets", "study", "title", "variants", "warnings"),
     ]
     assert numbers["study"] == {
         "name": "meadow",
@@ -315,6 +315,7 @@ def test_empty_study_still_makes_a_page(data: ReportData) -> None:
         proportions=(),
         classifier_errors=(),
         left_out=(),
+        agreement=(),
         ethograms=[],
         sheets={},
         attention=[],
@@ -369,3 +370,13 @@ def test_template_lies_beside_the_code() -> None:
     import sheep.report
 
     assert (Path(sheep.report.__file__).parent / "page.html.j2").is_file()
+
+
+def test_agreement_of_observers_is_shown_where_there_is_a_second_one(
+    data: ReportData, page: str, small: ReportData
+) -> None:
+    assert row_of(page, "agreement", "lying") == ["lying", "2", "400", "0.810", "0.700"]
+    assert row_of(page, "agreement", "moving")[3:] == ["not scored", "not scored"]
+    without, numbers = build(dataclasses.replace(small, agreement=()))
+    assert "observers agree" not in without
+    assert numbers["agreement"] == []
