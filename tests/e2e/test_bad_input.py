@@ -91,21 +91,19 @@ MISTAKES: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     ),
     "annotations for no video": (
         lambda study: rewrite(at(study, "annotations", "sheep02_1.csv"), "sheep02_1.mp4", "ewe_2.mp4"),
-        r"annotations: no video for 'videos/ewe_2\.mp4', expected one with the same name .* Rename",
+        r"sheep02_1\.csv, .* no video for 'videos/ewe_2\.mp4', expected one with the same name.* Rename",
     ),
     "no annotations": (
         lambda study: shutil.rmtree(at(study, "annotations")),
-        r"archive/annotations: no annotation file \(\.csv or \.tsv\), expected BORIS tabular exports\. Check",
+        r"archive/annotations: no annotations, expected files such as BORIS exports\. Check",
     ),
     "an unknown behaviour": (
         lambda study: rewrite(at(study, "annotations", "sheep03_1.csv"), ",standing,", ",stands,"),
-        r"sheep03_1\.csv, row \d+.*'stands'.*expected a behaviour of head_down, lying",
+        r"sheep03_1\.csv, .*behaviour 'stands', expected one of head_down, lying.* Did you mean 'standing'\?",
     ),
-    "annotations in another encoding": (
-        lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes(
-            "B\u00fcro,Subject,Behavior".encode("utf-16")
-        ),
-        r"sheep02_1\.csv: annotation is not UTF-8 .*expected text\. Export it again as UTF-8",
+    "annotations that are not text": (
+        lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes(b"\x81Subject\x00Behavior"),
+        r"sheep02_1\.csv: not a text file in UTF-8, UTF-16 or Windows-1252\. Export it again as UTF-8",
     ),
     "a cohort row for no video": (
         lambda study: rewrite(at(study, "cohort.csv"), "sheep03_1.mp4", "sheep3_1.mp4"),
@@ -118,7 +116,7 @@ MISTAKES: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     ),
     "too few annotated animals": (
         lambda study: remove(*(at(study, "annotations", f"sheep0{n}_1.csv") for n in (3, 4))),
-        r"archive: 2 annotated animals, expected at least search\.num_folds = 3\. Annotate",
+        r"archive: 2 annotated animals, expected at least 3: one for each of search\.num_folds = 3\. Annotate",
     ),
 }
 
