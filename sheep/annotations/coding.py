@@ -43,5 +43,11 @@ class Coding:
     behaviour is scored in `bouts` and here only, and no other behaviour is scored."""
     behaviours: tuple[str, ...] | None = None
     """Behaviours that were scored, as written; None is every label of the ethogram."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Behaviour as written -> the row in which it occurs first, for messages; may be empty."""
     points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Point event as written -> its times."""
+
+    def place_of(self, written: str) -> str:
+        """Return where a behaviour occurs: its first row, or the file."""
+        return self.places.get(written, self.where)

@@ -211,10 +211,11 @@ def _annotation(video: str, animal: str, coding: Coding, ethogram: Ethogram) -> 
     bouts = _by_label(coding.bouts, coding, ethogram)
     absent = _by_label(coding.absent, coding, ethogram)
     for written in coding.points:
-        if (behaviour := ethogram.find(written, coding.where)).kind == "state" and not behaviour.ignore:
+        behaviour = ethogram.find(written, coding.place_of(written))
+        if behaviour.kind == "state" and not behaviour.ignore:
             raise ConfigError(
-                f"{coding.where}: point event {written!r}, expected a state with START and STOP, as the ethogram says. "
-                "Make it a state event in the annotation tool, or give it kind = point in the ethogram."
+                f"{coding.place_of(written)}: point event {written!r}, expected a state with START and STOP, as in the "
+                "ethogram. Make it a state event in the annotation tool, or give it kind = point in the ethogram."
             )
     whole = coding.scored if coding.scored is not None else _WHOLE
     if coding.absent:
@@ -257,7 +258,9 @@ def _by_label(given: Mapping[str, Intervals], coding: Coding, ethogram: Ethogram
     """Translate what a file calls its behaviours; several names of one behaviour are joined."""
     found: dict[str, Intervals] = {}
     for written, intervals in given.items():
-        behaviour = ethogram.find(written, coding.where) if intervals else ethogram.named(written, coding.where)
+        behaviour = (
+            ethogram.find(written, coding.place_of(written)) if intervals else ethogram.named(written, coding.where)
+        )
         if behaviour is None:
             continue
         if intervals and behaviour.kind == "point" and not behaviour.ignore:

@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[Callable[[StudyConfig], object], str]] = {
     ),
     "an unknown behaviour": (
         lambda study: rewrite(at(study, "annotations", "sheep03_1.csv"), ",standing,", ",stands,"),
-        r"sheep03_1\.csv, .*behaviour 'stands', expected one of head_down, lying.* Did you mean 'standing'\?",
+        r"sheep03_1\.csv, row \d+: behaviour 'stands', expected one of head_down, lying.* Did you mean 'standing'\?",
     ),
     "annotations that are not text": (
         lambda study: at(study, "annotations", "sheep02_1.csv").write_bytes(b"\x81Subject\x00Behavior"),

@@ -106,6 +106,7 @@ def codings(observation: Observation) -> list[Coding]:
                         for name, times in points.items()
                     },
                     behaviours=observation.behaviours,
+                    places={event.behaviour: event.where for event in reversed(events)},
                 )
             )
     return made

@@ -61,6 +61,7 @@ def _codings(table: Table, ends: tuple[str, str], unit: TimeUnit, file: SourceFi
             "behaviour in `label`. Rename its column, or remove these if the rows only say what was watched."
         )
     by_animal: dict[tuple[str, str, str], dict[str, list[Interval]]] = {}
+    places: dict[str, str] = {}
     for row in table.rows:
         video, animal, observer, label = row["video"], row["animal"], row["observer"], row["label"]
         if not video or (has_label and not label):
@@ -69,6 +70,7 @@ def _codings(table: Table, ends: tuple[str, str], unit: TimeUnit, file: SourceFi
             raise ConfigError(f"{row.where}: a quotation mark in a name, expected none. Remove it.")
         bouts = by_animal.setdefault((video, animal, observer), {})
         intervals = bouts.setdefault(label, [])
+        places.setdefault(label, row.where)
         interval = _interval(table, row, ends)
         if interval in intervals:
             raise ConfigError(f"{row.where}: the same row as one above it, expected it once. Remove one of them.")
@@ -82,6 +84,7 @@ def _codings(table: Table, ends: tuple[str, str], unit: TimeUnit, file: SourceFi
             unit=unit,
             scored=None if has_label else join(bouts[""]),
             only_scored=not has_label,
+            places=places,
             bouts={label: join(intervals) for label, intervals in bouts.items()} if has_label else {},
         )
         for (video, animal, observer), bouts in by_animal.items()
