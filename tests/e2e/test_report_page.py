@@ -14,6 +14,7 @@ from tests.unit.report.report_example import example
 SECTIONS = (
     "answer",
     "groups",
+    "agreement",
     "changes",
     "variants",
     "ethograms",
