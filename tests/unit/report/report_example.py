@@ -271,6 +271,13 @@ def finetune(rng: np.random.Generator, name: str) -> FinetuneRun:
     return FinetuneRun(name=name, curve=tuple(curve), validation=ValidationRecord(selection=selection, history=history))
 
 
+AGREEMENT = (
+    Agreement(label="lying", num_animals=2, num_frames=400, kappa=0.81, bout_f1=0.7),
+    Agreement(label="moving", num_animals=2, num_frames=400, kappa=math.nan, bout_f1=math.nan),
+)
+"""Of two observers of two animals; nobody saw one of them move."""
+
+
 def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> ReportData:
     """The whole study; its variants are not in the order in which they are shown."""
     rng = np.random.default_rng(seed)
@@ -312,10 +319,7 @@ def example(found: tuple[str, ...] = ("lying", "standing"), seed: int = 0) -> Re
         proportions=rows,
         classifier_errors=classifier_errors(),
         left_out=(LeftOut(kind="animal", name="ewe <16>", reason="no predicted frame"),),
-        agreement=(
-            Agreement(label="lying", num_animals=2, num_frames=400, kappa=0.81, bout_f1=0.7),
-            Agreement(label="moving", num_animals=2, num_frames=400, kappa=math.nan, bout_f1=math.nan),
-        ),
+        agreement=AGREEMENT,
         ethograms=[
             ethogram(HOSTILE, "ewe 00", rng, annotated=True),
             ethogram("pen2/day1.mp4", "ewe 05", rng, annotated=False),
