@@ -129,7 +129,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(root: Path, tmp_path: Path
     write_archive(CONFIG, str(tmp_path), workers=2)
     files = sorted(file.relative_to(root) for file in root.rglob("*") if file.is_file())
     assert files == sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file())
-    assert len(files) == 4 + 4 + 2 + 2
+    assert len(files) == 4 + 4 + 2 + 3
     for file in files:
         assert (root / file).read_bytes() == (tmp_path / file).read_bytes(), file
 
