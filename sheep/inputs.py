@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sheep import prompts
 from sheep.annotations import ethogram, labelled
+from sheep.annotations.coding import Coding
 from sheep.annotations.cohort import check_cohort, read_cohort
 from sheep.annotations.ethogram import Ethogram, read_ethogram
 from sheep.annotations.labelled import Annotations
@@ -107,6 +108,17 @@ class StudyInputs:
         states = {name for one in codings for name, intervals in one.bouts.items() if intervals}
         return ethogram.infer(states, {name for one in codings for name in one.points})
 
+    def video_of(self, coding: Coding) -> str:
+        """Return the video that a coding is of.
+
+        Args:
+            coding: of a file of the annotation folder.
+
+        Raises:
+            ConfigError: no video matches, or several do.
+        """
+        return self._matcher.find(coding.media, coding.where, stem=coding.stem)
+
     @cached_property
     def annotations(self) -> Annotations:
         """Every annotation, of a video, an animal and labels of this study.
@@ -114,14 +126,8 @@ class StudyInputs:
         Raises:
             ConfigError: a coding matches no video, no prompted animal or no behaviour.
         """
-        matcher = Matcher(self.videos, by_name=self._archive.match_by_name, root=self._archive.videos)
         animals_in = {video: list(dict.fromkeys(one.animal for one in given)) for video, given in self.prompts.items()}
-        return labelled.resolve(
-            self.annotation_folder.codings,
-            lambda coding: matcher.find(coding.media, coding.where, stem=coding.stem),
-            animals_in,
-            self.ethogram,
-        )
+        return labelled.resolve(self.annotation_folder.codings, self.video_of, animals_in, self.ethogram)
 
     @cached_property
     def cohort(self) -> pa.Table:
@@ -177,6 +183,10 @@ class StudyInputs:
         """Labels by frame for every tracked frame, null where unscored."""
         keys = cropped.read("crops", columns=["video", "animal", "frame", "time_s"])
         return labelled.label_frames(keys, self.annotations.used, self.ethogram.labels)
+
+    @cached_property
+    def _matcher(self) -> Matcher:
+        return Matcher(self.videos, by_name=self._archive.match_by_name, root=self._archive.videos)
 
     def _showing(self, animals: Sequence[str]) -> set[str]:
         rows = zip(self.cohort.column("video").to_pylist(), self.cohort.column("animal").to_pylist(), strict=True)

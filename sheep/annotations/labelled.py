@@ -17,7 +17,8 @@ from sheep.errors import ConfigError
 
 _WHOLE: Intervals = ((0.0, float("inf")),)
 _EXCLUSIVE_SLACK: Mapping[TimeUnit, float] = {"s": 0.1, "frame": 2.0}
-"""Two bouts that exclude each other may overlap by this much: hands are not faster."""
+"""Two bouts that exclude each other may overlap by this much. A convention, about the time a key
+press takes; not measured."""
 _SAME_OBSERVER = ("where", "observer", "unit", "scored", "only_scored", "behaviours")
 
 
@@ -58,8 +59,8 @@ def resolve(
     """Resolve codings to annotations.
 
     Codings of one animal, video, file and observer are one. Others that do not overlap are joined. Of those that do,
-    each is an observer's; the one
-    with the most scored time is used, and the first in the order of files where they are equal.
+    each is an observer's; the one with the most scored time is used, and the first in the order of files where they are
+    equal.
 
     Args:
         codings: of all files, in the order of files.
@@ -155,6 +156,7 @@ def _merged(codings: Iterable[Coding]) -> list[Coding]:
                     bouts=_both(old.bouts, new.bouts),
                     absent=_both(old.absent, new.absent),
                     points={**new.points, **old.points},
+                    places={**new.places, **old.places},
                 )
                 break
         else:

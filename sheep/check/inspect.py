@@ -10,7 +10,6 @@ from scipy import optimize, stats
 
 from sheep.annotations.intervals import clip, length
 from sheep.annotations.labelled import Annotation
-from sheep.annotations.matching import Matcher
 from sheep.check import comparison, names, settings, videos
 from sheep.check.findings import CheckReport, FileFacts, GroupFacts, LabelFacts
 from sheep.check.videos import Scans
@@ -120,10 +119,7 @@ def _of_videos(study: Study, scans: Scans) -> Iterator[str]:
         yield from videos.prompt_problems(given, scans, config.crop, config.archive.prompts)
     folder, found = _attempt(lambda: inputs.annotation_folder, []), _attempt(lambda: inputs.videos, [])
     if folder is not None and found is not None:
-        matcher = Matcher(found, by_name=config.archive.match_by_name)
-        yield from videos.other_cuts(
-            folder.codings, lambda one: _attempt(lambda: matcher.find(one.media, one.where), []), scans
-        )
+        yield from videos.other_cuts(folder.codings, lambda one: _attempt(lambda: inputs.video_of(one), []), scans)
 
 
 def _groups(study: Study) -> tuple[GroupFacts, ...]:

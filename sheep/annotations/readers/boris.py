@@ -16,7 +16,8 @@ from sheep.errors import ConfigError
 NO_ANIMAL = ("", "No focal subject")
 """How BORIS writes that an event has no subject."""
 LATE_S = 0.1
-"""BORIS closes a state at the player's end, which may lie this much behind the media file's length [s]."""
+"""BORIS closes a state at the player's end, which may lie this much behind the media file's length [s]. A
+convention: some frames of a slow camera."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

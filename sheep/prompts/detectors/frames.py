@@ -99,7 +99,7 @@ def best_frame(by_frame: Sequence[Sequence[Detection]], num_animals: int) -> lis
     rivals = [detections[most].score if len(detections) > most else 0.0 for detections in by_frame]
     rival = max(float(np.quantile(rivals, 0.75)), rivals[chosen])
     share = 1 - 0.6 * min(1.0, rival / max(worst[chosen], 1e-6))
-    reason = "others are as clear: say which one" if share < 0.7 else ""
+    reason = "other animals are as clear: prompt the one to track" if share < 0.7 else ""
     return [
         replace(one, score=round(one.score * share, 3), reason=one.reason or reason) for one in by_frame[chosen][:most]
     ]

@@ -106,6 +106,13 @@ def test_one_observers_codings_in_a_file_are_one() -> None:
     assert (found.used[0].bouts["lying"], found.used[0].bouts["eating"]) == (((1, 2),), ((1, 2),))
 
 
+def test_a_joined_coding_keeps_the_rows_of_its_behaviours_for_messages() -> None:
+    first = coding(bouts={"lying": ((1, 2),)}, places={"lying": "a.csv, row 2"})
+    second = coding(animal="", bouts={"hop": ((1, 2),)}, places={"hop": "a.csv, row 7"})
+    with pytest.raises(ConfigError, match=r"a\.csv, row 7: behaviour 'hop'"):
+        resolved(first, second)
+
+
 def test_a_copy_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"b\.csv: the same annotation of 'm1' in 'cam1.mp4' as in a\.csv"):
         resolved(coding(bouts={"lying": ((1, 2),)}), coding("b.csv", bouts={"rest": ((1, 2),)}, observer="B"))
@@ -126,7 +133,7 @@ def test_exclusive_behaviours_at_once_are_refused() -> None:
     resolved(coding(bouts={"lying": ((0, 1.2),), "eating": ((1, 2),)}))
 
 
-def test_many_short_overlaps_of_exclusive_behaviours_are_a_hands_speed() -> None:
+def test_many_short_overlaps_of_exclusive_behaviours_are_allowed() -> None:
     lying = tuple((4.0 * i, 4.0 * i + 2.05) for i in range(100))
     resolved(coding(bouts={"lying": lying, "standing": tuple((start + 2.0, start + 4.0) for start, _ in lying)}))
 

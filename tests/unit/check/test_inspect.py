@@ -67,6 +67,19 @@ def prompt_on_a_skipped_frame(study: StudyConfig) -> StudyConfig:
     return with_settings(study, "crop", stride_frames=3)
 
 
+def another_cut_in_a_subfolder(study: StudyConfig) -> StudyConfig:
+    """Move a video that was annotated directly in the video folder, on media of another length; call that `films`."""
+    videos = Path(study.archive.root, "videos").rename(Path(study.archive.root, "films"))
+    (videos / "day1").mkdir()
+    for coded in Path(study.archive.root, "annotations").glob("*.csv"):
+        edit(study, f"annotations/{coded.name}", "videos/", "films/")
+    (videos / "sheep01_1.mp4").rename(videos / "day1" / "sheep01_1.mp4")
+    for file in ("prompts.csv", "cohort.csv"):
+        edit(study, file, "sheep01_1.mp4,", "day1/sheep01_1.mp4,")
+    edit(study, "annotations/sheep01_1.csv", ",3.200,", ",600.000,")
+    return with_settings(study, "archive", videos="films")
+
+
 SPOILED: dict[str, tuple[Callable[[StudyConfig], StudyConfig | None], str]] = {
     "a blank after a name in the cohort's group": (
         lambda study: edit(study, "cohort.csv", "sheep01,control", "sheep01,Control"),
@@ -127,6 +140,10 @@ SPOILED: dict[str, tuple[Callable[[StudyConfig], StudyConfig | None], str]] = {
     "annotations of another cut": (
         lambda study: edit(study, "annotations/sheep01_1.csv", ",3.200,", ",600.000,"),
         r"annotated on media of 600 s, and 'sheep01_1\.mp4' lasts 3\.2 s",
+    ),
+    "annotations of another cut of a video that was moved since": (
+        another_cut_in_a_subfolder,
+        r"annotated on media of 600 s, and 'day1/sheep01_1\.mp4' lasts 3\.2 s",
     ),
     "a behaviour that the ethogram lacks": (
         lambda study: edit(study, "ethogram.csv", "standing,posture,,state,\n", ""),

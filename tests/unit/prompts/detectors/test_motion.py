@@ -60,7 +60,7 @@ def test_two_walking_animals_are_separated_on_one_frame() -> None:
 def test_one_of_two_walking_animals_gets_a_low_score() -> None:
     (detection,) = motion.find(video(walk(10), walk(70, start=100, step=-8)), 1)
     assert detection.score < 0.5
-    assert detection.reason == "others are as clear: say which one"
+    assert detection.reason == "other animals are as clear: prompt the one to track"
 
 
 def test_nothing_is_detected_where_nothing_moves() -> None:
